@@ -1,0 +1,14 @@
+/* Where a request may go: base_url and proxy, checked by the parser that will use them. */
+#ifndef CFPURGE_ADDRESS_H
+#define CFPURGE_ADDRESS_H
+
+#include <stdbool.h>
+
+/* NULL, or what is wrong, as a static text. */
+const char *cf_address_base_problem(const char *base_url);
+const char *cf_address_proxy_problem(const char *proxy);
+/* Would a credential leave this machine in clear text? `proxy` is NULL for none of our own; then a plain request to loopback
+ * has to go there directly, past any proxy of the environment: `direct` is set to that. */
+bool cf_address_is_clear_text(const char *base_url, const char *proxy, bool *direct);
+
+#endif

@@ -1,0 +1,23 @@
+/* Capped growable bytes; failure is a code. */
+#ifndef CFPURGE_BUFFER_H
+#define CFPURGE_BUFFER_H
+
+#include <stddef.h>
+
+enum cf_buffer_status { CF_BUFFER_OK, CF_BUFFER_NO_MEMORY, CF_BUFFER_FULL };
+
+/* All zero is an empty buffer with no room: set `max` (bytes) before the first use. `data` is not NUL-terminated. */
+struct cf_buffer {
+    char *data;
+    size_t len, cap, max;
+};
+
+/* Makes room for `more` bytes behind `len`. On failure the buffer is as it was. */
+enum cf_buffer_status cf_buffer_reserve(struct cf_buffer *buffer, size_t more);
+enum cf_buffer_status cf_buffer_add(struct cf_buffer *buffer, const void *bytes, size_t len);
+/* Frees the bytes and keeps `max`. */
+void cf_buffer_free(struct cf_buffer *buffer);
+/* The same, the bytes overwritten first. */
+void cf_buffer_wipe(struct cf_buffer *buffer);
+
+#endif

@@ -1,0 +1,31 @@
+/* luaopen_cfpurge_core: what `require "cfpurge.core"` returns, and the global init. */
+#include "client.h"
+#include "error.h"
+#include "options.h"
+#include "process.h"
+#include "result.h"
+
+/* { new, purge, purge_environment, error, options, version } */
+CFPURGE_EXPORT int luaopen_cfpurge_core(lua_State *L);
+
+int luaopen_cfpurge_core(lua_State *L)
+{
+    static const luaL_Reg functions[] = {{"new", cf_client_new},
+                                         {"purge", cf_client_purge},
+                                         {"purge_environment", cf_client_purge_environment},
+                                         {NULL, NULL}};
+
+    if (!cf_process_init())
+        return luaL_error(L, "cfpurge: curl_global_init failed");
+    cf_result_open(L);
+    cf_client_open(L);
+    lua_newtable(L);
+    cf_register(L, functions);
+    cf_error_open(L);
+    lua_setfield(L, -2, "error");
+    cf_options_push_schema(L);
+    lua_setfield(L, -2, "options");
+    lua_pushliteral(L, CF_VERSION);
+    lua_setfield(L, -2, "version");
+    return 1;
+}

@@ -1,0 +1,43 @@
+/* The options: one schema says their names, types, defaults, environment variables and scope. */
+#ifndef CFPURGE_OPTIONS_H
+#define CFPURGE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "buffer.h"
+#include "compat.h"
+
+#define CF_VERSION "0.1.0"
+
+/* Durations are microseconds, 0 for none. Texts are borrowed while a call lasts and owned in a client's own options. */
+struct cf_options {
+    const char *api_token, *api_email, *api_key;    /* a token, or the other two, or nothing */
+    const char *zone_id, *environment_id, *base_url, *proxy, *ca_file, *user_agent, *plan;
+    int64_t timeout, connect_timeout, max_retry_wait, deadline;
+    int64_t max_retries, max_items, max_in_flight;  /* max_items 0: as the plan says */
+    bool allow_http;
+    bool direct;                    /* worked out: no proxy of the environment */
+    const struct cf_buffer *headers;    /* borrowed: default_headers as lines, each NUL-terminated; NULL for none */
+};
+
+enum cf_scope { CF_SCOPE_CLIENT = 1, CF_SCOPE_REQUEST = 2, CF_SCOPE_CALL = 4 };
+
+void cf_options_default(struct cf_options *options);
+/* Reads the table at `index`, argument `arg` of the running function, into `options`, which holds what is to stand where
+ * the table is silent; nil is an empty table. Options of a scope outside `scopes` are unknown. False: an error table was
+ * pushed. Raises where a type is wrong. Texts are borrowed from the table and from the environment, which `from_environment`
+ * consults; default_headers are written into `lines`. Allocates nothing in Lua unless it refuses, so that no finalizer can
+ * run in the middle. */
+bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_environment, struct cf_buffer *lines,
+                     struct cf_options *options);
+/* Copies all texts that `from` borrows. False: out of memory, `to` is as it was. */
+bool cf_options_own(struct cf_options *to, const struct cf_options *from);
+/* Wipes and frees what cf_options_own copied; safe on all zero, and twice. */
+void cf_options_wipe(struct cf_options *options);
+/* NULL, or what a zone_id or environment_id breaks. */
+const char *cf_options_id_problem(const char *id, size_t len);
+/* Leaves on the stack a list of { name, type, default, env, scope }. */
+void cf_options_push_schema(lua_State *L);
+
+#endif

@@ -1,0 +1,441 @@
+/* Purge table -> body, validated and written as JSON in one pass. The rules are those of the API's pages on purging by URL,
+ * tag, host and prefix; what they do not forbid is not forbidden here. */
+#include "params.h"
+
+#include <stdint.h>
+#include <string.h>
+#include <strings.h>
+
+#include "error.h"
+#include "options.h"
+
+#define MAX_TAG 1024
+#define MAX_SEPARATORS 31
+
+/* Where in the table we are, for the messages: files[3].headers.Origin. */
+struct place {
+    lua_State *L;
+    int arg;
+    struct cf_buffer *body;
+    const char *list;
+    size_t item;                /* 0: the list itself */
+    const char *part, *header;  /* NULL: the item itself */
+};
+
+static const char *field_of(const struct place *place)
+{
+    lua_State *L = place->L;
+
+    if (place->item == 0)
+        return lua_pushstring(L, place->list), lua_tostring(L, -1);
+    if (!place->part)
+        return lua_pushfstring(L, "%s[%d]", place->list, (int)place->item);
+    if (!place->header)
+        return lua_pushfstring(L, "%s[%d].%s", place->list, (int)place->item, place->part);
+    return lua_pushfstring(L, "%s[%d].%s.%s", place->list, (int)place->item, place->part, place->header);
+}
+
+static bool refuse(const struct place *place, const char *problem)
+{
+    const char *field = field_of(place);
+    cf_error_push(place->L, "invalid_request", field, "%s: %s", field, problem);
+    return false;
+}
+
+/* The value on the top of the stack. */
+static int wrong_type(const struct place *place, const char *expected)
+{
+    const char *got = luaL_typename(place->L, -1);
+    return luaL_argerror(place->L, place->arg,
+                         lua_pushfstring(place->L, "%s: %s expected, got %s", field_of(place), expected, got));
+}
+
+/* ---- text ---- */
+
+#define EVERY(byte) (UINT64_C(0x0101010101010101) * (byte))
+#define HAS_ZERO(word) (((word) - EVERY(0x01)) & ~(word) & EVERY(0x80))
+
+/* Eight bytes that may be copied as they are: no control character, quote, backslash or byte of a longer character. */
+static bool is_plain(const char *text)
+{
+    uint64_t word;
+    memcpy(&word, text, sizeof word);
+    return !((word & EVERY(0x80)) | ((word - EVERY(0x20)) & ~word & EVERY(0x80)) | HAS_ZERO(word ^ EVERY('"')) |
+             HAS_ZERO(word ^ EVERY('\\')) | HAS_ZERO(word ^ EVERY(0x7f)));
+}
+
+/* How many bytes the UTF-8 character at `text` has; 0 where there is none (RFC 3629, section 4). */
+static size_t utf8_length(const unsigned char *text, size_t len)
+{
+    unsigned char lead = text[0], least = 0x80, most = 0xbf;
+    size_t size = lead >= 0xc2 && lead <= 0xdf ? 2 : lead >= 0xe0 && lead <= 0xef ? 3 : lead >= 0xf0 && lead <= 0xf4 ? 4 : 0;
+    size_t i;
+
+    if (size == 0 || size > len)
+        return 0;
+    if (lead == 0xe0)
+        least = 0xa0;
+    else if (lead == 0xed)
+        most = 0x9f;
+    else if (lead == 0xf0)
+        least = 0x90;
+    else if (lead == 0xf4)
+        most = 0x8f;
+    if (text[1] < least || text[1] > most)
+        return 0;
+    for (i = 2; i < size; i++)
+        if (text[i] < 0x80 || text[i] > 0xbf)
+            return 0;
+    return size;
+}
+
+static bool write_raw(const struct place *place, const char *json, size_t len)
+{
+    return cf_buffer_add(place->body, json, len) == CF_BUFFER_OK || refuse(place, "the body does not fit into memory");
+}
+
+/* Writes a JSON string. */
+static bool write_text(const struct place *place, const char *text, size_t len)
+{
+    const char *end = text + len;
+    char *out;
+
+    if (len > SIZE_MAX / 2 - 2 || cf_buffer_reserve(place->body, 2 * len + 2) != CF_BUFFER_OK)
+        return refuse(place, "the body does not fit into memory");
+    out = place->body->data + place->body->len;
+    *out++ = '"';
+    while (text < end) {
+        unsigned char byte = (unsigned char)*text;
+        size_t size = 1;
+
+        if (end - text >= 8 && is_plain(text)) {
+            size = 8;
+        } else if (byte < 0x20 || byte == 0x7f) {
+            return refuse(place, "must not hold control characters");
+        } else if (byte >= 0x80) {
+            size = utf8_length((const unsigned char *)text, (size_t)(end - text));
+            if (size == 0)
+                return refuse(place, "is not valid UTF-8");
+        } else if (byte == '"' || byte == '\\') {
+            *out++ = '\\';
+        }
+        memcpy(out, text, size);
+        out += size;
+        text += size;
+    }
+    *out++ = '"';
+    place->body->len = (size_t)(out - place->body->data);
+    return true;
+}
+
+/* ---- the rules, one function a kind of item: NULL, or what it breaks ---- */
+
+static const char *url_problem(const char *url, size_t len)
+{
+    size_t scheme = len > 8 && strncasecmp(url, "https://", 8) == 0 ? 8 : len > 7 && strncasecmp(url, "http://", 7) == 0 ? 7 : 0;
+    return scheme && !strchr("/?#:", url[scheme]) ? NULL : "must be an absolute http(s) URL";
+}
+
+static const char *tag_problem(const char *tag, size_t len)
+{
+    size_t i;
+    if (len < 1 || len > MAX_TAG)
+        return "must have 1 to 1024 characters";
+    for (i = 0; i < len; i++)
+        if (tag[i] <= 0x20 || tag[i] >= 0x7f)
+            return "must be printable ASCII without spaces";
+    return NULL;
+}
+
+static const char *host_problem(const char *host, size_t len)
+{
+    if (len == 0)
+        return "must not be empty";
+    if (memchr(host, '/', len))
+        return "must be a host name, without scheme and path";
+    return memchr(host, ' ', len) ? "must be a host name, without spaces" : NULL;
+}
+
+static const char *prefix_problem(const char *prefix, size_t len)
+{
+    size_t i, separators = 0;
+
+    if (len == 0 || prefix[0] == '/')
+        return "must begin with a host name";
+    for (i = 0; i < len; i++) {
+        if (prefix[i] == '?' || prefix[i] == '#')
+            return "must not have a query or fragment";
+        if (prefix[i] == '/' && prefix[i - 1] == ':' && i + 1 < len && prefix[i + 1] == '/')
+            return "must not have a scheme";
+        separators += prefix[i] == '/';
+    }
+    return separators > MAX_SEPARATORS ? "must not have more than 31 path separators" : NULL;
+}
+
+/* ---- items ---- */
+
+/* The string on the top of the stack. */
+static bool write_checked(const struct place *place, const char *(*problem_of)(const char *, size_t))
+{
+    size_t len;
+    const char *text = lua_tolstring(place->L, -1, &len), *problem = problem_of(text, len);
+    return problem ? refuse(place, problem) : write_text(place, text, len);
+}
+
+static bool write_string(struct place *place, const char *(*problem_of)(const char *, size_t))
+{
+    if (lua_type(place->L, -1) != LUA_TSTRING)
+        wrong_type(place, "string");
+    return write_checked(place, problem_of);
+}
+
+static bool write_tag(struct place *place)
+{
+    return write_string(place, tag_problem);
+}
+
+static bool write_host(struct place *place)
+{
+    return write_string(place, host_problem);
+}
+
+static bool write_prefix(struct place *place)
+{
+    return write_string(place, prefix_problem);
+}
+
+/* The table of headers on the top of the stack. */
+static bool write_headers(struct place *place)
+{
+    lua_State *L = place->L;
+    bool first = true;
+
+    place->part = "headers";
+    if (!lua_istable(L, -1))
+        wrong_type(place, "table");
+    if (!write_raw(place, ",\"headers\":{", 12))
+        return false;
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+        size_t name_len, value_len;
+        const char *name, *value;
+
+        if (lua_type(L, -2) != LUA_TSTRING) {
+            place->header = "(key)";
+            lua_pop(L, 1);
+            wrong_type(place, "string");
+        }
+        name = place->header = lua_tolstring(L, -2, &name_len);
+        if (lua_type(L, -1) != LUA_TSTRING)
+            wrong_type(place, "string");
+        value = lua_tolstring(L, -1, &value_len);
+        if (name_len == 0)
+            return refuse(place, "a header's name must not be empty");
+        if ((!first && !write_raw(place, ",", 1)) || !write_text(place, name, name_len) || !write_raw(place, ":", 1) ||
+            !write_text(place, value, value_len))
+            return false;
+        first = false;
+    }
+    place->part = place->header = NULL;
+    return write_raw(place, "}", 1);
+}
+
+static bool is_key(lua_State *L, int index, const char *name)
+{
+    return lua_type(L, index) == LUA_TSTRING && strcmp(lua_tostring(L, index), name) == 0;
+}
+
+/* The { url, headers } on the top of the stack. Its headers come last whatever the table's order. */
+static bool write_pair(struct place *place)
+{
+    lua_State *L = place->L;
+    int item = lua_gettop(L);
+    bool has_headers = false;
+
+    lua_pushnil(L);     /* item + 1: url */
+    lua_pushnil(L);     /* item + 2: headers */
+    for (lua_pushnil(L); lua_next(L, item); ) {
+        if (is_key(L, -2, "url")) {
+            lua_replace(L, item + 1);
+        } else if (is_key(L, -2, "headers")) {
+            lua_replace(L, item + 2);
+            has_headers = true;
+        } else {
+            place->part = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "(key)";
+            return refuse(place, "unknown: a file is { url, headers }");
+        }
+    }
+    lua_pushvalue(L, item + 1);
+    place->part = "url";
+    if (lua_isnil(L, -1))
+        return refuse(place, "missing");
+    if (lua_type(L, -1) != LUA_TSTRING)
+        wrong_type(place, "string");
+    if (!write_raw(place, "{\"url\":", 7) || !write_checked(place, url_problem))
+        return false;
+    place->part = NULL;
+    lua_settop(L, item + 2);
+    if (has_headers && !write_headers(place))
+        return false;
+    lua_settop(L, item);
+    return write_raw(place, "}", 1);
+}
+
+static bool write_file(struct place *place)
+{
+    switch (lua_type(place->L, -1)) {
+    case LUA_TSTRING:
+        return write_checked(place, url_problem);
+    case LUA_TTABLE:
+        return write_pair(place);
+    default:
+        wrong_type(place, "string or table");
+        return false;
+    }
+}
+
+/* ---- the whole ---- */
+
+static const struct kind {
+    const char *name;
+    bool (*write_item)(struct place *);
+} kinds[] = {{"purge_everything", NULL},
+             {"files", write_file},
+             {"tags", write_tag},
+             {"hosts", write_host},
+             {"prefixes", write_prefix}};
+
+/* Which key of the list on the top of the stack is not one of 1 to `count`? False where there is none. */
+static bool refuse_extra(struct place *place, size_t count)
+{
+    lua_State *L = place->L;
+
+    lua_pushinteger(L, (lua_Integer)count);
+    if (count == 0)
+        lua_pop(L, 1), lua_pushnil(L);
+    /* Behind the last item of an array comes nothing, which is seen at once. */
+    if (!lua_next(L, -2))
+        return false;
+    lua_pop(L, 2);
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+        if (lua_type(L, -2) != LUA_TNUMBER) {
+            if (lua_type(L, -2) == LUA_TSTRING)
+                lua_pushfstring(L, "is not a list: it has the key \"%s\"", lua_tostring(L, -2));
+            else
+                lua_pushfstring(L, "is not a list: it has a key that is a %s", luaL_typename(L, -2));
+        } else if (lua_tonumber(L, -2) < 1 || lua_tonumber(L, -2) > (double)count) {
+            lua_pushfstring(L, "has a hole: item %d is nil", (int)count + 1);
+        } else {
+            continue;
+        }
+        refuse(place, lua_tostring(L, -1));
+        return true;
+    }
+    return false;
+}
+
+/* The list on the top of the stack. */
+static bool write_list(struct place *place, const struct kind *kind, size_t most, struct cf_purge *purge)
+{
+    lua_State *L = place->L;
+    int list = lua_gettop(L);
+    size_t i;
+
+    if (!lua_istable(L, -1))
+        wrong_type(place, "table");
+    purge->items = lua_rawlen(L, -1);
+    if (purge->items > most)
+        return refuse(place, lua_pushfstring(L, "has %d items, and one request holds %d", (int)purge->items, (int)most));
+    if (refuse_extra(place, purge->items))
+        return false;
+    lua_settop(L, list);
+    if (purge->items == 0)
+        return refuse(place, "must not be empty");
+    if (!write_raw(place, "[", 1))
+        return false;
+    for (i = 1; i <= purge->items; i++) {
+        place->item = i;
+        lua_rawgeti(L, list, (int)i);
+        if (lua_isnil(L, -1))
+            return refuse(place, "the list has a hole here");
+        if ((i > 1 && !write_raw(place, ",", 1)) || !kind->write_item(place))
+            return false;
+        lua_settop(L, list);
+    }
+    place->item = 0;
+    return write_raw(place, "]", 1);
+}
+
+static bool write_everything(struct place *place, struct cf_purge *purge)
+{
+    if (!lua_isboolean(place->L, -1))
+        wrong_type(place, "boolean");
+    purge->items = 1;
+    return lua_toboolean(place->L, -1) ? write_raw(place, "true", 4) : refuse(place, "must be true where it is given");
+}
+
+static const struct kind *kind_named(const char *name)
+{
+    size_t i;
+    for (i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strcmp(kinds[i].name, name) == 0)
+            return &kinds[i];
+    return NULL;
+}
+
+static bool read_id(struct place *place, const char **id)
+{
+    size_t len;
+    const char *problem;
+
+    if (lua_type(place->L, -1) != LUA_TSTRING)
+        wrong_type(place, "string");
+    *id = lua_tolstring(place->L, -1, &len);
+    problem = cf_options_id_problem(*id, len);
+    return problem ? refuse(place, problem) : true;
+}
+
+bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t max_items, struct cf_buffer *body,
+                     struct cf_purge *purge)
+{
+    struct place place = {L, arg, body, NULL, 0, NULL, NULL};
+    const struct kind *kind = NULL;
+    int slot;
+
+    if (!lua_istable(L, index))
+        luaL_argerror(L, arg, lua_pushfstring(L, "table expected, got %s", luaL_typename(L, index)));
+    luaL_checkstack(L, 20, "purge");
+    memset(purge, 0, sizeof *purge);
+    body->len = 0;
+    lua_pushnil(L);
+    slot = lua_gettop(L);
+    for (lua_pushnil(L); lua_next(L, index); ) {
+        const struct kind *found;
+        const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
+
+        place.list = name ? name : "params";
+        if (!name)
+            return refuse(&place, "a key is not a name: params is { files = ... }, not a list");
+        found = kind_named(name);
+        if (found && kind) {
+            cf_error_push(L, "invalid_request", name, "one kind a request, not both %s and %s", kind->name, name);
+            return false;
+        } else if (found) {
+            kind = found;
+            lua_replace(L, slot);
+        } else if (strcmp(name, "zone_id") == 0 || strcmp(name, "environment_id") == 0) {
+            if (!read_id(&place, name[0] == 'z' ? &purge->zone_id : &purge->environment_id))
+                return false;
+            lua_pop(L, 1);
+        } else {
+            return refuse(&place, "no such parameter");
+        }
+    }
+    place.list = kind ? kind->name : "params";
+    if (!kind)
+        return refuse(&place, "one of purge_everything, files, tags, hosts, prefixes is needed");
+    return write_raw(&place, "{\"", 2) && write_raw(&place, kind->name, strlen(kind->name)) &&
+           write_raw(&place, "\":", 2) &&
+           (kind->write_item ? write_list(&place, kind, kind->write_item == write_file ? max_files : max_items, purge)
+                             : write_everything(&place, purge)) &&
+           write_raw(&place, "}", 1);
+}

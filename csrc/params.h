@@ -1,0 +1,25 @@
+/* Purge table -> body, validated and written as JSON in one pass. */
+#ifndef CFPURGE_PARAMS_H
+#define CFPURGE_PARAMS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "buffer.h"
+#include "compat.h"
+
+#define CF_MAX_ITEMS 100
+#define CF_MAX_FILES_ENTERPRISE 500
+
+struct cf_purge {
+    const char *zone_id, *environment_id;   /* borrowed from the table; NULL where it is silent */
+    size_t items;                           /* 1 for purge_everything */
+};
+
+/* Writes the table at `index`, argument `arg` of the running function, into `body` (emptied first). `max_files` holds for
+ * files, `max_items` for the other lists. False: an error table was pushed and nothing of `body` is to be used. Raises where
+ * a type is wrong. Allocates nothing in Lua unless it refuses, so that no finalizer can run in the middle. */
+bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t max_items, struct cf_buffer *body,
+                     struct cf_purge *purge);
+
+#endif

@@ -1,0 +1,72 @@
+/* What there is once a process: libcurl's global state, the clock, and the mark by which a fork is noticed. */
+#define _GNU_SOURCE
+#include "process.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "libcurl.h"
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static CURLcode curl_ready = CURLE_FAILED_INIT;
+
+/* The kernel empties this page in a forked child, however the fork was made: it costs a load to look, where getpid is a
+ * system call (libcurl-facts). NULL where the kernel has no MADV_WIPEONFORK: then the process id stands in. */
+static _Atomic uint64_t *mark;
+static _Atomic uint64_t last_generation = 1;
+static _Atomic long marked_pid;
+
+static void init(void)
+{
+#ifdef MADV_WIPEONFORK
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    void *map = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map != MAP_FAILED) {
+        if (madvise(map, page, MADV_WIPEONFORK) == 0)
+            mark = map;
+        else
+            munmap(map, page);
+    }
+#endif
+    if (mark)
+        *mark = last_generation;
+    else
+        marked_pid = (long)getpid();
+    curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+bool cf_process_init(void)
+{
+    pthread_once(&once, init);
+    return curl_ready == CURLE_OK;
+}
+
+int64_t cf_process_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+uint64_t cf_process_generation(void)
+{
+    uint64_t generation, next;
+
+    if (mark) {
+        generation = *mark;
+        if (generation)
+            return generation;
+        next = ++last_generation;
+        /* Of two threads of the child the first one names the generation. */
+        return atomic_compare_exchange_strong(mark, &generation, next) ? next : generation;
+    }
+    if (marked_pid != (long)getpid()) {
+        marked_pid = (long)getpid();
+        ++last_generation;
+    }
+    return last_generation;
+}

@@ -1,0 +1,16 @@
+/* What there is once a process: libcurl's global state, the clock, and the mark by which a fork is noticed. */
+#ifndef CFPURGE_PROCESS_H
+#define CFPURGE_PROCESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Runs curl_global_init at the first call, whatever the number of states and threads. False: libcurl refused. */
+bool cf_process_init(void);
+/* Microseconds of a clock that only goes forward. */
+int64_t cf_process_now(void);
+/* A number that no two generations of forked processes share within one line of descent: whoever noted another one has been
+ * carried over a fork. */
+uint64_t cf_process_generation(void);
+
+#endif

@@ -1,0 +1,347 @@
+/* One request on one easy handle: owns its copies, goes through as many attempts as it is given, fills a response. */
+#define _GNU_SOURCE
+#include "transfer.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "memory.h"
+#include "process.h"
+#include "trust.h"
+
+#ifndef SOCK_CLOEXEC
+#define SOCK_CLOEXEC 0
+#endif
+
+/* A pooled transfer does not hold the memory of one huge purge for ever. */
+#define KEPT_BODY ((size_t)64 << 10)
+
+struct cf_transfer *cf_transfer_new(void)
+{
+    return cf_zalloc(sizeof(struct cf_transfer));
+}
+
+void cf_transfer_move(struct cf_transfer *transfer, struct cf_transfer_list *list)
+{
+    struct cf_transfer_list *old = transfer->list;
+
+    if (old) {
+        *(transfer->previous ? &transfer->previous->next : &old->first) = transfer->next;
+        *(transfer->next ? &transfer->next->previous : &old->last) = transfer->previous;
+        old->count--;
+    }
+    transfer->list = list;
+    transfer->next = transfer->previous = NULL;
+    if (list) {
+        transfer->previous = list->last;
+        *(list->last ? &list->last->next : &list->first) = transfer;
+        list->last = transfer;
+        list->count++;
+    }
+}
+
+static const char *put(char **at, const char *text)
+{
+    char *start = *at;
+    size_t size;
+
+    if (!text)
+        return NULL;
+    size = strlen(text) + 1;
+    memcpy(start, text, size);
+    *at += size;
+    return start;
+}
+
+static size_t size_of(const char *text)
+{
+    return text ? strlen(text) + 1 : 0;
+}
+
+/* One block holds every copy, so that one wipe is sure to reach all of them. */
+bool cf_transfer_fill(struct cf_transfer *transfer, struct cf_submission *submission, int64_t now)
+{
+    size_t lines = 0, texts, i;
+    struct curl_slist *node;
+    char *at;
+
+    for (i = 0; i < submission->headers_size; i++)
+        lines += submission->headers[i] == '\0';
+    texts = size_of(submission->url) + size_of(submission->secret) + size_of(submission->proxy) + size_of(submission->ca_file) +
+            size_of(submission->user_agent) + submission->headers_size;
+    transfer->block_size = lines * sizeof *node + texts;
+    transfer->block = cf_realloc(NULL, transfer->block_size);
+    if (!transfer->block)
+        return false;
+
+    at = transfer->block + lines * sizeof *node;
+    transfer->url = put(&at, submission->url);
+    transfer->path = transfer->url + submission->path_at;
+    transfer->secret = put(&at, submission->secret);
+    transfer->proxy = put(&at, submission->proxy);
+    transfer->ca_file = put(&at, submission->ca_file);
+    transfer->user_agent = put(&at, submission->user_agent);
+    if (submission->headers_size > 0)
+        memcpy(at, submission->headers, submission->headers_size);
+    node = (struct curl_slist *)(void *)transfer->block;
+    transfer->headers = lines ? node : NULL;
+    for (i = 0; i < lines; i++) {
+        node[i].data = at;
+        node[i].next = i + 1 < lines ? &node[i + 1] : NULL;
+        at += strlen(at) + 1;
+    }
+
+    transfer->is_get = submission->body == NULL;
+    if (submission->body) {
+        struct cf_buffer ours = transfer->body;
+        transfer->body = *submission->body;
+        ours.max = submission->body->max;
+        *submission->body = ours;
+    }
+    transfer->direct = submission->direct;
+    transfer->items = submission->items;
+    transfer->retry = submission->retry;
+    transfer->timeout = submission->timeout;
+    transfer->connect_timeout = submission->connect_timeout;
+    transfer->deadline = submission->deadline ? now + submission->deadline : 0;
+    transfer->started = now;
+    transfer->attempts = 0;
+    transfer->failure = CF_OK;
+    transfer->retry_after = -1;
+    transfer->error[0] = '\0';
+    cf_response_reset(&transfer->response);
+    return true;
+}
+
+static size_t on_header(char *line, size_t size, size_t count, void *transfer)
+{
+    cf_response_header(&((struct cf_transfer *)transfer)->response, line, size * count);
+    return size * count;
+}
+
+static size_t on_body(char *bytes, size_t size, size_t count, void *transfer)
+{
+    /* Any other number than it was given makes libcurl end the transfer. */
+    return cf_response_body(&((struct cf_transfer *)transfer)->response, bytes, size * count) ? size * count : 0;
+}
+
+static curl_socket_t open_socket(void *poller, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    (void)purpose;
+    if (fd < 0)
+        return CURL_SOCKET_BAD;
+    if (SOCK_CLOEXEC == 0)
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+    if (!cf_poller_opened(poller, fd)) {
+        close(fd);
+        return CURL_SOCKET_BAD;
+    }
+    return fd;
+}
+
+static int close_socket(void *poller, curl_socket_t fd)
+{
+    cf_poller_closing(poller, fd);
+    return close(fd);
+}
+
+/* 0 would mean "for ever" to libcurl. */
+static long milliseconds(int64_t duration)
+{
+    int64_t rounded = (duration + 999) / 1000;
+    return rounded > 0x7fffffff ? 0x7fffffff : rounded < 1 ? 1 : (long)rounded;
+}
+
+static CURLcode set_limits(struct cf_transfer *transfer, int64_t now)
+{
+    CURL *easy = transfer->easy;
+    CURLcode code = CURLE_OK;
+    int64_t limit = transfer->timeout;
+
+    if (transfer->deadline && (!limit || transfer->deadline - now < limit))
+        limit = transfer->deadline - now > 0 ? transfer->deadline - now : 1;
+    if (limit)
+        code = curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, milliseconds(limit));
+    if (code == CURLE_OK)
+        /* libcurl's own default is 300 s; "none" is as long as it can be. */
+        code = curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
+                                transfer->connect_timeout ? milliseconds(transfer->connect_timeout) : 0x7fffffffL);
+    return code;
+}
+
+#define SET(option, value)                                             \
+    do {                                                               \
+        CURLcode set_code = curl_easy_setopt(easy, option, value);     \
+        if (set_code != CURLE_OK)                                      \
+            return set_code;                                           \
+    } while (0)
+
+CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct cf_poller *poller, int64_t now)
+{
+    uint64_t generation = cf_process_generation();
+    CURL *easy;
+
+    if (transfer->easy && transfer->generation == generation) {
+        curl_easy_reset(transfer->easy);
+    } else {
+        transfer->generation = generation;
+        transfer->easy = curl_easy_init();
+        if (!transfer->easy)
+            return CURLE_OUT_OF_MEMORY;
+    }
+    easy = transfer->easy;
+    cf_response_reset(&transfer->response);
+    transfer->error[0] = '\0';
+
+    SET(CURLOPT_PRIVATE, transfer);
+    SET(CURLOPT_ERRORBUFFER, transfer->error);
+    SET(CURLOPT_SHARE, share);
+    SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    SET(CURLOPT_OPENSOCKETDATA, poller);
+    SET(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+    SET(CURLOPT_CLOSESOCKETDATA, poller);
+    SET(CURLOPT_HEADERFUNCTION, on_header);
+    SET(CURLOPT_HEADERDATA, transfer);
+    SET(CURLOPT_WRITEFUNCTION, on_body);
+    SET(CURLOPT_WRITEDATA, transfer);
+    SET(CURLOPT_NOSIGNAL, 1L);
+
+    SET(CURLOPT_URL, transfer->url);
+#ifdef CF_HAVE_PROTOCOLS_STR
+    SET(CURLOPT_PROTOCOLS_STR, "http,https");
+#else
+    SET(CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
+    SET(CURLOPT_FOLLOWLOCATION, 0L);
+    SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+    /* Over plain HTTP it would send one request after another (libcurl-facts). */
+    SET(CURLOPT_PIPEWAIT, strncmp(transfer->url, "https:", 6) == 0 ? 1L : 0L);
+    SET(CURLOPT_SSL_VERIFYPEER, 1L);
+    SET(CURLOPT_SSL_VERIFYHOST, 2L);
+    SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)CF_RESPONSE_MAX_BODY);
+#ifdef CF_HAVE_QUICK_EXIT
+    SET(CURLOPT_QUICK_EXIT, 1L);
+#endif
+    SET(CURLOPT_HTTPHEADER, transfer->headers);
+    /* What is meant for the API is not shown to a proxy, and a proxy's headers are not taken for the API's. */
+    SET(CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
+    SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    SET(CURLOPT_USERAGENT, transfer->user_agent);
+    if (transfer->is_get) {
+        SET(CURLOPT_HTTPGET, 1L);
+    } else {
+        SET(CURLOPT_POST, 1L);
+        SET(CURLOPT_POSTFIELDS, transfer->body.data);
+        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body.len);
+    }
+    if (transfer->proxy)
+        SET(CURLOPT_PROXY, transfer->proxy);
+    if (transfer->direct)
+        SET(CURLOPT_NOPROXY, "*");
+    else if (transfer->proxy)
+        /* An explicit proxy is not undone by the environment's no_proxy. */
+        SET(CURLOPT_NOPROXY, "");
+
+    transfer->attempts++;
+    transfer->attempt_started = now;
+    CURLcode code = cf_trust_apply(easy, transfer->ca_file);
+    return code != CURLE_OK ? code : set_limits(transfer, now);
+}
+
+static enum cf_failure failure_of(CURLcode code, const struct cf_transfer *transfer)
+{
+    bool answering = transfer->response.status >= 200;
+
+    switch (code) {
+    case CURLE_OK:
+        return CF_OK;
+    case CURLE_OPERATION_TIMEDOUT:
+        return CF_TIMEOUT;
+    case CURLE_FILESIZE_EXCEEDED:
+        return CF_TOO_BIG;
+    case CURLE_WRITE_ERROR:
+        return transfer->response.too_big ? CF_TOO_BIG : CF_NO_MEMORY;
+    case CURLE_OUT_OF_MEMORY:
+        /* libcurl's dynamic buffers say so too where a header line passes their cap. */
+        return answering ? CF_TOO_BIG : CF_NO_MEMORY;
+    case CURLE_SSL_CONNECT_ERROR:
+        /* A handshake that the network broke is no verdict about the peer. */
+        if (strstr(transfer->error, "SYSCALL") || strstr(transfer->error, "reset by peer") ||
+            strstr(transfer->error, "unexpected eof") || strstr(transfer->error, "Broken pipe"))
+            return CF_CONNECTION;
+        return CF_TLS;
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CRL_BADFILE:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_INVALIDCERTSTATUS:
+    case CURLE_SSL_ENGINE_INITFAILED:
+    case CURLE_SSL_ENGINE_NOTFOUND:
+    case CURLE_SSL_ENGINE_SETFAILED:
+    case CURLE_USE_SSL_FAILED:
+        return CF_TLS;
+    default:
+        return answering ? CF_CUT_SHORT : CF_CONNECTION;
+    }
+}
+
+/* A server that repeats what it was shown would put the credential into errors and logs. */
+static void mask(char *text, size_t len, const char *secret)
+{
+    size_t size = secret ? strlen(secret) : 0;
+    char *found;
+
+    while (size > 0 && len >= size && (found = memmem(text, len, secret, size))) {
+        memset(found, '*', size);
+        len -= (size_t)(found - text) + size;
+        text = found + size;
+    }
+}
+
+void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code)
+{
+    if (code != CURLE_OK && !transfer->error[0])
+        strncpy(transfer->error, curl_easy_strerror(code), sizeof transfer->error - 1);
+    transfer->failure = failure_of(code, transfer);
+    mask(transfer->response.body.data, transfer->response.body.len, transfer->secret);
+    mask(transfer->response.ray_id, strlen(transfer->response.ray_id), transfer->secret);
+    mask(transfer->error, strlen(transfer->error), transfer->secret);
+    transfer->retry_after =
+        transfer->failure == CF_OK ? cf_retry_after(transfer->response.retry_after, time(NULL)) : -1;
+}
+
+void cf_transfer_clear(struct cf_transfer *transfer)
+{
+    if (transfer->easy && transfer->generation == cf_process_generation())
+        /* It must not be left with pointers into the block. */
+        curl_easy_reset(transfer->easy);
+    if (transfer->block) {
+        cf_wipe(transfer->block, transfer->block_size);
+        cf_free(transfer->block);
+        transfer->block = NULL;
+    }
+    transfer->headers = NULL;
+    transfer->url = transfer->path = transfer->secret = transfer->proxy = transfer->ca_file = transfer->user_agent = NULL;
+    transfer->body.len = 0;
+    if (transfer->body.cap > KEPT_BODY)
+        cf_buffer_free(&transfer->body);
+    if (transfer->response.body.cap > KEPT_BODY)
+        cf_buffer_free(&transfer->response.body);
+}
+
+void cf_transfer_free(struct cf_transfer *transfer)
+{
+    cf_transfer_clear(transfer);
+    if (transfer->easy && transfer->generation == cf_process_generation())
+        curl_easy_cleanup(transfer->easy);
+    cf_buffer_free(&transfer->body);
+    cf_response_free(&transfer->response);
+    cf_free(transfer);
+}

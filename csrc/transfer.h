@@ -1,0 +1,58 @@
+/* One request on one easy handle: owns its copies, goes through as many attempts as it is given, fills a response. */
+#ifndef CFPURGE_TRANSFER_H
+#define CFPURGE_TRANSFER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine.h"
+#include "libcurl.h"
+#include "poller.h"
+
+struct cf_transfer {
+    struct cf_transfer *next, *previous;    /* in the list of the engine that `list` names */
+    struct cf_transfer_list *list;
+    uint64_t id;
+    uint64_t generation;                    /* of the process that made `easy` */
+    CURL *easy;                             /* owned; NULL until the first attempt */
+    char *block;                            /* owned, wiped: all texts and header nodes that follow */
+    size_t block_size;
+    struct curl_slist *headers;
+    const char *url, *path, *secret, *proxy, *ca_file, *user_agent;
+    bool direct, is_get;
+    size_t items;
+    struct cf_buffer body;
+    struct cf_response response;
+    struct cf_retry_policy retry;
+    int64_t timeout, connect_timeout, deadline; /* deadline is an instant here; 0 for none */
+    int64_t started, attempt_started, due, elapsed;
+    int attempts;
+    enum cf_failure failure;
+    int64_t retry_after;
+    char error[CURL_ERROR_SIZE];
+};
+
+struct cf_transfer_list {
+    struct cf_transfer *first, *last;
+    size_t count;
+};
+
+/* NULL: out of memory. */
+struct cf_transfer *cf_transfer_new(void);
+/* Copies what is borrowed, swaps the body. False leaves both sides as they were. */
+bool cf_transfer_fill(struct cf_transfer *transfer, struct cf_submission *submission, int64_t now);
+/* Makes the easy handle ready for the next attempt. `share` and `poller` stay the engine's. Any code but CURLE_OK: no
+ * attempt can be made. */
+CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct cf_poller *poller, int64_t now);
+/* Notes how the attempt ended. */
+void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code);
+/* Wipes and frees the copies; the easy handle, with its TLS session, stays for the next request. */
+void cf_transfer_clear(struct cf_transfer *transfer);
+/* The easy handle must not be in a CURLM. One from before a fork is left alone. */
+void cf_transfer_free(struct cf_transfer *transfer);
+
+/* Moves it to the end of `list`, out of where it was; NULL for none. */
+void cf_transfer_move(struct cf_transfer *transfer, struct cf_transfer_list *list);
+
+#endif

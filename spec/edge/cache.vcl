@@ -1,0 +1,97 @@
+# The caches: one Varnish, two listeners, each a cache of its own (an environment of the zone).
+# X-Cache says HIT, MISS, REVALIDATED (was stale, 304) or EXPIRED (was stale, and the page had changed).
+vcl 4.1;
+import std;
+import purge;
+import blob;
+
+backend origin { .host = "127.0.0.1"; .port = "@ORIGIN@"; }
+
+sub vcl_recv {
+  set req.http.X-Cache-Env = local.socket;
+  if (req.http.X-Forwarded-Proto != "https") { set req.http.X-Forwarded-Proto = "http"; }
+  set req.http.host = std.tolower(req.http.host);
+  if (req.http.X-Forwarded-Proto == "https") {
+    set req.http.host = regsub(req.http.host, ":443$", "");
+  } else {
+    set req.http.host = regsub(req.http.host, ":80$", "");
+  }
+  if (req.method == "BAN") {
+    if (std.ban(req.http.X-Ban)) { return (synth(200)); }
+    return (synth(400, std.ban_error()));
+  }
+  if (req.url == "/ready") { return (pass); }
+  if (req.method != "GET" && req.method != "HEAD" && req.method != "PURGE" && req.method != "SOFTPURGE") {
+    return (pass);
+  }
+  return (hash);
+}
+
+sub vcl_hash {
+  hash_data(req.http.X-Cache-Env);
+  hash_data(req.http.X-Forwarded-Proto);
+  hash_data(req.http.host);
+  hash_data(req.url);
+  if (req.url ~ "^/vary/") {
+    hash_data(req.http.CF-Device-Type);
+    hash_data(req.http.CF-IPCountry);
+    hash_data(req.http.Accept-Language);
+    hash_data(req.http.Origin);
+  }
+  return (lookup);
+}
+
+sub purge_it {
+  if (req.method == "PURGE") {
+    purge.hard();
+    return (synth(200));
+  }
+  if (req.method == "SOFTPURGE") {
+    purge.soft(0s, 0s, 1h);
+    return (synth(200));
+  }
+}
+
+sub vcl_hit {
+  call purge_it;
+  return (deliver);
+}
+
+sub vcl_miss {
+  call purge_it;
+  return (fetch);
+}
+
+sub vcl_backend_response {
+  set beresp.ttl = 1h;
+  set beresp.grace = 0s;
+  set beresp.keep = 1h;
+  if (beresp.was_304) {
+    set beresp.http.X-Cache = "REVALIDATED";
+  } else if (bereq.http.If-None-Match) {
+    set beresp.http.X-Cache = "EXPIRED";
+  } else {
+    set beresp.http.X-Cache = "MISS";
+  }
+  set beresp.http.x-env = bereq.http.X-Cache-Env;
+  set beresp.http.x-host = regsub(bereq.http.host, ":[0-9]+$", "");
+  set beresp.http.x-page = blob.transcode(IDENTITY, HEX, LOWER, encoded=beresp.http.x-host + bereq.url);
+  std.collect(beresp.http.Cache-Tag, ",");
+  set beresp.http.x-tags = blob.transcode(IDENTITY, HEX, LOWER,
+    encoded="," + regsuball(std.tolower(beresp.http.Cache-Tag), " *, *", ",") + ",");
+  return (deliver);
+}
+
+sub vcl_deliver {
+  if (obj.hits > 0) { set resp.http.X-Cache = "HIT"; }
+  unset resp.http.x-env;
+  unset resp.http.x-host;
+  unset resp.http.x-page;
+  unset resp.http.x-tags;
+  return (deliver);
+}
+
+sub vcl_synth {
+  set resp.body = "";
+  return (deliver);
+}
