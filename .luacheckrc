@@ -1,0 +1,17 @@
+-- The library runs on five Luas, so it may use only what all of them have, and what it asks for by name.
+std = "min"
+max_line_length = 120
+cache = false
+
+files["lua/**"] = { read_globals = { "unpack", table = { fields = { "pack", "unpack" } } } }
+files["lua/cfpurge/loop/openresty.lua"] = { read_globals = { "ngx" } }
+files["lua/cfpurge/loop/luv.lua"] = { read_globals = { "vim" } }
+-- "auto" looks at what is running.
+files["lua/cfpurge/loop/init.lua"] = { read_globals = { "ngx", "vim" } }
+files["lua/cfpurge/client.lua"] = { read_globals = { "ngx", "vim" } }
+
+files["spec"] = { std = "max" }
+files["spec/**/*_spec.lua"] = { std = "max+busted" }
+files["spec/support"] = { std = "max+busted" }
+files["spec/edge"] = { std = "ngx_lua" }
+files["spec/hosts"] = { std = "max+ngx_lua+busted", read_globals = { "vim" } }

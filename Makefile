@@ -1,0 +1,141 @@
+# cfpurge: build, install, try and check. GNU make.
+#
+#   make                    build/$(LUA)/cfpurge/core.so; LUA=lua5.4 or lua5.1 lua5.2 lua5.3 luajit
+#   make all-luas           the same for every Lua in LUAS
+#   make libcfpurge.a       build/$(LUA)/libcfpurge.a, for a host that links luaopen_cfpurge_core itself
+#   make install            LUA= PREFIX=/usr/local DESTDIR=
+#   make deps               installs the Debian packages that the targets below need
+#   make demo               every kind of purge shown on a real edge on this machine
+#   make edge               the same edge, to try things by hand
+#   make test               the specs on every Lua; LUAS=lua5.4 SPEC=spec/x_spec.lua ARGS=... for a part
+#   make lint               warnings of gcc and clang, analysers, luacheck, layers, exports, the rock
+#   make asan, valgrind     the specs on lua5.4 with the memory watched
+#   make clean
+#
+# Where pkg-config does not know the Lua or libcurl: LUA_INCDIR=, CURL_CFLAGS=, CURL_LIBS=.
+
+LUA    ?= lua5.4
+LUAS   ?= lua5.1 lua5.2 lua5.3 lua5.4 luajit
+PREFIX ?= /usr/local
+BUILD  ?= build
+SPEC   ?= spec
+
+LUA_VERSION  = $(patsubst lua%,%,$(LUA:luajit=lua5.1))
+INST_LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_VERSION)
+INST_LUADIR ?= $(PREFIX)/share/lua/$(LUA_VERSION)
+
+# Asked when used, not when read: `make demo` installs pkg-config first.
+LUA_INCDIR  ?= $(patsubst -I%,%,$(shell pkg-config --cflags-only-I $(LUA)))
+CURL_CFLAGS ?= $(shell pkg-config --cflags libcurl)
+CURL_LIBS   ?= $(shell pkg-config --libs libcurl)
+
+CFLAGS   ?= -O2 -g
+WARNINGS ?= -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
+COMPILE   = $(CC) -std=c11 $(WARNINGS) -fPIC -fvisibility=hidden $(CPPFLAGS) $(CFLAGS)
+# The Lua headers are not ours to warn about.
+LUA_CFLAGS = $(addprefix -isystem ,$(LUA_INCDIR))
+
+# nodelete: libcurl's resolver threads may outlive the Lua state that would unload us.
+ifeq ($(shell uname -s),Darwin)
+  SHARED = -bundle -undefined dynamic_lookup
+else
+  SHARED = -shared -Wl,-z,nodelete
+endif
+
+# The engine knows no Lua and is compiled once; the binding knows no curl (DESIGN.md, the strata).
+BINDING := $(filter $(patsubst %,csrc/%.c,error options params result client module),$(wildcard csrc/*.c))
+ENGINE  := $(filter-out $(BINDING),$(wildcard csrc/*.c))
+ENGINE_O  = $(ENGINE:csrc/%.c=$(BUILD)/obj/%.o)
+BINDING_O = $(BINDING:csrc/%.c=$(BUILD)/$(LUA)/obj/%.o)
+CORE      = $(BUILD)/$(LUA)/cfpurge/core.so
+ARCHIVE   = $(BUILD)/$(LUA)/libcfpurge.a
+
+DEPS = gcc libc6-dev binutils make pkgconf libcurl4-openssl-dev luajit2 libluajit2-5.1-dev \
+  lua5.1 liblua5.1-0-dev lua5.2 liblua5.2-dev lua5.3 liblua5.3-dev lua5.4 liblua5.4-dev \
+  lua-cjson lua-socket lua-filesystem lua-argparse lua-cqueues lua-copas lua-luv neovim \
+  nginx-light libnginx-mod-http-lua varnish openssl ca-certificates curl nghttp2-client \
+  lua-busted lua-check luarocks clang clang-tidy libclang-rt-14-dev cppcheck valgrind \
+  tmux procps iproute2
+MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
+  dpkg-query -W -f '$${db:Status-Status}=$${Package} ' $(DEPS) 2>/dev/null))),$(DEPS))
+
+SUBMAKE = +@$(MAKE) --no-print-directory
+
+.PHONY: build engine all-luas libcfpurge.a install deps demo edge test lint asan valgrind clean FORCE
+.DELETE_ON_ERROR:
+
+build: $(CORE)
+	@:
+
+engine: $(ENGINE_O)
+	@:
+
+libcfpurge.a: $(ARCHIVE)
+	@:
+
+# The engine first: the Luas share its objects.
+all-luas: $(LUAS:%=for-%)
+for-%: engine
+	$(SUBMAKE) build LUA=$*
+
+$(CORE): $(ENGINE_O) $(BINDING_O)
+	@mkdir -p $(@D)
+	$(CC) $(SHARED) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CURL_LIBS) $(LDLIBS)
+
+$(ARCHIVE): $(ENGINE_O) $(BINDING_O)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/obj/%.o: csrc/%.c $(BUILD)/obj/flags
+	$(COMPILE) $(CURL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/$(LUA)/obj/%.o: csrc/%.c $(BUILD)/$(LUA)/obj/flags
+	$(COMPILE) $(LUA_CFLAGS) -MMD -MP -c -o $@ $<
+
+# Other flags, other objects: a file that changes only when they do.
+$(BUILD)/obj/flags: NOTE = $(COMPILE) $(CURL_CFLAGS)
+$(BUILD)/$(LUA)/obj/flags: NOTE = $(COMPILE) $(LUA_CFLAGS) $(LDFLAGS) $(CURL_LIBS) $(LDLIBS)
+%/obj/flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(NOTE)' | cmp -s - $@ || printf '%s\n' '$(NOTE)' > $@
+
+-include $(ENGINE_O:.o=.d) $(BINDING_O:.o=.d)
+
+install: build
+	install -d $(DESTDIR)$(INST_LIBDIR)/cfpurge
+	install -m 755 $(CORE) $(DESTDIR)$(INST_LIBDIR)/cfpurge/core.so
+	cd lua && find cfpurge -name '*.lua' | while read -r file; do \
+	  install -d "$(DESTDIR)$(INST_LUADIR)/$${file%/*}" && \
+	  install -m 644 "$$file" "$(DESTDIR)$(INST_LUADIR)/$$file" || exit 1; done
+
+deps:
+	@$(if $(MISSING),.ci/deps $(MISSING),:)
+
+demo: deps
+	$(SUBMAKE) build
+	@LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$(CURDIR)/?.lua;;' \
+	 LUA_CPATH='$(CURDIR)/$(BUILD)/$(LUA)/?.so;;' $(LUA) spec/demo.lua $(ARGS)
+
+edge: deps
+	@spec/edge/edge run
+
+test: deps
+	$(SUBMAKE) all-luas
+	@BUILD='$(BUILD)' spec/run '$(LUAS)' '$(SPEC)' $(ARGS)
+
+lint: deps
+	+@MAKE='$(MAKE)' LUAS='$(LUAS)' ENGINE='$(ENGINE)' BINDING='$(BINDING)' .ci/lint
+
+# A build of its own: the sanitizers change every object. UBSan's runtime must be ours alone (static, symbolic), or its
+# reports do not find the log that ASan's would: both define the same names.
+asan: deps
+	$(SUBMAKE) -s build LUA=lua5.4 BUILD=$(BUILD)/asan CC=gcc LDFLAGS='-fsanitize=address,undefined -static-libubsan -Wl,-Bsymbolic' \
+	  CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all'
+	@BUILD='$(BUILD)/asan' WATCH=asan spec/run lua5.4 '$(SPEC)' $(ARGS)
+
+valgrind: deps
+	$(SUBMAKE) -s build LUA=lua5.4
+	@BUILD='$(BUILD)' WATCH=valgrind spec/run lua5.4 '$(SPEC)' $(ARGS)
+
+clean:
+	rm -rf $(BUILD)

@@ -1,0 +1,52 @@
+rockspec_format = "3.0"
+package = "cfpurge"
+version = "scm-1"
+
+source = {
+   url = "git+https://github.com/cfpurge/cfpurge.git",
+}
+
+description = {
+   summary = "Client of Cloudflare's cache purge API that never blocks its host",
+   detailed = [[
+      Every purge you ask for reaches Cloudflare, exactly as asked, without blocking your host; or you are told
+      precisely what did not. A C core on libcurl's multi interface with a thin Lua face.
+   ]],
+   homepage = "https://github.com/cfpurge/cfpurge",
+   license = "MIT",
+   labels = { "cloudflare", "cache", "cdn", "http" },
+}
+
+supported_platforms = { "unix" }
+
+dependencies = {
+   "lua >= 5.1, < 5.5", -- LuaJIT is a 5.1 here; csrc/compat.h knows no version after 5.4
+   "lua-cjson >= 2.1", -- the first with cjson.new(), the private instance that decodes answers
+}
+
+external_dependencies = {
+   -- 7.62.0 or newer, checked at compile time by csrc/libcurl.h: the first with curl_url, which parses base_url.
+   -- Only the library is looked for: LuaRocks does not know Debian's directory of headers, gcc does.
+   LIBCURL = { library = "curl" },
+}
+
+-- By make and not builtin: builtin cannot pass -z nodelete, and would need a list of the Lua files kept here.
+build = {
+   type = "make",
+   build_target = "build",
+   install_target = "install",
+   variables = {
+      BUILD = "build/rock",
+      CC = "$(CC)",
+      CFLAGS = "$(CFLAGS)",
+      WARNINGS = "",
+      LUA_INCDIR = "$(LUA_INCDIR)",
+      CURL_CFLAGS = "-I$(LIBCURL_INCDIR)",
+      CURL_LIBS = "-L$(LIBCURL_LIBDIR) -lcurl",
+   },
+   install_variables = {
+      INST_LIBDIR = "$(LIBDIR)",
+      INST_LUADIR = "$(LUADIR)",
+   },
+   copy_directories = {},
+}
