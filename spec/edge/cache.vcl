@@ -16,36 +16,33 @@ sub vcl_recv {
   } else {
     set req.http.host = regsub(req.http.host, ":80$", "");
   }
-  if (req.method == "BAN") {
+  set req.http.X-Key = req.http.X-Cache-Env + "|" + req.http.X-Forwarded-Proto + "|" + req.http.host + "|" + req.url;
+  if (req.url ~ "^/vary/") {
+    set req.http.X-Key = req.http.X-Key + "|" + req.http.CF-Device-Type + "|" + req.http.CF-IPCountry + "|" +
+      req.http.Accept-Language + "|" + req.http.Origin;
+  }
+  # Not purge.hard(): what it purged can be revalidated until the expiry thread has been there (EXPIRED, not MISS).
+  if (req.method == "PURGE") {
+    set req.http.X-Ban = "obj.http.x-key == " +
+      blob.transcode(IDENTITY, BASE64URLNOPAD, encoded=req.http.X-Key);
+  }
+  if (req.method == "BAN" || req.method == "PURGE") {
     if (std.ban(req.http.X-Ban)) { return (synth(200)); }
     return (synth(400, std.ban_error()));
   }
   if (req.url == "/ready") { return (pass); }
-  if (req.method != "GET" && req.method != "HEAD" && req.method != "PURGE" && req.method != "SOFTPURGE") {
+  if (req.method != "GET" && req.method != "HEAD" && req.method != "SOFTPURGE") {
     return (pass);
   }
   return (hash);
 }
 
 sub vcl_hash {
-  hash_data(req.http.X-Cache-Env);
-  hash_data(req.http.X-Forwarded-Proto);
-  hash_data(req.http.host);
-  hash_data(req.url);
-  if (req.url ~ "^/vary/") {
-    hash_data(req.http.CF-Device-Type);
-    hash_data(req.http.CF-IPCountry);
-    hash_data(req.http.Accept-Language);
-    hash_data(req.http.Origin);
-  }
+  hash_data(req.http.X-Key);
   return (lookup);
 }
 
 sub purge_it {
-  if (req.method == "PURGE") {
-    purge.hard();
-    return (synth(200));
-  }
   if (req.method == "SOFTPURGE") {
     purge.soft(0s, 0s, 1h);
     return (synth(200));
@@ -74,6 +71,7 @@ sub vcl_backend_response {
     set beresp.http.X-Cache = "MISS";
   }
   set beresp.http.x-env = bereq.http.X-Cache-Env;
+  set beresp.http.x-key = blob.transcode(IDENTITY, BASE64URLNOPAD, encoded=bereq.http.X-Key);
   set beresp.http.x-host = regsub(bereq.http.host, ":[0-9]+$", "");
   set beresp.http.x-page = blob.transcode(IDENTITY, HEX, LOWER, encoded=beresp.http.x-host + bereq.url);
   std.collect(beresp.http.Cache-Tag, ",");
@@ -85,6 +83,7 @@ sub vcl_backend_response {
 sub vcl_deliver {
   if (obj.hits > 0) { set resp.http.X-Cache = "HIT"; }
   unset resp.http.x-env;
+  unset resp.http.x-key;
   unset resp.http.x-host;
   unset resp.http.x-page;
   unset resp.http.x-tags;

@@ -1,0 +1,313 @@
+-- The README says what is so: its blocks run as they stand and print what they say, its tables match the code.
+local cfpurge = require "cfpurge"
+local core = require "cfpurge.core"
+local edge = require "spec.support.edge"
+
+local env = edge.up()
+local here = debug.getinfo(1, "S").source:match "^@(.*)spec/readme_spec%.lua$" or ""
+
+local function read(path)
+  local file = assert(io.open(here .. path))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+local readme = read "README.md"
+
+-- ---- the parts of the README ----
+
+local function blocks(language)
+  local found = {}
+  for block in readme:gmatch("\n```" .. language .. "\n(.-)\n```") do found[#found + 1] = block end
+  return found
+end
+
+-- The rows of the table whose head begins so, each a list of cells.
+local function rows(head)
+  local at = readme:find("\n" .. head, 1, true)
+  assert(at, "no table: " .. head)
+  local found, line_number = {}, 0
+  for line in readme:sub(at + 1):gmatch "([^\n]*)\n" do
+    if line:sub(1, 1) ~= "|" then break end
+    line_number = line_number + 1
+    if line_number > 2 then
+      local cells = {}
+      for cell in line:gmatch "|([^|]*)" do cells[#cells + 1] = cell:match "^%s*(.-)%s*$" end
+      found[#found + 1] = cells
+    end
+  end
+  return found
+end
+
+local function code(cell) return cell:match "^`(.-)`$" end
+
+-- The names in the first column, sorted; of `purge(params)` the part before the bracket.
+local function names(head)
+  local found = {}
+  for i, cells in ipairs(rows(head)) do found[i] = code(cells[1]):match "^[%w_]+" end
+  table.sort(found)
+  return found
+end
+
+local function keys(...)
+  local seen, found = {}, {}
+  for _, t in ipairs { ... } do
+    for key in pairs(t) do
+      if not seen[key] then found[#found + 1] = key end
+      seen[key] = true
+    end
+  end
+  table.sort(found)
+  return found
+end
+
+-- ---- a purge that ends as the edge is told ----
+
+local zone = edge.zone()
+local TAGS = { tags = { "news" } }
+
+local function new(options)
+  local all = { zone_id = zone, api_token = env.TOKEN, base_url = env.API_HTTP, proxy = "", max_retries = 0 }
+  for name, value in pairs(options or {}) do all[name] = value end
+  return assert(cfpurge.new(all))
+end
+
+local function failure(answer, options)
+  if answer then edge.script(zone, { answer }) end
+  local client = new(options)
+  local result, err = client:purge(TAGS)
+  client:close()
+  assert.is_nil(result)
+  return err
+end
+
+local function envelope(status)
+  return { status = status, json = { success = false, errors = { { code = 1, message = "no" } } } }
+end
+
+local function started()
+  local client = new()
+  edge.script(zone, { { hang = 10 } })
+  return client, assert(client:start(TAGS))
+end
+
+-- How each kind comes about that is no status; without an answer, by the options alone.
+local provoke = {
+  invalid_request = function() return (select(2, new():purge { tags = {} })) end,
+  api = function() return failure { status = 200, json = { success = false } } end,
+  connection = function() return failure(nil, { base_url = env.API_CLOSED }) end,
+  tls = function() return failure(nil, { base_url = env.API_EXPIRED, ca_file = env.CA_FILE }) end,
+  timeout = function() return failure({ delay = 5 }, { timeout = 0.1 }) end,
+  bad_response = function() return failure { status = 200, body = "<html>" } end,
+  cancelled = function()
+    local client, request = started()
+    request:cancel()
+    client:close()
+    return (select(2, request:result()))
+  end,
+  closed = function()
+    local client, request = started()
+    client:close()
+    return (select(2, request:result()))
+  end,
+}
+
+describe("the README", function()
+  after_each(function()
+    edge.reset(zone)
+  end)
+
+  describe("runs:", function()
+    local lua = os.getenv "CFPURGE_LUA" or "lua5.4"
+    local environment = ("CLOUDFLARE_BASE_URL='%s' CLOUDFLARE_API_TOKEN='%s' CLOUDFLARE_ZONE_ID='%s'")
+      :format(env.API_HTTP, env.TOKEN, env.ZONE_ID)
+
+    -- What it printed, and its exit status in the last line.
+    local function run(block)
+      local path = os.tmpname()
+      local file = assert(io.open(path, "w"))
+      file:write(block)
+      file:close()
+      local pipe = io.popen(("%s %s %s 2>&1; echo $?"):format(environment, lua, path))
+      local printed = pipe:read "*a"
+      pipe:close()
+      os.remove(path)
+      return printed
+    end
+
+    for i, block in ipairs(blocks "lua") do
+      it("Lua block " .. i .. ", which prints what stands behind -->", function()
+        local expected = {}
+        for line in block:gmatch "%-%-> ([^\n]*)" do expected[#expected + 1] = line .. "\n" end
+        assert.equal(table.concat(expected) .. "0\n", run(block))
+      end)
+    end
+
+    it("five lines that reach the API", function()
+      local five = blocks "lua"[1]
+      assert.equal(4, select(2, five:gsub("\n", "")))
+      local before = edge.counts(env.ZONE_ID).accepted
+      run(five)
+      assert.equal(before + 1, edge.counts(env.ZONE_ID).accepted)
+    end)
+
+    it("no make target that the Makefile has not", function()
+      local makefile, found = read "Makefile", 0
+      for _, block in ipairs(blocks "sh") do
+        for line in block:gmatch "[^\n]+" do
+          local target = line:match "^make (%l+)"
+          if target then
+            found = found + 1
+            assert.truthy(makefile:find("\n" .. target .. ":", 1, true), target)
+          end
+        end
+      end
+      assert.is_true(found >= 3)
+    end)
+  end)
+
+  describe("lists the options:", function()
+    local listed = {}
+    for _, cells in ipairs(rows "| name | type |") do
+      local scope = cells[5]:match "^%((%l+)%)"
+      listed[#listed + 1] = {
+        name = code(cells[1]), type = cells[2], default = code(cells[3]), env = code(cells[4]),
+        scope = scope == "new" and "client" or scope or "request",
+      }
+    end
+
+    it("those of the schema, in its order, and no other", function()
+      local there, said = {}, {}
+      for i, option in ipairs(core.options) do there[i] = option.name end
+      for i, option in ipairs(listed) do said[i] = option.name end
+      assert.same(there, said)
+    end)
+
+    for i, option in ipairs(core.options) do
+      it(option.name, function()
+        local default = option.default
+        assert.same({
+          name = option.name, type = option.type, env = option.env, scope = option.scope,
+          default = default ~= nil and tostring(default) or nil,
+        }, listed[i])
+      end)
+    end
+
+    it("takes those for new only there, and those for a call only there", function()
+      local _, err = cfpurge.new { environment_id = "x", api_token = "x" }
+      assert.equal("environment_id", err.field)
+      local client = new()
+      for name, value in pairs { plan = "pro", loop = "blocking", on_event = print } do
+        _, err = client:purge(TAGS, { [name] = value })
+        assert.equal(name, err.field)
+      end
+      client:close()
+    end)
+  end)
+
+  describe("lists the methods", function()
+    -- What the loop adapters use is not for callers, nor what Lua itself calls.
+    local function methods(object, internal)
+      local found = {}
+      for name in pairs(getmetatable(object).__index) do
+        if not internal[name] and not name:find "^__" then found[#found + 1] = name end
+      end
+      table.sort(found)
+      return found
+    end
+
+    local adapters = { active = true, in_flight = true, current_loop = true, settle = true, undrive = true }
+
+    it("of a client", function()
+      assert.same(methods(new(), adapters), names "| method of a client |")
+    end)
+
+    it("of a request", function()
+      local client, request = started()
+      client:close()
+      assert.same(methods(request, {}), names "| method of a request |")
+    end)
+
+    it("and what stats() has", function()
+      local said = readme:match "\n`stats%(%)` has(.-)\n\n"
+      local found = {}
+      for name in said:gmatch "`([%w_]+)`" do found[#found + 1] = name end
+      table.sort(found)
+      local client = new()
+      assert.same(keys(client:stats()), found)
+      client:close()
+    end)
+
+    it("and what an event has", function()
+      local said, found, events, seen = readme:match "\nAn event has(.-)\n\n", {}, {}, {}
+      for name in said:gmatch "`([%w_]+)`" do found[#found + 1] = name end
+      edge.script(zone, { { status = 503, headers = { ["Retry-After"] = 0 } } })
+      local client = new { max_retries = 1, on_event = function(event)
+        for name in pairs(event) do seen[name] = true end
+        events[event.name] = true
+      end }
+      assert(client:purge(TAGS))
+      client:close()
+      table.sort(found)
+      assert.same(keys(seen, events), found)
+    end)
+  end)
+
+  it("lists the fields of a result", function()
+    local client = new()
+    local result = assert(client:purge(TAGS))
+    client:close()
+    assert.same(keys(result), names "| field of a result |")
+  end)
+
+  it("lists the fields of an error", function()
+    local refused = provoke.invalid_request()
+    local limited = failure { status = 429, headers = { ["Retry-After"] = 1 },
+      json = { success = false, errors = { { code = 10100, message = "later" } } } }
+    assert.same(keys(refused, limited), names "| field of an error |")
+    assert.is_nil(refused.elapsed)
+    assert.equal(0, refused.attempts)
+    assert.equal(1, limited.retry_after)
+    assert.same(TAGS, { tags = limited.remaining.tags })
+  end)
+
+  describe("lists the kinds of errors:", function()
+    local listed = rows "| kind | when | retried |"
+
+    it("every one that the source has", function()
+      local source = {}
+      for _, name in ipairs { "result", "client", "params", "options" } do
+        local text = read("csrc/" .. name .. ".c")
+        for kind in text:gmatch 'cf_error_push%(L, "([%l_]+)"' do source[kind] = true end
+        if name == "result" then
+          for kind in text:gmatch '{%d+, "([%l_]+)"}' do source[kind] = true end
+          for kind in text:gmatch 'return "([%l_]+)"' do source[kind] = true end
+          for kind in text:gmatch '[?:] "([%l_]+)"' do source[kind] = true end
+        end
+      end
+      assert.same(keys(source), names "| kind | when | retried |")
+    end)
+
+    for _, cells in ipairs(listed) do
+      local kind, status, retried = code(cells[1]), cells[2]:match "^status (%d+)", cells[3]
+      it(kind, function()
+        local err = status and failure(envelope(tonumber(status))) or provoke[kind]()
+        assert.equal(kind, err.kind)
+        if retried == "yes" or retried == "no" then assert.equal(retried == "yes", err.retryable) end
+      end)
+    end
+
+    it("what is said of the two that are retried in part", function()
+      for status, kind in pairs { [405] = "api", [408] = "api", [599] = "server", [302] = "api" } do
+        local err = failure(envelope(status))
+        assert.equal(kind, err.kind)
+        assert.equal(status == 408 or status == 599, err.retryable)
+      end
+      assert.is_false(failure({ status = 200, body = "<html>" }).retryable)
+      local cut = failure { status = 200, json = { success = true }, cut = 3 }
+      assert.equal("bad_response", cut.kind)
+      assert.is_true(cut.retryable)
+    end)
+  end)
+end)
