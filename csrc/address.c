@@ -80,6 +80,16 @@ const char *cf_address_proxy_problem(const char *proxy)
     return problem;
 }
 
+/* A handle of its own: in one that holds a URL, "proxy.example:3128" would be a path below that. */
+static bool is_own_proxy(const char *proxy)
+{
+    CURLU *url = curl_url();
+    bool own = url && curl_url_set(url, CURLUPART_URL, proxy, CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME) == CURLUE_OK &&
+               is_loopback(url);
+    curl_url_cleanup(url);
+    return own;
+}
+
 bool cf_address_is_clear_text(const char *base_url, const char *proxy, bool *direct)
 {
     CURLU *url = curl_url();
@@ -92,8 +102,7 @@ bool cf_address_is_clear_text(const char *base_url, const char *proxy, bool *dir
         else if (is_loopback(url) && (!proxy || !*proxy))
             clear = false, *direct = true;
         else if (is_loopback(url))
-            clear = curl_url_set(url, CURLUPART_URL, proxy, CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME) != CURLUE_OK ||
-                    !is_loopback(url);
+            clear = !is_own_proxy(proxy);
     }
     curl_url_cleanup(url);
     return clear;

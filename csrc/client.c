@@ -18,6 +18,7 @@
 struct client {
     struct cf_engine *engine;           /* NULL before it is made and after __gc */
     bool closed, has_events;
+    int busy;                           /* requests that are being taken: the engine must stay */
     struct cf_options options;          /* owned: wiped on close */
     struct cf_buffer header_lines;      /* owned: what options.headers points to */
     struct cf_buffer body, call_lines, headers, url;    /* scratch of one start: it allocates nothing in Lua, so that no
@@ -61,10 +62,8 @@ static bool furnish(lua_State *L, struct client *client, int index, bool needs_c
     cf_options_default(&options);
     if (!cf_options_read(L, index, 1, CF_SCOPE_CLIENT | CF_SCOPE_REQUEST, true, &client->header_lines, &options))
         return false;
-    if (needs_credential && !options.api_token && !options.api_key) {
-        cf_error_push(L, "invalid_request", "api_token", "no credential: give api_token, or api_email and api_key");
+    if (needs_credential && !cf_options_need_credential(L, &options))
         return false;
-    }
     client->engine = cf_engine_new();
     if (!client->engine || !cf_options_own(&client->options, &options)) {
         luaL_error(L, "not enough memory");
@@ -112,12 +111,17 @@ static void wipe(struct client *client)
 
 static void push_event(lua_State *L, const struct cf_event *event)
 {
-    static const char *const names[] = {"request", "response", "retry", "done"};
+    static const char *const names[] = {"request", "response", "retry", "done", "warning"};
     bool is_over = event->name == CF_EVENT_RESPONSE || event->name == CF_EVENT_DONE;
 
     lua_createtable(L, 0, 11);
     lua_pushstring(L, names[event->name]);
     lua_setfield(L, -2, "name");
+    if (event->message) {
+        lua_pushstring(L, event->message);
+        lua_setfield(L, -2, "message");
+        return;
+    }
     lua_pushinteger(L, (lua_Integer)event->id);
     lua_setfield(L, -2, "id");
     lua_pushstring(L, event->method);
@@ -248,10 +252,8 @@ static uint64_t start_unreported(lua_State *L, struct client *client, int params
         cf_error_push(L, "invalid_request", "zone_id", "no zone_id: give it to new, with the call or in params");
         return 0;
     }
-    if (!options.api_token && !options.api_key) {
-        cf_error_push(L, "invalid_request", "api_token", "no credential: give api_token, or api_email and api_key");
+    if (!cf_options_need_credential(L, &options))
         return 0;
-    }
     memset(&submission, 0, sizeof submission);
     written = write_headers(client, &options) &&
               write_url(client, &options, options.zone_id, environment_id, &submission.path_at);
@@ -260,7 +262,8 @@ static uint64_t start_unreported(lua_State *L, struct client *client, int params
         submission.headers = client->headers.data;
         submission.headers_size = client->headers.len;
         submission.body = &client->body;
-        submission.secret = options.api_token ? options.api_token : options.api_key;
+        submission.secrets[0] = options.api_token ? options.api_token : options.api_key;
+        submission.secrets[1] = options.api_token ? NULL : options.api_email;
         submission.items = purge.items;
         submission.proxy = options.proxy;
         submission.ca_file = options.ca_file;
@@ -280,47 +283,6 @@ static uint64_t start_unreported(lua_State *L, struct client *client, int params
     return id;
 }
 
-/* What was refused here remains as a whole: the caller's own table, untouched. */
-static uint64_t start(lua_State *L, struct client *client, int params, int arg, const char *environment_id)
-{
-    uint64_t id = start_unreported(L, client, params, arg, environment_id);
-    if (id == 0) {
-        lua_pushvalue(L, params);
-        lua_setfield(L, -2, "remaining");
-    }
-    return id;
-}
-
-/* ---- taking ---- */
-
-/* Only when the tables are made is the request released: a Lua error in between loses nothing. */
-static int push_ending(lua_State *L, struct client *client, struct cf_transfer *transfer)
-{
-    struct cf_ending ending;
-    int count;
-
-    cf_engine_ending(transfer, &ending);
-    count = cf_result_push(L, &ending, client->options.zone_id);
-    cf_engine_release(client->engine, transfer);
-    return count;
-}
-
-static int wait_for(lua_State *L, struct client *client, uint64_t id)
-{
-    struct cf_transfer *transfer;
-
-    if (id == 0)
-        return push_failure(L);
-    emit(L, client);
-    while (!(transfer = cf_engine_peek(client->engine, id))) {
-        cf_engine_step(client->engine, CF_ENGINE_NEVER);
-        emit(L, client);
-    }
-    return push_ending(L, client, transfer);
-}
-
-/* ---- methods ---- */
-
 /* False: an error was pushed. */
 static bool check_environment_id(lua_State *L, int index, int arg, const char **environment_id)
 {
@@ -336,23 +298,103 @@ static bool check_environment_id(lua_State *L, int index, int arg, const char **
     return problem == NULL;
 }
 
+/* The environment's id stands at `environment`, the caller's argument `environment_arg`; 0 for none. */
+static uint64_t start(lua_State *L, struct client *client, int params, int arg, int environment, int environment_arg)
+{
+    const char *environment_id = NULL;
+    uint64_t id = 0;
+
+    if (!environment || check_environment_id(L, environment, environment_arg, &environment_id))
+        id = start_unreported(L, client, params, arg, environment_id);
+    if (id == 0 && lua_istable(L, params)) {
+        /* What was refused here remains as a whole: the caller's own table, untouched. */
+        lua_pushvalue(L, params);
+        lua_setfield(L, -2, "remaining");
+    }
+    return id;
+}
+
+/* ---- taking ---- */
+
+struct taking {
+    struct client *client;
+    struct cf_transfer *transfer;
+};
+
+/* Leaves the id and what cf_result_push leaves. */
+static int push_ending(lua_State *L)
+{
+    const struct taking *taking = lua_touserdata(L, 1);
+    struct cf_ending ending;
+    char zone_id[64] = "";
+
+    cf_engine_ending(taking->transfer, &ending);
+    /* A finalizer may close the client in the middle. */
+    if (taking->client->options.zone_id)
+        strncpy(zone_id, taking->client->options.zone_id, sizeof zone_id - 1);
+    lua_pushinteger(L, (lua_Integer)ending.id);
+    return 1 + cf_result_push(L, &ending, zone_id);
+}
+
+/* How many values it left: none where nothing has ended. Making them can raise, and run a finalizer that comes back to the
+ * client: nobody else finds the request meanwhile, and it is released only when they are made. */
+static int take_ending(lua_State *L, struct client *client, uint64_t id)
+{
+    struct taking taking = {client, NULL};
+    int top = lua_gettop(L), status;
+
+    luaL_checkstack(L, 8, "result");
+    lua_pushcfunction(L, push_ending);
+    lua_pushlightuserdata(L, &taking);
+    if (client->engine)
+        taking.transfer = cf_engine_take(client->engine, id);
+    if (!taking.transfer) {
+        lua_settop(L, top);
+        return 0;
+    }
+    client->busy++;
+    status = lua_pcall(L, 1, LUA_MULTRET, 0);
+    client->busy--;
+    if (status != LUA_OK) {
+        cf_engine_put_back(client->engine, taking.transfer);
+        lua_error(L);
+    }
+    cf_engine_release(client->engine, taking.transfer);
+    return lua_gettop(L) - top;
+}
+
+static int wait_for(lua_State *L, struct client *client, uint64_t id)
+{
+    int count;
+
+    if (id == 0)
+        return push_failure(L);
+    emit(L, client);
+    while ((count = take_ending(L, client, id)) == 0 && client->engine && cf_engine_in_flight(client->engine) > 0) {
+        cf_engine_step(client->engine, CF_ENGINE_NEVER);
+        emit(L, client);
+    }
+    if (count == 0)
+        return luaL_error(L, "an on_event handler took the ending of the purge that is waited for");
+    return count - 1;
+}
+
+/* ---- methods ----
+ * A finalizer that runs after ours can still call them: without an engine they find nothing in flight. */
+
 /* `skipped` arguments before the caller's own are ours: luaL_argerror itself leaves out the self of a method call. */
 static int purge_with(lua_State *L, int skipped)
 {
     struct client *client = check(L);
     lua_settop(L, 3);
-    return wait_for(L, client, start(L, client, 2, 2 - skipped, NULL));
+    return wait_for(L, client, start(L, client, 2, 2 - skipped, 0, 0));
 }
 
 static int purge_environment_with(lua_State *L, int skipped)
 {
     struct client *client = check(L);
-    const char *environment_id;
-
-    if (!check_environment_id(L, 2, 2 - skipped, &environment_id))
-        return push_failure(L);
     lua_settop(L, 4);
-    return wait_for(L, client, start(L, client, 3, 3 - skipped, environment_id));
+    return wait_for(L, client, start(L, client, 3, 3 - skipped, 2, 2 - skipped));
 }
 
 static int purge(lua_State *L)
@@ -368,16 +410,13 @@ static int purge_environment(lua_State *L)
 static int start_request(lua_State *L)
 {
     struct client *client = check(L);
-    const char *environment_id = NULL;
     uint64_t id;
 
     lua_settop(L, 4);
-    if (!lua_isnil(L, 4) && !check_environment_id(L, 4, 4, &environment_id))
-        return push_failure(L);
-    id = start(L, client, 2, 2, environment_id);
+    id = start(L, client, 2, 2, lua_isnil(L, 4) ? 0 : 4, 4);
     if (id == 0)
         return push_failure(L);
-    emit(L, client);
+    /* No event yet: a handler that steps or closes would end a request whose id nobody has seen. */
     lua_pushinteger(L, (lua_Integer)id);
     return 1;
 }
@@ -386,11 +425,12 @@ static int step(lua_State *L)
 {
     struct client *client = check(L);
     lua_Number seconds = luaL_optnumber(L, 2, HUGE_VAL);
-    size_t in_flight;
+    size_t in_flight = 0;
 
     lua_settop(L, 1);
-    in_flight = cf_engine_step(client->engine,
-                               seconds > 1e9 ? CF_ENGINE_NEVER : seconds > 0 ? (int64_t)(seconds * 1e6) : 0);
+    if (client->engine)
+        in_flight = cf_engine_step(client->engine,
+                                   seconds > 1e9 ? CF_ENGINE_NEVER : seconds > 0 ? (int64_t)(seconds * 1e6) : 0);
     emit(L, client);
     lua_pushinteger(L, (lua_Integer)in_flight);
     return 1;
@@ -399,21 +439,14 @@ static int step(lua_State *L)
 static int take(lua_State *L)
 {
     struct client *client = check(L);
-    struct cf_transfer *transfer;
-    struct cf_ending ending;
-
-    transfer = cf_engine_peek(client->engine, (uint64_t)luaL_optinteger(L, 2, 0));
-    if (!transfer)
-        return 0;
-    cf_engine_ending(transfer, &ending);
-    lua_pushinteger(L, (lua_Integer)ending.id);
-    return 1 + push_ending(L, client, transfer);
+    return take_ending(L, client, (uint64_t)luaL_optinteger(L, 2, 0));
 }
 
 static int cancel(lua_State *L)
 {
     struct client *client = check(L);
-    bool cancelled = cf_engine_cancel(client->engine, (uint64_t)luaL_checkinteger(L, 2));
+    lua_Integer id = luaL_checkinteger(L, 2);
+    bool cancelled = client->engine && cf_engine_cancel(client->engine, (uint64_t)id);
 
     lua_settop(L, 1);
     emit(L, client);
@@ -423,7 +456,8 @@ static int cancel(lua_State *L)
 
 static int file_number(lua_State *L)
 {
-    int fd = cf_engine_fd(check(L)->engine);
+    struct client *client = check(L);
+    int fd = client->engine ? cf_engine_fd(client->engine) : -1;
     if (fd < 0)
         lua_pushnil(L);
     else
@@ -433,7 +467,8 @@ static int file_number(lua_State *L)
 
 static int timeout(lua_State *L)
 {
-    int64_t left = cf_engine_timeout(check(L)->engine);
+    struct client *client = check(L);
+    int64_t left = client->engine ? cf_engine_timeout(client->engine) : CF_ENGINE_NEVER;
     if (left == CF_ENGINE_NEVER)
         lua_pushnil(L);
     else
@@ -443,10 +478,13 @@ static int timeout(lua_State *L)
 
 static int stats(lua_State *L)
 {
+    struct client *client = check(L);
     struct cf_engine_stats now;
     size_t i;
 
-    cf_engine_stats(check(L)->engine, &now);
+    memset(&now, 0, sizeof now);
+    if (client->engine)
+        cf_engine_stats(client->engine, &now);
     const struct {
         const char *name;
         uint64_t value;
@@ -475,7 +513,8 @@ static int close_client(lua_State *L)
     struct client *client = check(L);
 
     lua_settop(L, 1);
-    cf_engine_close(client->engine);
+    if (client->engine)
+        cf_engine_close(client->engine);
     wipe(client);
     emit(L, client);
     return 0;
@@ -505,8 +544,10 @@ static int collect(lua_State *L)
             lua_pcall(L, 0, 0, 0);
         lua_settop(L, 1);
         emit(L, client);
-        cf_engine_free(client->engine);
-        client->engine = NULL;
+        if (!client->busy) {
+            cf_engine_free(client->engine);
+            client->engine = NULL;
+        }
     }
     wipe(client);
     return 0;
@@ -521,8 +562,8 @@ static int to_string(lua_State *L)
 
 /* ---- without a client ---- */
 
-/* Puts the state's own client before the arguments. */
-static void insert_own_client(lua_State *L)
+/* Puts the state's own client before the arguments. False: the environment is at fault, and an error was pushed. */
+static bool insert_own_client(lua_State *L)
 {
     cf_registry_get(L, &own_client);
     if (lua_isnil(L, -1)) {
@@ -530,25 +571,33 @@ static void insert_own_client(lua_State *L)
         lua_pop(L, 1);
         client = push_new(L);
         if (!furnish(L, client, lua_gettop(L) + 1, false))
-            luaL_error(L, "%s", lua_tostring(L, -1));
+            return false;
         lua_pushvalue(L, -1);
         cf_registry_set(L, &own_client);
     }
     lua_insert(L, 1);
+    return true;
+}
+
+static int push_refusal(lua_State *L, int params)
+{
+    if (lua_istable(L, params)) {
+        lua_pushvalue(L, params);
+        lua_setfield(L, -2, "remaining");
+    }
+    return push_failure(L);
 }
 
 int cf_client_purge(lua_State *L)
 {
     lua_settop(L, 2);
-    insert_own_client(L);
-    return purge_with(L, 1);
+    return insert_own_client(L) ? purge_with(L, 1) : push_refusal(L, 1);
 }
 
 int cf_client_purge_environment(lua_State *L)
 {
     lua_settop(L, 3);
-    insert_own_client(L);
-    return purge_environment_with(L, 1);
+    return insert_own_client(L) ? purge_environment_with(L, 1) : push_refusal(L, 2);
 }
 
 void cf_client_open(lua_State *L)

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "engine.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "libcurl.h"
@@ -26,12 +27,12 @@ struct cf_engine {
     CURLM *multi;                       /* NULL until used, and after a fatal error */
     CURLSH *share;
     struct cf_poller poller;
-    bool poller_open, closed, want_events, broken;
+    bool poller_open, closed, want_events, broken, warned;
     enum protocol protocol;
     long max_connections;
     int64_t curl_due;                   /* libcurl's own next timer */
     uint64_t last_id, random;
-    struct cf_transfer_list queued, running, waiting, done, idle;
+    struct cf_transfer_list queued, running, waiting, done, taken, idle;
     struct cf_event *events;
     size_t event_first, event_count, event_cap;
     struct cf_engine_stats stats;
@@ -75,24 +76,35 @@ bool cf_engine_next_event(struct cf_engine *engine, struct cf_event *event)
 }
 
 /* Out of memory, a log line is lost, never a purge. */
-static void add_event(struct cf_engine *engine, const struct cf_transfer *transfer, enum cf_event_name name, int64_t wait)
+static struct cf_event *new_event(struct cf_engine *engine, enum cf_event_name name)
 {
     struct cf_event *event;
-    size_t path_len, end = engine->event_first + engine->event_count;
+    size_t end = engine->event_first + engine->event_count;
 
     if (!engine->want_events)
-        return;
+        return NULL;
     if (end == engine->event_cap) {
         size_t cap = end ? end * 2 : 8;
         struct cf_event *events = cf_realloc(engine->events, cap * sizeof *events);
         if (!events)
-            return;
+            return NULL;
         engine->events = events;
         engine->event_cap = cap;
     }
     event = &engine->events[end];
     memset(event, 0, sizeof *event);
     event->name = name;
+    engine->event_count++;
+    return event;
+}
+
+static void add_event(struct cf_engine *engine, const struct cf_transfer *transfer, enum cf_event_name name, int64_t wait)
+{
+    struct cf_event *event = new_event(engine, name);
+    size_t path_len;
+
+    if (!event)
+        return;
     event->id = transfer->id;
     event->method = transfer->is_get ? "GET" : "POST";
     path_len = strcspn(transfer->path, "?");
@@ -110,7 +122,17 @@ static void add_event(struct cf_engine *engine, const struct cf_transfer *transf
         event->elapsed = name == CF_EVENT_DONE ? transfer->elapsed : cf_process_now() - transfer->attempt_started;
         event->bytes = transfer->response.body.len;
     }
-    engine->event_count++;
+}
+
+/* Once a client, before its first request: what it promises depends on the libcurl that runs. */
+static void warn_of_resolver(struct cf_engine *engine)
+{
+    const char *problem = engine->warned ? NULL : cf_libcurl_resolver_problem();
+    struct cf_event *event = problem ? new_event(engine, CF_EVENT_WARNING) : NULL;
+
+    if (event)
+        event->message = problem;
+    engine->warned = true;
 }
 
 /* ---- opening, and starting anew ---- */
@@ -162,6 +184,17 @@ static bool open_multi(struct cf_engine *engine)
     return true;
 }
 
+/* notice_fork has seen to it that they are our own. */
+static void drop_easy(struct cf_transfer_list *list)
+{
+    struct cf_transfer *transfer;
+    for (transfer = list->first; transfer; transfer = transfer->next) {
+        if (transfer->easy)
+            curl_easy_cleanup(transfer->easy);
+        transfer->easy = NULL;
+    }
+}
+
 static void close_multi(struct cf_engine *engine)
 {
     struct cf_transfer *transfer;
@@ -171,11 +204,10 @@ static void close_multi(struct cf_engine *engine)
         cf_transfer_move(transfer, NULL);
         cf_transfer_free(transfer);
     }
-    for (transfer = engine->done.first; transfer; transfer = transfer->next) {
-        if (transfer->easy && transfer->generation == engine->generation)
-            curl_easy_cleanup(transfer->easy);
-        transfer->easy = NULL;
-    }
+    drop_easy(&engine->done);
+    drop_easy(&engine->taken);
+    drop_easy(&engine->waiting);
+    drop_easy(&engine->queued);
     if (engine->multi)
         curl_multi_cleanup(engine->multi);
     if (engine->share)
@@ -211,12 +243,13 @@ static void end_all(struct cf_engine *engine, struct cf_transfer_list *list, enu
 
 /* Handles inherited over a fork are the parent's: a call of libcurl on them would take the parent's answers or end its TLS
  * sessions, and cleaning them up stalls it (libcurl-facts). They are left behind, reachable for the sake of leak checkers. */
-static struct abandoned {
+struct abandoned {
     struct abandoned *next;
     CURLM *multi;
     CURLSH *share;
     CURL *easy;
-} *abandoned_handles;
+};
+static _Atomic(struct abandoned *) abandoned_handles;
 
 static void abandon(CURLM *multi, CURLSH *share, CURL *easy)
 {
@@ -226,7 +259,8 @@ static void abandon(CURLM *multi, CURLSH *share, CURL *easy)
         entry->share = share;
         entry->easy = easy;
         entry->next = abandoned_handles;
-        abandoned_handles = entry;
+        while (!atomic_compare_exchange_weak(&abandoned_handles, &entry->next, entry))
+            continue;
     }
 }
 
@@ -250,8 +284,10 @@ static void notice_fork(struct cf_engine *engine)
     engine->generation = generation;
     leave_easy(&engine->idle);
     leave_easy(&engine->done);
+    leave_easy(&engine->taken);
     leave_easy(&engine->running);
     leave_easy(&engine->waiting);
+    leave_easy(&engine->queued);
     if (engine->multi)
         abandon(engine->multi, engine->share, NULL);
     engine->multi = NULL;
@@ -382,10 +418,6 @@ static void start_queued(struct cf_engine *engine)
         int64_t now = cf_process_now();
         CURLcode code;
 
-        if (transfer->deadline && now >= transfer->deadline) {
-            end_because(engine, transfer, CF_TIMEOUT, "the deadline passed before it could be sent");
-            continue;
-        }
         if (!ensure_open(engine)) {
             end_because(engine, transfer, CF_NO_MEMORY, "out of memory or descriptors");
             continue;
@@ -409,12 +441,18 @@ static void start_queued(struct cf_engine *engine)
 static void start_due(struct cf_engine *engine)
 {
     struct cf_transfer *transfer, *next;
-    int64_t now = engine->waiting.first ? cf_process_now() : 0;
+    int64_t now = engine->waiting.first || engine->queued.first ? cf_process_now() : 0;
 
     for (transfer = engine->waiting.first; transfer; transfer = next) {
         next = transfer->next;
         if (transfer->due <= now)
             cf_transfer_move(transfer, &engine->queued);
+    }
+    /* Those behind one that may not start yet as well: next_deadline counts them all. */
+    for (transfer = engine->queued.first; transfer; transfer = next) {
+        next = transfer->next;
+        if (transfer->deadline && transfer->deadline <= now)
+            end_because(engine, transfer, CF_TIMEOUT, "the deadline passed before it could be sent");
     }
     start_queued(engine);
 }
@@ -517,6 +555,7 @@ uint64_t cf_engine_submit(struct cf_engine *engine, struct cf_submission *submis
     }
     transfer->id = ++engine->last_id;
     engine->stats.started++;
+    warn_of_resolver(engine);
     cf_transfer_move(transfer, &engine->queued);
     start_queued(engine);
     tell_poller(engine);
@@ -546,12 +585,24 @@ bool cf_engine_cancel(struct cf_engine *engine, uint64_t id)
     return false;
 }
 
-struct cf_transfer *cf_engine_peek(struct cf_engine *engine, uint64_t id)
+struct cf_transfer *cf_engine_take(struct cf_engine *engine, uint64_t id)
 {
-    struct cf_transfer *transfer = engine->done.first;
+    struct cf_transfer *transfer;
+
+    /* Before a release in a child could silence the parent's descriptor. */
+    notice_fork(engine);
+    transfer = engine->done.first;
     while (transfer && id != 0 && transfer->id != id)
         transfer = transfer->next;
+    if (transfer)
+        cf_transfer_move(transfer, &engine->taken);
     return transfer;
+}
+
+void cf_engine_put_back(struct cf_engine *engine, struct cf_transfer *transfer)
+{
+    cf_transfer_move(transfer, &engine->done);
+    tell_poller(engine);
 }
 
 void cf_engine_ending(const struct cf_transfer *transfer, struct cf_ending *ending)
@@ -570,6 +621,7 @@ void cf_engine_ending(const struct cf_transfer *transfer, struct cf_ending *endi
     ending->body_len = transfer->body.len;
     ending->path = transfer->path;
     ending->items = transfer->items;
+    ending->secrets = transfer->secrets;
 }
 
 void cf_engine_release(struct cf_engine *engine, struct cf_transfer *transfer)

@@ -23,7 +23,7 @@ struct cf_submission {
     const char *headers;                /* lines, each NUL-terminated, one after another */
     size_t headers_size;
     struct cf_buffer *body;
-    const char *secret;                 /* masked in whatever comes back; NULL for none */
+    const char *secrets[2];             /* masked in whatever comes back; NULL for none */
     size_t items;                       /* comes back in the ending */
     const char *proxy, *ca_file, *user_agent;   /* NULL for none; an empty proxy means: not even the environment's */
     bool direct;                        /* no proxy of the environment either */
@@ -45,12 +45,14 @@ struct cf_ending {
     size_t body_len;
     const char *path;                   /* the part of the URL behind base_url */
     size_t items;
+    const char *const *secrets;         /* two, each may be NULL: to be masked in what the body says */
 };
 
-enum cf_event_name { CF_EVENT_REQUEST, CF_EVENT_RESPONSE, CF_EVENT_RETRY, CF_EVENT_DONE };
+enum cf_event_name { CF_EVENT_REQUEST, CF_EVENT_RESPONSE, CF_EVENT_RETRY, CF_EVENT_DONE, CF_EVENT_WARNING };
 
 struct cf_event {
     enum cf_event_name name;
+    const char *message;                /* of CF_EVENT_WARNING, which has nothing else */
     uint64_t id;
     const char *method;
     char path[128];                     /* without base_url's own path and without a query */
@@ -81,8 +83,9 @@ size_t cf_engine_step(struct cf_engine *engine, int64_t timeout);
 /* False where no such request is in flight. Otherwise it is ready to be taken, CF_CANCELLED. */
 bool cf_engine_cancel(struct cf_engine *engine, uint64_t id);
 
-/* The request `id`, or any with 0, that ended and was not released yet; NULL for none. */
-struct cf_transfer *cf_engine_peek(struct cf_engine *engine, uint64_t id);
+/* The request `id`, or any with 0, that ended and was not taken yet; NULL for none. It is to be released, or put back. */
+struct cf_transfer *cf_engine_take(struct cf_engine *engine, uint64_t id);
+void cf_engine_put_back(struct cf_engine *engine, struct cf_transfer *transfer);
 void cf_engine_ending(const struct cf_transfer *transfer, struct cf_ending *ending);
 void cf_engine_release(struct cf_engine *engine, struct cf_transfer *transfer);
 

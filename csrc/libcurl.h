@@ -30,4 +30,21 @@
 #define CF_HAVE_CA_PATHS 1
 #endif
 
+/* NULL, or how the running libcurl blocks its caller while a name is looked up. */
+static inline const char *cf_libcurl_resolver_problem(void)
+{
+    const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
+
+    if (!(info->features & CURL_VERSION_ASYNCHDNS))
+        return "this libcurl looks names up in the thread that calls it: a slow name server stops the host";
+#ifdef CF_HAVE_QUICK_EXIT
+    if (info->version_num >= 0x075700)
+        return NULL;
+#endif
+    /* c-ares has no thread that could be waited for. */
+    return info->ares ? NULL
+                      : "this libcurl waits for a name look-up to end before a time-out, cancel or close takes effect: 7.87 "
+                        "or newer does not";
+}
+
 #endif

@@ -248,11 +248,11 @@ static bool read_one(lua_State *L, int arg, const struct option *option, struct 
     return true;
 }
 
-static const struct option *find(const char *name, int scopes)
+static const struct option *find(const char *name, size_t len, int scopes)
 {
     const struct option *option;
     for (option = schema; option < SCHEMA_END; option++)
-        if ((option->scope & scopes) && strcmp(option->name, name) == 0)
+        if ((option->scope & scopes) && strlen(option->name) == len && strcmp(option->name, name) == 0)
             return option;
     return NULL;
 }
@@ -306,9 +306,6 @@ static bool check(lua_State *L, struct cf_options *options)
     if (options->environment_id &&
         (problem = cf_options_id_problem(options->environment_id, strlen(options->environment_id))))
         return refuse(L, "environment_id", problem);
-    if ((options->api_email || options->api_key) && !(options->api_email && options->api_key))
-        return refuse(L, options->api_key ? "api_email" : "api_key",
-                      "missing: api_email and api_key go together");
     if ((problem = cf_address_base_problem(options->base_url)))
         return refuse(L, "base_url", problem);
     if (options->proxy && *options->proxy && (problem = cf_address_proxy_problem(options->proxy)))
@@ -345,7 +342,7 @@ bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_env
                 cf_error_push(L, "invalid_request", NULL, "options: a key is a %s, not a name", luaL_typename(L, -2));
                 return false;
             }
-            option = find(lua_tostring(L, -2), scopes);
+            option = find(lua_tostring(L, -2), lua_rawlen(L, -2), scopes);
             if (!option)
                 return refuse(L, lua_tostring(L, -2), "no such option here");
             if (!read_one(L, arg, option, lines, options))
@@ -357,6 +354,15 @@ bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_env
         choose_credential(options, &(struct cf_options){0}, &before);
     }
     return (!from_environment || check_environment(L, options)) && check(L, options);
+}
+
+bool cf_options_need_credential(lua_State *L, const struct cf_options *options)
+{
+    if (options->api_token || (options->api_email && options->api_key))
+        return true;
+    if (options->api_email || options->api_key)
+        return refuse(L, options->api_key ? "api_email" : "api_key", "missing: api_email and api_key go together");
+    return refuse(L, "api_token", "no credential: give api_token, or api_email and api_key");
 }
 
 bool cf_options_own(struct cf_options *to, const struct cf_options *from)

@@ -12,7 +12,7 @@
 
 /* Durations are microseconds, 0 for none. Texts are borrowed while a call lasts and owned in a client's own options. */
 struct cf_options {
-    const char *api_token, *api_email, *api_key;    /* a token, or the other two, or nothing */
+    const char *api_token, *api_email, *api_key;    /* a token, or the other two (one may be missing), or nothing */
     const char *zone_id, *environment_id, *base_url, *proxy, *ca_file, *user_agent, *plan;
     int64_t timeout, connect_timeout, max_retry_wait, deadline;
     int64_t max_retries, max_items, max_in_flight;  /* max_items 0: as the plan says */
@@ -31,6 +31,8 @@ void cf_options_default(struct cf_options *options);
  * run in the middle. */
 bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_environment, struct cf_buffer *lines,
                      struct cf_options *options);
+/* False: there is no whole credential, and an error table was pushed. */
+bool cf_options_need_credential(lua_State *L, const struct cf_options *options);
 /* Copies all texts that `from` borrows. False: out of memory, `to` is as it was. */
 bool cf_options_own(struct cf_options *to, const struct cf_options *from);
 /* Wipes and frees what cf_options_own copied; safe on all zero, and twice. */

@@ -2,6 +2,7 @@
  * tag, host and prefix; what they do not forbid is not forbidden here. */
 #include "params.h"
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 #include <strings.h>
@@ -11,6 +12,7 @@
 
 #define MAX_TAG 1024
 #define MAX_SEPARATORS 31
+#define SORTED_HEADERS 16
 
 /* Where in the table we are, for the messages: files[3].headers.Origin. */
 struct place {
@@ -165,7 +167,7 @@ static const char *prefix_problem(const char *prefix, size_t len)
     for (i = 0; i < len; i++) {
         if (prefix[i] == '?' || prefix[i] == '#')
             return "must not have a query or fragment";
-        if (prefix[i] == '/' && prefix[i - 1] == ':' && i + 1 < len && prefix[i + 1] == '/')
+        if (separators == 0 && prefix[i] == '/' && prefix[i - 1] == ':' && i + 1 < len && prefix[i + 1] == '/')
             return "must not have a scheme";
         separators += prefix[i] == '/';
     }
@@ -204,11 +206,31 @@ static bool write_prefix(struct place *place)
     return write_string(place, prefix_problem);
 }
 
-/* The table of headers on the top of the stack. */
+struct header {
+    const char *name, *value;       /* kept alive by the caller's table */
+    size_t name_len, value_len;
+};
+
+static bool is_before(const struct header *a, const struct header *b)
+{
+    int order = memcmp(a->name, b->name, a->name_len < b->name_len ? a->name_len : b->name_len);
+    return order < 0 || (order == 0 && a->name_len < b->name_len);
+}
+
+static bool write_header(struct place *place, const struct header *header, bool first)
+{
+    place->header = header->name;
+    return (first || write_raw(place, ",", 1)) && write_text(place, header->name, header->name_len) &&
+           write_raw(place, ":", 1) && write_text(place, header->value, header->value_len);
+}
+
+/* The table of headers on the top of the stack. They are written in the order of their names, so that equal tables are
+ * equal bytes; a number of them that no cache key has is left in the table's own order. */
 static bool write_headers(struct place *place)
 {
     lua_State *L = place->L;
-    bool first = true;
+    struct header sorted[SORTED_HEADERS], header;
+    size_t count = 0, i;
 
     place->part = "headers";
     if (!lua_istable(L, -1))
@@ -216,32 +238,43 @@ static bool write_headers(struct place *place)
     if (!write_raw(place, ",\"headers\":{", 12))
         return false;
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
-        size_t name_len, value_len;
-        const char *name, *value;
-
         if (lua_type(L, -2) != LUA_TSTRING) {
             place->header = "(key)";
             lua_pop(L, 1);
             wrong_type(place, "string");
         }
-        name = place->header = lua_tolstring(L, -2, &name_len);
+        header.name = place->header = lua_tolstring(L, -2, &header.name_len);
         if (lua_type(L, -1) != LUA_TSTRING)
             wrong_type(place, "string");
-        value = lua_tolstring(L, -1, &value_len);
-        if (name_len == 0)
+        header.value = lua_tolstring(L, -1, &header.value_len);
+        if (header.name_len == 0)
             return refuse(place, "a header's name must not be empty");
-        if ((!first && !write_raw(place, ",", 1)) || !write_text(place, name, name_len) || !write_raw(place, ":", 1) ||
-            !write_text(place, value, value_len))
-            return false;
-        first = false;
+        for (i = count++; i > 0 && i < SORTED_HEADERS && is_before(&header, &sorted[i - 1]); i--)
+            sorted[i] = sorted[i - 1];
+        if (i < SORTED_HEADERS)
+            sorted[i] = header;
+    }
+    if (count <= SORTED_HEADERS) {
+        for (i = 0; i < count; i++)
+            if (!write_header(place, &sorted[i], i == 0))
+                return false;
+    } else {
+        for (i = 0, lua_pushnil(L); lua_next(L, -2); i++, lua_pop(L, 1)) {
+            header.name = lua_tolstring(L, -2, &header.name_len);
+            header.value = lua_tolstring(L, -1, &header.value_len);
+            if (!write_header(place, &header, i == 0))
+                return false;
+        }
     }
     place->part = place->header = NULL;
     return write_raw(place, "}", 1);
 }
 
+/* lua_tostring ends at a NUL, and "files\0x" is not files. */
 static bool is_key(lua_State *L, int index, const char *name)
 {
-    return lua_type(L, index) == LUA_TSTRING && strcmp(lua_tostring(L, index), name) == 0;
+    return lua_type(L, index) == LUA_TSTRING && lua_rawlen(L, index) == strlen(name) &&
+           strcmp(lua_tostring(L, index), name) == 0;
 }
 
 /* The { url, headers } on the top of the stack. Its headers come last whatever the table's order. */
@@ -304,25 +337,33 @@ static const struct kind {
              {"hosts", write_host},
              {"prefixes", write_prefix}};
 
+/* The number at `index` as text; lua_tostring would turn the key itself into a string, and lua_next be lost. */
+static const char *key_text(lua_State *L, int index)
+{
+    lua_pushvalue(L, index);
+    return lua_tostring(L, -1);
+}
+
 /* Which key of the list on the top of the stack is not one of 1 to `count`? False where there is none. */
 static bool refuse_extra(struct place *place, size_t count)
 {
     lua_State *L = place->L;
+    size_t keys = 0;
 
-    lua_pushinteger(L, (lua_Integer)count);
-    if (count == 0)
-        lua_pop(L, 1), lua_pushnil(L);
-    /* Behind the last item of an array comes nothing, which is seen at once. */
-    if (!lua_next(L, -2))
+    /* As many keys as items: one that is too many then leaves a hole, which is found when the items are read. */
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
+        keys++;
+    if (keys <= count)
         return false;
-    lua_pop(L, 2);
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
         if (lua_type(L, -2) != LUA_TNUMBER) {
             if (lua_type(L, -2) == LUA_TSTRING)
                 lua_pushfstring(L, "is not a list: it has the key \"%s\"", lua_tostring(L, -2));
             else
                 lua_pushfstring(L, "is not a list: it has a key that is a %s", luaL_typename(L, -2));
-        } else if (lua_tonumber(L, -2) < 1 || lua_tonumber(L, -2) > (double)count) {
+        } else if (lua_tonumber(L, -2) < 1 || floor(lua_tonumber(L, -2)) < lua_tonumber(L, -2)) {
+            lua_pushfstring(L, "is not a list: it has the key %s", key_text(L, -2));
+        } else if (lua_tonumber(L, -2) > (double)count) {
             lua_pushfstring(L, "has a hole: item %d is nil", (int)count + 1);
         } else {
             continue;
@@ -373,11 +414,11 @@ static bool write_everything(struct place *place, struct cf_purge *purge)
     return lua_toboolean(place->L, -1) ? write_raw(place, "true", 4) : refuse(place, "must be true where it is given");
 }
 
-static const struct kind *kind_named(const char *name)
+static const struct kind *kind_at(lua_State *L, int index)
 {
     size_t i;
     for (i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (strcmp(kinds[i].name, name) == 0)
+        if (is_key(L, index, kinds[i].name))
             return &kinds[i];
     return NULL;
 }
@@ -415,14 +456,14 @@ bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t 
         place.list = name ? name : "params";
         if (!name)
             return refuse(&place, "a key is not a name: params is { files = ... }, not a list");
-        found = kind_named(name);
+        found = kind_at(L, -2);
         if (found && kind) {
             cf_error_push(L, "invalid_request", name, "one kind a request, not both %s and %s", kind->name, name);
             return false;
         } else if (found) {
             kind = found;
             lua_replace(L, slot);
-        } else if (strcmp(name, "zone_id") == 0 || strcmp(name, "environment_id") == 0) {
+        } else if (is_key(L, -2, "zone_id") || is_key(L, -2, "environment_id")) {
             if (!read_id(&place, name[0] == 'z' ? &purge->zone_id : &purge->environment_id))
                 return false;
             lua_pop(L, 1);

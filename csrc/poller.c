@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "memory.h"
@@ -16,6 +17,7 @@ struct cf_poller_slot {
     unsigned char wanted;       /* what the owner waits for */
     unsigned char registered;   /* what the kernel was told */
     unsigned char tracked;      /* between cf_poller_opened and cf_poller_closing */
+    uint64_t inode;             /* of a tracked one */
 };
 
 /* -1: more than an int of milliseconds or for ever. Rounded up: waking early would spin. */
@@ -35,12 +37,28 @@ static int to_milliseconds(int64_t timeout)
 #include "poller_poll.h"
 #endif
 
+static uint64_t inode_of(int fd)
+{
+    struct stat status;
+    return fd >= 0 && fstat(fd, &status) == 0 ? (uint64_t)status.st_ino : 0;
+}
+
 bool cf_poller_open(struct cf_poller *poller)
 {
+    bool opened;
+
     memset(poller, 0, sizeof *poller);
     poller->fd = poller->timer = poller->bell = -1;
     poller->deadline = poller->armed = CF_POLLER_NEVER;
-    return system_open(poller);
+    opened = system_open(poller);
+    poller->inode = inode_of(poller->fd);
+    return opened;
+}
+
+static void close_one(int fd, uint64_t inode, bool check)
+{
+    if (fd >= 0 && !(check && inode_of(fd) != inode))
+        close(fd);
 }
 
 void cf_poller_close(struct cf_poller *poller, bool forget)
@@ -49,13 +67,11 @@ void cf_poller_close(struct cf_poller *poller, bool forget)
 
     for (fd = 0; forget && fd < poller->slot_count; fd++)
         if (poller->slots[fd].tracked)
-            close((int)fd);
-    if (poller->timer >= 0)
-        close(poller->timer);
-    if (poller->bell >= 0)
-        close(poller->bell);
-    if (poller->fd >= 0 && !(forget && !system_is_inherited))
-        close(poller->fd);
+            close_one((int)fd, poller->slots[fd].inode, true);
+    close_one(poller->timer, poller->inode, forget);
+    close_one(poller->bell, poller->inode, forget);
+    if (!(forget && !system_is_inherited))
+        close_one(poller->fd, poller->inode, forget);
     poller->fd = poller->timer = poller->bell = -1;
     cf_free(poller->slots);
     poller->slots = NULL;
@@ -103,6 +119,7 @@ bool cf_poller_opened(struct cf_poller *poller, int fd)
     if (slot) {
         slot->wanted = slot->registered = 0;
         slot->tracked = 1;
+        slot->inode = inode_of(fd);
     }
     return slot != NULL;
 }

@@ -27,13 +27,15 @@ struct cf_poller {
     int fd, timer, bell;            /* -1 where there is none */
     bool shown, ringing;            /* the descriptor was handed out; completions wait */
     int64_t deadline, armed;
+    uint64_t inode;                 /* of `fd` and the two others */
     struct cf_poller_slot *slots;   /* by descriptor */
     size_t slot_count;
 };
 
 /* Sets every field, so that cf_poller_close is safe after a failure too. */
 bool cf_poller_open(struct cf_poller *poller);
-/* After a fork, `forget` closes what was watched as well: the child's copies of the parent's connections. */
+/* After a fork, `forget` closes what was watched as well: the child's copies of the parent's connections. What the child has
+ * closed itself, and may have opened anew as something else, is left alone. */
 void cf_poller_close(struct cf_poller *poller, bool forget);
 
 /* The descriptor for a host's event loop, -1 where there is none. It is readable when the owner has work. */

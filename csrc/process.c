@@ -18,11 +18,10 @@ static CURLcode curl_ready = CURLE_FAILED_INIT;
  * system call (libcurl-facts). NULL where the kernel has no MADV_WIPEONFORK: then the process id stands in. */
 static _Atomic uint64_t *mark;
 static _Atomic uint64_t last_generation = 1;
-static _Atomic long marked_pid;
 
 static void init(void)
 {
-#ifdef MADV_WIPEONFORK
+#if defined(MADV_WIPEONFORK) && !defined(CF_PROCESS_PID)
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     void *map = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (map != MAP_FAILED) {
@@ -34,8 +33,6 @@ static void init(void)
 #endif
     if (mark)
         *mark = last_generation;
-    else
-        marked_pid = (long)getpid();
     curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
@@ -55,6 +52,7 @@ int64_t cf_process_now(void)
 uint64_t cf_process_generation(void)
 {
     uint64_t generation, next;
+    uint32_t pid;
 
     if (mark) {
         generation = *mark;
@@ -64,9 +62,13 @@ uint64_t cf_process_generation(void)
         /* Of two threads of the child the first one names the generation. */
         return atomic_compare_exchange_strong(mark, &generation, next) ? next : generation;
     }
-    if (marked_pid != (long)getpid()) {
-        marked_pid = (long)getpid();
-        ++last_generation;
+    /* A count in the upper half, the process in the lower: both change at once for all threads, though ids come again. */
+    pid = (uint32_t)getpid();
+    generation = last_generation;
+    while ((uint32_t)generation != pid) {
+        next = ((generation >> 32) + 1) << 32 | pid;
+        if (atomic_compare_exchange_weak(&last_generation, &generation, next))
+            return next;
     }
-    return last_generation;
+    return generation;
 }

@@ -14,7 +14,8 @@ static void reset_headers(struct cf_response *response)
 void cf_response_reset(struct cf_response *response)
 {
     reset_headers(response);
-    response->too_big = false;
+    response->too_big = response->is_headed = false;
+    response->headers_len = 0;
     response->body.len = 0;
     response->body.max = CF_RESPONSE_MAX_BODY;
 }
@@ -61,20 +62,25 @@ static bool is_named(const char *line, size_t name_len, const char *name)
     return strlen(name) == name_len && strncasecmp(line, name, name_len) == 0;
 }
 
-void cf_response_header(struct cf_response *response, const char *line, size_t len)
+bool cf_response_header(struct cf_response *response, const char *line, size_t len)
 {
     const char *value;
     size_t name_len;
 
+    response->headers_len += len;
+    response->too_big = response->headers_len > CF_RESPONSE_MAX_HEADERS;
+    if (response->too_big)
+        return false;
     while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r' || line[len - 1] == ' ' || line[len - 1] == '\t'))
         len--;
     if (len > 5 && strncasecmp(line, "HTTP/", 5) == 0) {
         status_line(response, line, len);
-        return;
+        return true;
     }
+    response->is_headed |= len == 0 && response->status >= 200;
     value = memchr(line, ':', len);
     if (!value)
-        return;
+        return true;
     name_len = (size_t)(value - line);
     for (value++; value < line + len && (*value == ' ' || *value == '\t'); value++)
         continue;
@@ -94,6 +100,7 @@ void cf_response_header(struct cf_response *response, const char *line, size_t l
         else if (is_named(value, len, "false"))
             response->should_retry = 0;
     }
+    return true;
 }
 
 bool cf_response_body(struct cf_response *response, const char *bytes, size_t len)

@@ -1,4 +1,5 @@
 /* How a request ended -> result or error table, decoded by a private instance of lua-cjson. */
+#define _GNU_SOURCE
 #include "result.h"
 
 #include <math.h>
@@ -57,10 +58,14 @@ void cf_result_open(lua_State *L)
     lua_settop(L, top);
 }
 
-/* Pushes the table that the text stands for; false, and nothing, where it is none. */
+/* Pushes the table that the text of an object stands for; false, and nothing, where it is none. */
 static bool push_decoded(lua_State *L, const char *json, size_t len)
 {
-    if (len == 0)
+    size_t blank = 0;
+
+    while (blank < len && json[blank] && strchr(" \t\r\n", json[blank]))
+        blank++;
+    if (blank == len || json[blank] != '{')
         return false;
     cf_registry_get(L, &decoder);
     lua_pushlstring(L, json, len);
@@ -92,25 +97,52 @@ static void set_seconds(lua_State *L, const char *name, int64_t microseconds)
     lua_setfield(L, -2, name);
 }
 
+/* A server that repeats what it was shown would put the credential into errors and logs: its every occurrence in the string
+ * on the top becomes "***". */
+static void mask(lua_State *L, const char *secret)
+{
+    size_t size = secret ? strlen(secret) : 0, len;
+    const char *text = lua_tolstring(L, -1, &len), *found = size ? memmem(text, len, secret, size) : NULL;
+    luaL_Buffer masked;
+
+    if (!found)
+        return;
+    luaL_buffinit(L, &masked);
+    for (; found; found = memmem(text, len, secret, size)) {
+        luaL_addlstring(&masked, text, (size_t)(found - text));
+        luaL_addstring(&masked, "***");
+        len -= (size_t)(found - text) + size;
+        text = found + size;
+    }
+    luaL_addlstring(&masked, text, len);
+    luaL_pushresult(&masked);
+    lua_replace(L, -2);
+}
+
 /* Copies a string member of the table at `from` to the table on the top. */
-static void copy_string(lua_State *L, int from, const char *name)
+static void copy_string(lua_State *L, const struct cf_ending *ending, int from, const char *name)
 {
     cf_rawgetfield(L, from, name);
-    if (lua_type(L, -1) == LUA_TSTRING)
+    if (lua_type(L, -1) == LUA_TSTRING) {
+        mask(L, ending->secrets[0]);
+        mask(L, ending->secrets[1]);
         lua_setfield(L, -2, name);
-    else
+    } else {
         lua_pop(L, 1);
+    }
 }
 
 /* Pushes { code, message, documentation_url, source = { pointer } } made of the member of errors or messages on the top,
  * whatever that is. */
-static void push_info(lua_State *L)
+static void push_info(lua_State *L, const struct cf_ending *ending)
 {
     int from = lua_gettop(L), info = from + 1;
 
     lua_createtable(L, 0, 2);
     if (lua_type(L, from) == LUA_TSTRING) {
         lua_pushvalue(L, from);
+        mask(L, ending->secrets[0]);
+        mask(L, ending->secrets[1]);
         lua_setfield(L, info, "message");
     }
     if (!lua_istable(L, from))
@@ -124,19 +156,19 @@ static void push_info(lua_State *L)
             set_integer(L, "code", (lua_Integer)code);
     }
     lua_settop(L, info);
-    copy_string(L, from, "message");
-    copy_string(L, from, "documentation_url");
+    copy_string(L, ending, from, "message");
+    copy_string(L, ending, from, "documentation_url");
     cf_rawgetfield(L, from, "source");
     if (lua_istable(L, -1)) {
         lua_newtable(L);
-        copy_string(L, -2, "pointer");
+        copy_string(L, ending, -2, "pointer");
         lua_setfield(L, info, "source");
     }
     lua_settop(L, info);
 }
 
 /* Sets field `name` of the table at `to` to the list that the envelope has under it; an empty one where it has none. */
-static void set_infos(lua_State *L, int envelope, int to, const char *name)
+static void set_infos(lua_State *L, const struct cf_ending *ending, int envelope, int to, const char *name)
 {
     int top = lua_gettop(L), i, count;
 
@@ -148,7 +180,7 @@ static void set_infos(lua_State *L, int envelope, int to, const char *name)
     count = lua_istable(L, -1) ? (int)lua_rawlen(L, -1) : 0;
     for (i = 1; i <= count; i++) {
         lua_rawgeti(L, top + 2, i);
-        push_info(L);
+        push_info(L, ending);
         lua_rawseti(L, top + 1, i);
         lua_settop(L, top + 2);
     }
@@ -181,7 +213,7 @@ static void push_result(lua_State *L, const struct cf_ending *ending, int envelo
     set_integer(L, "attempts", ending->attempts);
     set_seconds(L, "elapsed", ending->elapsed);
     set_string(L, "ray_id", ending->response->ray_id);
-    set_infos(L, envelope, result, "messages");
+    set_infos(L, ending, envelope, result, "messages");
 }
 
 /* ---- errors ---- */
@@ -281,7 +313,7 @@ static void set_message(lua_State *L, const struct cf_ending *ending, int envelo
     const char *text = first_error(L, error, &has_code);
 
     if (ending->failure == CF_TOO_BIG)
-        lua_pushliteral(L, "the answer is larger than 1 MiB or its headers larger than libcurl takes");
+        lua_pushliteral(L, "the answer is larger than 1 MiB, or its headers than 256 KiB");
     else if (ending->failure == CF_CUT_SHORT)
         lua_pushfstring(L, "the answer was cut short: %s", ending->error);
     else if (ending->failure != CF_OK)
@@ -308,8 +340,8 @@ static void push_error(lua_State *L, const struct cf_ending *ending, int envelop
         kind = "bad_response";
     cf_error_push(L, kind, NULL, "%s", "");
     error = lua_gettop(L);
-    set_infos(L, envelope, error, "errors");
-    set_infos(L, envelope, error, "messages");
+    set_infos(L, ending, envelope, error, "errors");
+    set_infos(L, ending, envelope, error, "messages");
     set_message(L, ending, envelope, error);
     if (response->status)
         set_integer(L, "status", response->status);

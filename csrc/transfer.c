@@ -70,8 +70,9 @@ bool cf_transfer_fill(struct cf_transfer *transfer, struct cf_submission *submis
 
     for (i = 0; i < submission->headers_size; i++)
         lines += submission->headers[i] == '\0';
-    texts = size_of(submission->url) + size_of(submission->secret) + size_of(submission->proxy) + size_of(submission->ca_file) +
-            size_of(submission->user_agent) + submission->headers_size;
+    texts = size_of(submission->url) + size_of(submission->secrets[0]) + size_of(submission->secrets[1]) +
+            size_of(submission->proxy) + size_of(submission->ca_file) + size_of(submission->user_agent) +
+            submission->headers_size;
     transfer->block_size = lines * sizeof *node + texts;
     transfer->block = cf_realloc(NULL, transfer->block_size);
     if (!transfer->block)
@@ -80,7 +81,8 @@ bool cf_transfer_fill(struct cf_transfer *transfer, struct cf_submission *submis
     at = transfer->block + lines * sizeof *node;
     transfer->url = put(&at, submission->url);
     transfer->path = transfer->url + submission->path_at;
-    transfer->secret = put(&at, submission->secret);
+    transfer->secrets[0] = put(&at, submission->secrets[0]);
+    transfer->secrets[1] = put(&at, submission->secrets[1]);
     transfer->proxy = put(&at, submission->proxy);
     transfer->ca_file = put(&at, submission->ca_file);
     transfer->user_agent = put(&at, submission->user_agent);
@@ -116,15 +118,15 @@ bool cf_transfer_fill(struct cf_transfer *transfer, struct cf_submission *submis
     return true;
 }
 
+/* Any other number than they were given makes libcurl end the transfer. */
+
 static size_t on_header(char *line, size_t size, size_t count, void *transfer)
 {
-    cf_response_header(&((struct cf_transfer *)transfer)->response, line, size * count);
-    return size * count;
+    return cf_response_header(&((struct cf_transfer *)transfer)->response, line, size * count) ? size * count : 0;
 }
 
 static size_t on_body(char *bytes, size_t size, size_t count, void *transfer)
 {
-    /* Any other number than it was given makes libcurl end the transfer. */
     return cf_response_body(&((struct cf_transfer *)transfer)->response, bytes, size * count) ? size * count : 0;
 }
 
@@ -225,7 +227,8 @@ CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)CF_RESPONSE_MAX_BODY);
 #ifdef CF_HAVE_QUICK_EXIT
-    SET(CURLOPT_QUICK_EXIT, 1L);
+    /* A libcurl that is older than its headers was refuses: the engine warns of that. */
+    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 #endif
     SET(CURLOPT_HTTPHEADER, transfer->headers);
     /* What is meant for the API is not shown to a proxy, and a proxy's headers are not taken for the API's. */
@@ -259,7 +262,8 @@ static enum cf_failure failure_of(CURLcode code, const struct cf_transfer *trans
 
     switch (code) {
     case CURLE_OK:
-        return CF_OK;
+        /* libcurl takes headers that break off for whole ones. */
+        return transfer->response.is_headed ? CF_OK : CF_CUT_SHORT;
     case CURLE_OPERATION_TIMEDOUT:
         return CF_TIMEOUT;
     case CURLE_FILESIZE_EXCEEDED:
@@ -292,17 +296,16 @@ static enum cf_failure failure_of(CURLcode code, const struct cf_transfer *trans
     }
 }
 
-/* A server that repeats what it was shown would put the credential into errors and logs. */
-static void mask(char *text, size_t len, const char *secret)
+/* A server that repeats what it was shown would put the credential into errors and logs. The body is masked when it has been
+ * decoded: in JSON a secret may be written in other bytes. */
+static void mask(char *text, const char *const secrets[2])
 {
-    size_t size = secret ? strlen(secret) : 0;
-    char *found;
+    char *at, *found;
+    size_t i;
 
-    while (size > 0 && len >= size && (found = memmem(text, len, secret, size))) {
-        memset(found, '*', size);
-        len -= (size_t)(found - text) + size;
-        text = found + size;
-    }
+    for (i = 0; i < 2; i++)
+        for (at = text; secrets[i] && *secrets[i] && (found = strstr(at, secrets[i])); at = found + strlen(secrets[i]))
+            memset(found, '*', strlen(secrets[i]));
 }
 
 void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code)
@@ -310,9 +313,10 @@ void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code)
     if (code != CURLE_OK && !transfer->error[0])
         strncpy(transfer->error, curl_easy_strerror(code), sizeof transfer->error - 1);
     transfer->failure = failure_of(code, transfer);
-    mask(transfer->response.body.data, transfer->response.body.len, transfer->secret);
-    mask(transfer->response.ray_id, strlen(transfer->response.ray_id), transfer->secret);
-    mask(transfer->error, strlen(transfer->error), transfer->secret);
+    if (transfer->failure == CF_CUT_SHORT && !transfer->error[0])
+        strcpy(transfer->error, "the connection closed within the headers");
+    mask(transfer->response.ray_id, transfer->secrets);
+    mask(transfer->error, transfer->secrets);
     transfer->retry_after =
         transfer->failure == CF_OK ? cf_retry_after(transfer->response.retry_after, time(NULL)) : -1;
 }
@@ -328,7 +332,8 @@ void cf_transfer_clear(struct cf_transfer *transfer)
         transfer->block = NULL;
     }
     transfer->headers = NULL;
-    transfer->url = transfer->path = transfer->secret = transfer->proxy = transfer->ca_file = transfer->user_agent = NULL;
+    transfer->url = transfer->path = transfer->proxy = transfer->ca_file = transfer->user_agent = NULL;
+    transfer->secrets[0] = transfer->secrets[1] = NULL;
     transfer->body.len = 0;
     if (transfer->body.cap > KEPT_BODY)
         cf_buffer_free(&transfer->body);

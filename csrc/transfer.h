@@ -19,7 +19,7 @@ struct cf_transfer {
     char *block;                            /* owned, wiped: all texts and header nodes that follow */
     size_t block_size;
     struct curl_slist *headers;
-    const char *url, *path, *secret, *proxy, *ca_file, *user_agent;
+    const char *url, *path, *secrets[2], *proxy, *ca_file, *user_agent;
     bool direct, is_get;
     size_t items;
     struct cf_buffer body;

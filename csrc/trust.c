@@ -2,7 +2,7 @@
  *
  * libcurl with OpenSSL parses the system's bundle for every connection while a CA directory is set too: 45 to 64 ms in one
  * call. A hashed directory alone costs 2 ms, once (libcurl-facts). Where there is only a bundle, the first connection of
- * the process parses it, and its X509_STORE serves all later ones. */
+ * the process parses it here, and its X509_STORE serves all later ones. */
 #define _GNU_SOURCE
 #include "trust.h"
 
@@ -13,6 +13,13 @@
 #include <stdbool.h>
 #include <string.h>
 
+/* For the specs: as if the system had no directory. */
+#ifdef CF_TRUST_BUNDLE_ONLY
+static const bool bundle_only = true;
+#else
+static const bool bundle_only = false;
+#endif
+
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static const char *directory, *bundle;
 
@@ -22,7 +29,6 @@ static struct {
     void (*set1_cert_store)(void *ctx, void *store);
     int (*load_verify_locations)(void *ctx, const char *file, const char *path);
     int (*up_ref)(void *store);
-    void (*free)(void *store);
 } openssl;
 static _Atomic(void *) shared_store;
 
@@ -54,12 +60,10 @@ static void look(void)
         return;
 #ifdef CF_HAVE_CA_PATHS
     if (info->age >= CURLVERSION_SEVENTH) {
-#ifndef CF_TRUST_BUNDLE_ONLY
-        if (is_hashed(info->capath)) {
+        if (!bundle_only && is_hashed(info->capath)) {
             directory = info->capath;
             return;
         }
-#endif
         bundle = info->cainfo;
     }
 #endif
@@ -67,27 +71,33 @@ static void look(void)
     resolve(&openssl.set1_cert_store, "SSL_CTX_set1_cert_store");
     resolve(&openssl.load_verify_locations, "SSL_CTX_load_verify_locations");
     resolve(&openssl.up_ref, "X509_STORE_up_ref");
-    resolve(&openssl.free, "X509_STORE_free");
     if (!openssl.get_cert_store || !openssl.set1_cert_store || !openssl.load_verify_locations ||
-        !openssl.up_ref || !openssl.free)
+        !openssl.up_ref)
         bundle = NULL;
 }
 
-/* Runs in the first connections, after libcurl has parsed the bundle into their store. */
-static CURLcode keep_store(CURL *easy, void *ctx, void *unused)
+/* Runs in every connection, before its store is asked. Only a store that is whole is shared: a thread that comes meanwhile
+ * waits for it, instead of trusting nobody. */
+static CURLcode share_store(CURL *easy, void *ctx, void *unused)
 {
-    void *store = openssl.get_cert_store(ctx), *none = NULL;
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    CURLcode code = CURLE_OK;
+    void *store;
     (void)easy, (void)unused;
-    if (store && openssl.up_ref(store) && !atomic_compare_exchange_strong(&shared_store, &none, store))
-        openssl.free(store);
-    return CURLE_OK;
-}
 
-static CURLcode use_store(CURL *easy, void *ctx, void *store)
-{
-    (void)easy;
-    openssl.set1_cert_store(ctx, store);
-    return CURLE_OK;
+    if (!shared_store) {
+        pthread_mutex_lock(&lock);
+        if (!shared_store) {
+            if (!openssl.load_verify_locations(ctx, bundle, NULL))
+                code = CURLE_SSL_CACERT_BADFILE;
+            else if ((store = openssl.get_cert_store(ctx)) && openssl.up_ref(store))
+                shared_store = store;
+        }
+        pthread_mutex_unlock(&lock);
+    }
+    if (shared_store)
+        openssl.set1_cert_store(ctx, shared_store);
+    return code;
 }
 
 /* A private CA stands beside the bundle, which is then parsed for each connection. */
@@ -98,10 +108,9 @@ static CURLcode add_bundle(CURL *easy, void *ctx, void *unused)
     return CURLE_OK;
 }
 
-static CURLcode set_hook(CURL *easy, curl_ssl_ctx_callback hook, void *data)
+static CURLcode set_hook(CURL *easy, curl_ssl_ctx_callback hook)
 {
-    CURLcode code = curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, hook);
-    return code != CURLE_OK ? code : curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, data);
+    return curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, hook);
 }
 
 static CURLcode set_paths(CURL *easy, const char *file, const char *path)
@@ -115,7 +124,6 @@ static CURLcode set_paths(CURL *easy, const char *file, const char *path)
 
 CURLcode cf_trust_apply(CURL *easy, const char *ca_file)
 {
-    void *store = shared_store;
     CURLcode code;
 
     pthread_once(&once, look);
@@ -123,8 +131,6 @@ CURLcode cf_trust_apply(CURL *easy, const char *ca_file)
         return set_paths(easy, ca_file, directory);
     if (!bundle)
         return ca_file ? curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file) : CURLE_OK;
-    code = set_paths(easy, ca_file ? ca_file : store ? NULL : bundle, NULL);
-    if (code != CURLE_OK)
-        return code;
-    return set_hook(easy, ca_file ? add_bundle : store ? use_store : keep_store, store);
+    code = set_paths(easy, ca_file, NULL);
+    return code != CURLE_OK ? code : set_hook(easy, ca_file ? add_bundle : share_store);
 }

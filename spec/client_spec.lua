@@ -1,0 +1,368 @@
+-- The one userdata type and what goes over the wire in its name: csrc/client and csrc/module, without the Lua layer.
+local cjson = require("cjson").new()
+local core = require "cfpurge.core"
+local edge = require "spec.support.edge"
+local clients = require "spec.support.client"
+
+local TAGS = { tags = { "a" } }
+
+-- A line of headers each, in order: which comes first is libcurl's business.
+local function sorted(head)
+  local lines = {}
+  for line in head:gmatch "([^\r\n]+)\r\n" do lines[#lines + 1] = line end
+  local first = table.remove(lines, 1)
+  table.sort(lines)
+  return { first, lines }
+end
+
+describe("over the wire", function()
+  teardown(clients.close)
+
+  local env, zone, environment, host, kinds, credentials
+
+  setup(function()
+    env = edge.up()
+    local about
+    zone, about = edge.zone()
+    environment, host = about.environments.production, about.name
+    local url = "https://" .. host .. "/"
+    kinds = {
+      { { purge_everything = true }, '{"purge_everything":true}' },
+      { { files = { url } }, '{"files":["' .. url .. '"]}' },
+      { { files = { { url = url, headers = { Origin = "https://b.example", ["CF-Device-Type"] = "mobile" } } } },
+        '{"files":[{"url":"' .. url .. '","headers":{"CF-Device-Type":"mobile","Origin":"https://b.example"}}]}' },
+      { { tags = { "one", "two" } }, '{"tags":["one","two"]}' },
+      { { hosts = { host } }, '{"hosts":["' .. host .. '"]}' },
+      { { prefixes = { host .. "/a" } }, '{"prefixes":["' .. host .. '/a"]}' },
+    }
+    credentials = {
+      { { api_token = env.TOKEN }, { "Authorization: Bearer " .. env.TOKEN } },
+      { { api_email = env.EMAIL, api_key = env.API_KEY },
+        { "X-Auth-Email: " .. env.EMAIL, "X-Auth-Key: " .. env.API_KEY } },
+    }
+  end)
+  before_each(function() edge.reset(zone) end)
+
+  -- Every kind by every credential at both paths, through `send(options, params, environment_id)`.
+  local function each(send, check)
+    for _, kind in ipairs(kinds) do
+      for _, credential in ipairs(credentials) do
+        for _, at in ipairs { false, environment } do
+          local options = { zone_id = zone }
+          for name, value in pairs(credential[1]) do options[name] = value end
+          edge.reset(zone)
+          local result, err = send(options, kind[1], at or nil)
+          assert(result, err)
+          assert.equal(#(kind[1].tags or { 1 }), result.accepted)
+          assert.truthy(result.id:match "^%x+$" and #result.id == 32)
+          local requests = edge.requests(zone)
+          assert.equal(1, #requests)
+          assert.equal(1, edge.counts(zone).accepted)
+          assert.equal(kind[2], requests[1].body)
+          check(requests[1], "/client/v4/zones/" .. zone .. (at and "/environments/" .. at or "") .. "/purge_cache",
+            credential[2], #kind[2])
+        end
+      end
+    end
+  end
+
+  local function check_http1(request, path, credential, size)
+    local lines = { "Host: " .. env.API_HTTP:match "//([^/]+)", "User-Agent: cfpurge/" .. core.version,
+      "Content-Type: application/json", "Accept: application/json", "Content-Length: " .. size }
+    for _, line in ipairs(credential) do lines[#lines + 1] = line end
+    table.sort(lines)
+    assert.same({ "POST " .. path .. " HTTP/1.1", lines }, sorted(request.raw_header))
+  end
+
+  it("goes what was asked, byte for byte, by a client", function()
+    each(function(options, params, at)
+      options.base_url = env.API_HTTP
+      local client = clients.keep(assert(core.new(options)))
+      if at then return client:purge_environment(at, params) end
+      return client:purge(params)
+    end, check_http1)
+  end)
+
+  -- In another process, since what they keep in theirs is never closed.
+  it("goes the same by the functions that need no client", function()
+    each(function(options, params, at)
+      options.base_url = env.API_HTTP
+      local said = clients.lua(([[
+        local core, decode = require "cfpurge.core", require("cjson").decode
+        local at, params, options = %s, decode [=[%s]=], decode [=[%s]=]
+        local result, err
+        if at then result, err = core.purge_environment(at, params, options)
+        else result, err = core.purge(params, options) end
+        print(require("cjson").encode { result = result, err = tostring(err) })
+      ]]):format(at and ("%q"):format(at) or "nil", cjson.encode(params), cjson.encode(options)))
+      local ok, answer = pcall(cjson.decode, said)
+      assert(ok, said)
+      return answer.result, answer.err
+    end, check_http1)
+  end)
+
+  it("goes the same by start, step and take", function()
+    each(function(options, params, at)
+      options.base_url = env.API_HTTP
+      local client = clients.keep(assert(core.new(options)))
+      local id = assert(client:start(params, nil, at))
+      repeat until client:step(10) == 0
+      local taken, result, err = client:take()
+      assert.equal(id, taken)
+      return result, err
+    end, check_http1)
+  end)
+
+  it("goes the same over TLS and HTTP/2", function()
+    each(function(options, params, at)
+      options.base_url, options.ca_file = env.API_TLS, env.CA_FILE
+      local client = clients.keep(assert(core.new(options)))
+      if at then return client:purge_environment(at, params) end
+      return client:purge(params)
+    end, function(request, path, credential, size)
+      assert.same({ "POST", path, "HTTP/2.0" }, { request.method, request.path, request.protocol })
+      local expected = { host = request.headers.host, ["user-agent"] = "cfpurge/" .. core.version,
+        ["content-type"] = "application/json", accept = "application/json", ["content-length"] = tostring(size) }
+      for _, line in ipairs(credential) do
+        local name, value = line:match "^(.-): (.*)$"
+        expected[name:lower()] = value
+      end
+      assert.same(expected, request.headers)
+      assert.truthy(request.tls)
+    end)
+  end)
+
+  it("goes no Expect before a large body, and no compression is asked for", function()
+    local files = {}
+    for i = 1, 100 do files[i] = "https://" .. host .. "/" .. ("x"):rep(20000) .. i end
+    assert(clients.new({ zone_id = zone }):purge { files = files })
+    local request = edge.requests(zone)[1]
+    assert.same({}, { request.headers.expect, request.headers["accept-encoding"] })
+    assert.equal(#'{"files":[""]}' + #table.concat(files, '","'), #request.body)
+  end)
+end)
+
+describe("the core alone", function()
+  teardown(clients.close)
+
+  it("has what a host needs that loads nothing else", function()
+    local zone = edge.zone()
+    local said = clients.lua(([[
+      local core = require "cfpurge.core"
+      local names = {}
+      for name in pairs(core) do names[#names + 1] = name end
+      table.sort(names)
+      print(table.concat(names, " "))
+      local options = { api_token = "%s", zone_id = "%s", base_url = "%s" }
+      print(core.purge({ tags = { "a" } }, options).accepted)
+      print(core.purge_environment("e", { tags = { "a" } }, options))
+      for name in pairs(package.loaded) do if name:find "^cfpurge" then print(name) end end
+    ]]):format(edge.up().TOKEN, zone, edge.env.API_HTTP))
+    local lines = {}
+    for line in said:gmatch "[^\n]+" do lines[#lines + 1] = line end
+    for _, name in ipairs { "error", "new", "options", "purge", "purge_environment", "version" } do
+      assert.truthy((" " .. lines[1] .. " "):find(" " .. name .. " ", 1, true), said)
+    end
+    assert.same({ "1", "cfpurge.core" }, { lines[2], lines[#lines] })
+    assert.equal(1, (lines[3]:find("nil\tnot_found: Could not route", 1, true)))
+    assert.truthy(core.version:find "^%d+%.%d+%.%d+$")
+  end)
+
+  it("refuses where the environment is at fault, and lets a call make good what it lacks", function()
+    local zone = edge.zone()
+    local purge = "local params = { tags = { 'a' } } local _, e = require('cfpurge.core').purge(params, { %s }) "
+      .. "print(e) assert(not e or e.remaining == params)"
+    for _, case in ipairs {
+      { { CLOUDFLARE_BASE_URL = "ftp://a.example" }, "api_token = 't', zone_id = 'z'",
+        "invalid_request: base_url: must be" },
+      { { CLOUDFLARE_API_TOKEN = "a\nb" }, "zone_id = 'z'", "invalid_request: api_token (or CLOUDFLARE_API_TOKEN)" },
+      { { CLOUDFLARE_ZONE_ID = "z" }, "", "invalid_request: api_token: no credential" },
+      { { CLOUDFLARE_API_TOKEN = "t" }, "", "invalid_request: no zone_id" },
+      { { CLOUDFLARE_EMAIL = "e" }, "zone_id = 'z'", "invalid_request: api_key: missing" },
+      { { CLOUDFLARE_EMAIL = "e" }, ("api_token = '%s', zone_id = '%s'"):format(edge.env.TOKEN, zone), "nil" },
+      { { CLOUDFLARE_EMAIL = edge.env.EMAIL, CLOUDFLARE_ZONE_ID = zone },
+        ("api_key = '%s'"):format(edge.env.API_KEY), "nil" },
+      { { CLOUDFLARE_API_TOKEN = edge.env.TOKEN, CLOUDFLARE_ZONE_ID = zone }, "", "nil" },
+    } do
+      if not case[1].CLOUDFLARE_BASE_URL then case[1].CLOUDFLARE_BASE_URL = edge.env.API_HTTP end
+      local said = clients.lua(purge:format(case[2]), case[1])
+      assert.equal(1, (said:find(case[3], 1, true)), said)
+      assert.falsy(said:find("assertion", 1, true), said)
+    end
+    assert.equal(3, edge.counts(zone).accepted)
+  end)
+
+  it("raises for a wrong type at the caller's line", function()
+    local client = clients.keep(core.new(clients.options()))
+    local function call(what, ...)
+      return nil, what(...)
+    end
+    local where = debug.getinfo(call, "S")
+    local line = ("%s:%d: bad argument #"):format(where.short_src, where.linedefined + 1)
+    for _, case in ipairs {
+      { "1 to", "table expected, got number", core.new, 5 },
+      { "1 to", "tags[1]: string expected, got number", core.purge, { tags = { 5 } } },
+      { "2 to", "timeout: number expected, got string", core.purge, TAGS, { timeout = "5" } },
+      { "1 to", "environment_id: string expected, got table", core.purge_environment, {}, TAGS },
+      { "2 to", "files: table expected, got number", core.purge_environment, "e", { files = 5 } },
+      { nil, "table expected, got nil", client.purge, client },
+      { nil, "hosts[1]: string expected, got boolean", client.start, client, { hosts = { true } } },
+      { nil, "environment_id: string expected, got number", client.start, client, TAGS, nil, 5 },
+      { nil, "number expected, got string", client.step, client, "soon" },
+      { nil, "number expected, got nil", client.cancel, client },
+      { nil, "cfpurge.client expected", client.purge, {}, TAGS },
+      { nil, "cfpurge.client expected", client.close, io.stdout },
+    } do
+      local ok, raised = pcall(call, case[3], case[4], case[5], case[6], case[7])
+      assert.is_false(ok)
+      assert.equal(1, (raised:find(line .. (case[1] or ""), 1, true)), raised)
+      assert.truthy(raised:find("(" .. case[2], 1, true), raised)
+    end
+    client:close()
+  end)
+end)
+
+describe("a core client", function()
+  teardown(clients.close)
+
+  local env, zone, options
+
+  before_each(function()
+    env = edge.up()
+    options, zone = clients.options { max_retries = 0 }
+  end)
+
+  local function drain(client)
+    local taken, count = {}, 0
+    repeat until client:step(10) == 0
+    while true do
+      local id, result, err = client:take()
+      if not id then break end
+      taken[id], count = { result, err }, count + 1
+    end
+    return taken, count
+  end
+
+  it("gives each answer once, by its own id, in any number", function()
+    local client = clients.keep(assert(core.new(options)))
+    local ids = {}
+    for i = 1, 20 do
+      local id = assert(client:start({ tags = { "t" .. i } }, i % 2 == 0 and { api_token = "wrong" } or nil))
+      assert.is_nil(ids[id])
+      ids[id] = i
+    end
+    assert.equal(20, client:stats().in_flight)
+    local taken, count = drain(client)
+    assert.equal(20, count)
+    for id, i in pairs(ids) do
+      assert.equal(i % 2 == 1, taken[id][1] ~= nil)
+      assert.equal(i % 2 == 0, taken[id][2] ~= nil)
+      if taken[id][2] then assert.same({ "authentication", { tags = { "t" .. i } } },
+        { taken[id][2].kind, taken[id][2].remaining }) end
+    end
+    assert.equal(0, select("#", client:take()))
+    assert.same({ 20, 20, 0 }, { client:stats().started, client:stats().finished, client:stats().in_flight })
+  end)
+
+  it("takes one by its id, and nothing before it has ended", function()
+    local client = clients.keep(assert(core.new(options)))
+    local first, second = client:start(TAGS), client:start { tags = { "b" } }
+    assert.equal(0, select("#", client:take()))
+    assert.equal(0, select("#", client:take(first)))
+    repeat until client:step(10) == 0
+    assert.equal(second, (client:take(second)))
+    assert.equal(0, select("#", client:take(second)))
+    assert.equal(0, select("#", client:take(12345)))
+    assert.equal(first, (client:take()))
+  end)
+
+  it("starts nothing that it refuses", function()
+    local client = clients.keep(assert(core.new(options)))
+    for _, params in ipairs { {}, { tags = {} }, { tags = { "a b" } }, { files = { "x" } } } do
+      local id, err = client:start(params)
+      assert.is_nil(id)
+      assert.same({ "invalid_request", params }, { err.kind, err.remaining })
+    end
+    local id, err = client:start(TAGS, nil, "a/b")
+    assert.same({ nil, "environment_id", TAGS }, { id, err.field, err.remaining })
+    assert.same({ 0, 0 }, { client:stats().started, edge.counts(zone).requests })
+    assert.same({ nil, 0 }, { client:timeout(), client:step(0) })
+  end)
+
+  it("cancels what is in flight, and closes with the rest", function()
+    local client = clients.keep(assert(core.new(options)))
+    edge.script(zone, { { times = 0, hang = 20 } })
+    local first, second = client:start(TAGS), client:start { tags = { "b" } }
+    client:step(0)
+    assert.is_number(client:timeout())
+    assert.is_true(client:cancel(first))
+    assert.is_false(client:cancel(first))
+    assert.is_false(client:cancel(12345))
+    local id, result, err = client:take()
+    assert.same({ first, nil, "cancelled", TAGS }, { id, result, err.kind, err.remaining })
+    client:close()
+    client:close()
+    id, result, err = client:take()
+    assert.same({ second, nil, "closed", { tags = { "b" } } }, { id, result, err.kind,
+      { tags = err.remaining.tags } })
+    assert.equal(0, select("#", client:take()))
+    err = select(2, client:purge(TAGS))
+    assert.same({ "closed", TAGS }, { err.kind, err.remaining })
+    err = select(2, client:start(TAGS))
+    assert.equal("closed", err.kind)
+    assert.truthy(tostring(client):find("cfpurge.client (closed): ", 1, true))
+  end)
+
+  it("stands being used after it was finalised", function()
+    local client = clients.keep(assert(core.new(options)))
+    client:start(TAGS)
+    local collect = debug.getmetatable(client).__gc
+    collect(client)
+    collect(client)
+    client:close()
+    assert.equal("closed", select(2, client:purge(TAGS)).kind)
+    assert.equal("closed", select(2, client:start(TAGS)).kind)
+    assert.same({ 0, 0, false }, { client:step(0), client:stats().in_flight, client:cancel(1) })
+    assert.same({}, { client:timeout(), client:fileno(), client:take() })
+    -- As it happens where a finalizer that was set earlier closes it.
+    local said = clients.lua(([[
+      local client
+      local owner = newproxy and newproxy(true) or setmetatable({},
+        { __gc = function() client:close() print "closed" end })
+      if newproxy then getmetatable(owner).__gc = function() client:close() print "closed" end end
+      client = require("cfpurge").new { api_token = "t", zone_id = "%s", base_url = "%s" }
+      client:start { tags = { "a" } }
+    ]]):format(zone, env.API_HTTP))
+    assert.equal("closed\n", said)
+  end)
+
+  it("tells by events what it does, and takes no harm from a handler's error", function()
+    local events = {}
+    options.max_retries = 1
+    options.on_event = function(event)
+      events[#events + 1] = event
+      error "a handler's bug"
+    end
+    local client = clients.keep(assert(core.new(options)))
+    edge.script(zone, { { status = 503, headers = { ["Retry-After"] = "0", ["CF-Ray"] = "one" }, body = "{}" },
+      { headers = { ["CF-Ray"] = "two" }, body = clients.OK } })
+    local result = assert(client:purge(TAGS))
+    assert.equal(2, result.attempts)
+    local path, sent = "/zones/" .. zone .. "/purge_cache", #'{"tags":["a"]}'
+    local id = events[1].id
+    for i, expected in ipairs {
+      { name = "request", attempt = 1, bytes = sent },
+      { name = "response", attempt = 1, bytes = 2, status = 503, ray_id = "one", kind = "server" },
+      { name = "retry", attempt = 1, status = 503, ray_id = "one", kind = "server", wait = 0 },
+      { name = "request", attempt = 2, bytes = sent },
+      { name = "response", attempt = 2, bytes = #clients.OK, status = 200, ray_id = "two" },
+      { name = "done", attempt = 2, bytes = #clients.OK, status = 200, ray_id = "two" },
+    } do
+      expected.id, expected.method, expected.path = id, "POST", path
+      expected.seconds = (expected.name == "response" or expected.name == "done") and events[i].seconds or nil
+      assert.same(expected, events[i])
+    end
+    assert.equal(6, #events)
+    assert.truthy(events[2].seconds > 0 and events[6].seconds >= events[5].seconds)
+  end)
+end)

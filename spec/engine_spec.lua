@@ -1,0 +1,449 @@
+-- A client's requests in flight: start, step, take, cancel and close in any order, and exactly one ending for each.
+local edge = require "spec.support.edge"
+local client = require "spec.support.client"
+local host = require "spec.support.host"
+local core = require "cfpurge.core"
+
+local env = edge.up()
+local tags = { tags = { "a" } }
+local endings = { cancelled = true, closed = true, accepted = true, server = true }
+
+-- How a request ended, in a word.
+local function kind_of(result, err)
+  return result and "accepted" or err and err.kind or "nothing"
+end
+
+-- A client whose zone answers late until `release(zone)`: what is started stays in flight.
+local function slow_client(options, delay)
+  local c, zone = client.new(options)
+  edge.script(zone, { { times = 0, delay = delay or 20, pass = true } })
+  return c, zone
+end
+
+-- on_done functions that note what they were given: log[name] is a list of kinds.
+local function logbook()
+  local log = {}
+  return log, function(name, more)
+    log[name] = {}
+    return function(result, err)
+      table.insert(log[name], kind_of(result, err))
+      if more then return more(result, err) end
+    end
+  end
+end
+
+local function run(c)
+  while c:step(10) > 0 do end
+end
+
+describe("a request", function()
+  it("is begun by start, moved by step and ends once", function()
+    local c, zone = client.new()
+    local log, note = logbook()
+    local request = assert(c:start(tags, nil, note "a"))
+    assert.is_false(request:done())
+    assert.is_nil(request:result())
+    assert.same({}, log.a)
+    assert.equal(1, c:stats().in_flight)
+    run(c)
+    assert.is_true(request:done())
+    assert.equal(1, request:result().accepted)
+    assert.same({ "accepted" }, log.a)
+    assert.is_false(request:cancel())
+    assert.equal(0, c:step(0))
+    c:close()
+    assert.same({ "accepted" }, log.a)
+    assert.equal(1, #edge.requests(zone))
+    assert.equal(1, request:wait().accepted)
+  end)
+
+  it("that is refused never reaches on_done", function()
+    local c = client.new()
+    local log, note = logbook()
+    local request, err = c:start({ tags = {} }, nil, note "a")
+    assert.is_nil(request)
+    assert.equal("invalid_request", err.kind)
+    assert.equal(0, c:step(0))
+    c:close()
+    assert.same({}, log.a)
+    request, err = c:start(tags, nil, note "b")
+    assert.is_nil(request)
+    assert.equal("closed", err.kind)
+    assert.same({}, log.b)
+  end)
+
+  it("is ended by cancel before it returns, with what was not accepted", function()
+    local c = slow_client()
+    local log, note = logbook()
+    local one, two = c:start(tags, nil, note "one"), c:start({ tags = { "b" } }, nil, note "two")
+    c:step(0)
+    assert.is_true(one:cancel())
+    assert.same({ "cancelled" }, log.one)
+    assert.same({}, log.two)
+    local result, err = one:result()
+    assert.is_nil(result)
+    assert.equal("cancelled", err.kind)
+    assert.same({ "a" }, err.remaining.tags)
+    assert.is_false(err.retryable)
+    assert.is_false(one:cancel())
+    assert.is_true(two:cancel())
+    assert.equal(0, c:step())
+    assert.same({ one = { "cancelled" }, two = { "cancelled" } }, log)
+    -- It may be cancelled while it waits to be tried again.
+    local again, zone = client.new()
+    edge.script(zone, { { status = 503, headers = { ["Retry-After"] = "50" } } })
+    local three = again:start(tags, nil, note "three")
+    while again:stats().waiting == 0 do again:step(10) end
+    assert.is_true(three:cancel())
+    assert.same({ "cancelled" }, log.three)
+    assert.equal(0, again:step())
+    again:close()
+    c:close()
+  end)
+
+  it("is ended by close, which may come twice", function()
+    local c = slow_client()
+    local log, note = logbook()
+    for _, name in ipairs { "a", "b", "c" } do c:start(tags, nil, note(name)) end
+    c:step(0)
+    c:close()
+    c:close()
+    assert.same({ a = { "closed" }, b = { "closed" }, c = { "closed" } }, log)
+    assert.equal(0, c:step())
+    assert.is_nil(c:fileno())
+    assert.is_nil(c:timeout())
+    assert.equal(0, c:stats().in_flight)
+    assert.equal("closed", select(2, c:purge(tags)).kind)
+    assert.is_truthy(tostring(c):find "closed")
+  end)
+
+  it("is ended by the collection of its client", function()
+    local log, note = logbook()
+    do
+      local c = slow_client()
+      for _, name in ipairs { "a", "b" } do c:start(tags, nil, note(name)) end
+      c:step(0)
+    end
+    for _ = 1, 4 do collectgarbage() end
+    assert.same({ a = { "closed" }, b = { "closed" } }, log)
+    -- And where nobody but the request knows the client, it is kept.
+    local request = (function() return (client.new()):start(tags, nil, note "kept") end)()
+    for _ = 1, 4 do collectgarbage() end
+    assert.same({}, log.kept)
+    assert.equal(1, request:wait().accepted)
+    assert.same({ "accepted" }, log.kept)
+  end)
+
+  it("is ended by the end of the state", function()
+    local out = select(2, host.run([[
+      local c, zone = client.new()
+      edge.script(zone, { { times = 0, delay = 20, pass = true } })
+      kept, raw = c, require("cfpurge.core").new((client.options()))
+      raw:start { tags = { "raw" } }
+      for i = 1, 3 do
+        c:start({ tags = { "a" } }, nil, function(_, err) io.write("<", i, err.kind, ">") io.flush() end)
+      end
+      c:step(0)]]))
+    for i = 1, 3 do
+      local _, times = out:gsub("<" .. i .. "closed>", "")
+      assert.equal(1, times)
+    end
+  end)
+end)
+
+describe("operations in any order", function()
+  -- A generator of our own: the same sequence on every Lua.
+  local function dice(seed)
+    return function(n)
+      seed = (seed * 16807) % 2147483647
+      return seed % n + 1
+    end
+  end
+
+  for seed = 1, 6 do
+    it("end every request once, by the client's methods, seed " .. seed, function()
+      local roll = dice(seed * 7919)
+      local c, zone = client.new(seed % 2 == 0 and { base_url = env.API_TLS, ca_file = env.CA_FILE } or {})
+      edge.script(zone, { { match = '"slow"', times = 0, delay = 20, pass = true },
+        { match = '"again"', times = 20, status = 503, headers = { ["Retry-After"] = "0" } } })
+      local log, note = logbook()
+      local requests, closed, n = {}, false, 0
+      for i = 1, 150 do
+        local what = roll(12)
+        if what <= 6 then
+          n = n + 1
+          local request, err = c:start({ tags = { ({ "quick", "slow", "again" })[roll(3)] } }, nil, note(n, roll(4) == 1
+            and function() if requests[roll(n)] then requests[roll(n)]:cancel() end end or nil))
+          assert.equal(closed, request == nil)
+          if request then requests[#requests + 1] = request else assert.equal("closed", err.kind) end
+          if closed then log[n] = nil end
+        elseif what <= 8 then
+          c:step(0)
+        elseif what == 9 then
+          c:step(0.005)
+        elseif what <= 11 then
+          if #requests > 0 then requests[roll(#requests)]:cancel() end
+        elseif i > 120 then
+          closed = true
+          c:close()
+        end
+        for _, kinds in pairs(log) do assert.is_true(#kinds <= 1) end
+        if not closed then
+          assert.is_true(c:stats().in_flight <= #requests)
+        end
+      end
+      c:close()
+      for number, request in ipairs(requests) do
+        assert.is_true(request:done())
+        assert.is_truthy(endings[kind_of(request:result())], kind_of(request:result()))
+        assert.same({ kind_of(request:result()) }, log[number])
+      end
+      assert.equal(#requests, c:stats().started)
+      assert.equal(#requests, c:stats().finished)
+    end)
+
+    it("end every request once, by the core's functions, seed " .. seed, function()
+      local roll = dice(seed * 104729)
+      local options, zone = client.options()
+      local c = core.new(options)
+      edge.script(zone, { { match = '"slow"', times = 0, delay = 20, pass = true } })
+      local open, ended, started = {}, {}, 0
+      local function took(id, result, err)
+        if not id then return false end
+        assert.is_true(open[id])
+        open[id], ended[id] = nil, kind_of(result, err)
+        assert.is_truthy(endings[ended[id]])
+        return true
+      end
+      for _ = 1, 150 do
+        local what = roll(10)
+        if what <= 4 then
+          local id = assert(c:start { tags = { roll(2) == 1 and "slow" or "quick" } })
+          assert.is_nil(open[id] or ended[id])
+          open[id], started = true, started + 1
+        elseif what <= 6 then
+          c:step(roll(2) == 1 and 0 or 0.005)
+        elseif what == 7 then
+          took(c:take())
+        elseif what == 8 then
+          took(c:take(roll(started + 1)))
+        elseif what == 9 then
+          c:cancel(roll(started + 1))
+        else
+          assert.is_true(c:timeout() == nil or c:timeout() >= 0)
+        end
+      end
+      c:close()
+      while took(c:take()) do end
+      assert.is_nil(next(open))
+      c:close()
+      assert.is_nil(c:take())
+    end)
+  end
+end)
+
+describe("on_done", function()
+  it("may start, purge, step, cancel and close", function()
+    local c = client.new()
+    local log, note = logbook()
+    c:start(tags, nil, note("a", function()
+      c:start(tags, nil, note("b", function()
+        assert(c:purge(tags))
+        c:step(0)
+        local slow = slow_client({ zone_id = (edge.zone()) })
+        local other = slow:start(tags, nil, note "other")
+        other:cancel()
+        c:start(tags, nil, note "last")
+        c:close()
+        slow:close()
+        assert.is_nil(c:start(tags, nil, note "never"))
+      end))
+    end))
+    run(c)
+    assert.same({ a = { "accepted" }, b = { "accepted" }, other = { "cancelled" }, last = { "closed" }, never = {} }, log)
+  end)
+
+  it("may raise: the error comes out of step, and nobody else loses anything", function()
+    local c, zone = client.new()
+    local log, note = logbook()
+    local boom = setmetatable({}, { __tostring = function() return "boom" end })
+    for i = 1, 6 do
+      c:start({ tags = { "t" .. i } }, nil, note(i, i % 2 == 0 and function() error(boom, 0) end or nil))
+    end
+    -- One comes as it is, several at once as a text that has them all.
+    local booms, ok, err = 0, nil, nil
+    repeat
+      ok, err = pcall(c.step, c, 10)
+      if not ok then
+        assert.is_true(err == boom or tostring(err):find "^boom\nboom" ~= nil)
+        booms = booms + select(2, tostring(err):gsub("boom", ""))
+      end
+    until ok and err == 0
+    assert.equal(3, booms)
+    for i = 1, 6 do assert.same({ "accepted" }, log[i]) end
+    assert(c:purge(tags))
+    -- Out of cancel and close as well.
+    edge.script(zone, { { times = 0, delay = 20, pass = true } })
+    local one = c:start(tags, nil, note("one", function() error(boom, 0) end))
+    c:start(tags, nil, note("two", function() error(boom, 0) end))
+    c:start(tags, nil, note "three")
+    assert.equal(boom, select(2, pcall(one.cancel, one)))
+    assert.equal(boom, select(2, pcall(c.close, c)))
+    assert.same({ { "cancelled" }, { "closed" }, { "closed" } }, { log.one, log.two, log.three })
+  end)
+end)
+
+describe("many at once", function()
+  for name, options in pairs {
+    ["over HTTP/2"] = { base_url = env.API_TLS, ca_file = env.CA_FILE },
+    ["over TLS and HTTP/1.1"] = { base_url = env.API_TLS1, ca_file = env.CA_FILE },
+    ["in clear text"] = {},
+  } do
+    it("all end, each with its own answer, " .. name, function()
+      local c, zone = client.new(options)
+      local answers = {}
+      for i = 1, 100 do
+        answers[i] = { match = ('"t%d"'):format(i), delay = i % 7 * 0.01, json = { success = true, result = { id = "r" .. i } } }
+      end
+      edge.script(zone, answers)
+      local requests = {}
+      for i = 1, 100 do requests[i] = assert(c:start { tags = { "t" .. i } }) end
+      assert.equal(100, c:stats().in_flight)
+      run(c)
+      for i, request in ipairs(requests) do assert.equal("r" .. i, assert(request:result()).id) end
+      assert.equal(100, edge.counts(zone).requests)
+      local stats = c:stats()
+      assert.same({ 100, 100, 100, 0, 0 },
+        { stats.started, stats.finished, stats.attempts, stats.retries, stats.in_flight })
+      assert.is_true(stats.connections >= 1 and stats.connections <= 100)
+      assert.is_true(stats.bytes_sent > 100 and stats.bytes_received > 100)
+      c:close()
+    end)
+  end
+
+  it("end by two clients of one state, and neither disturbs the other", function()
+    local a, zone_a = client.new()
+    local b, zone_b = client.new { base_url = env.API_TLS, ca_file = env.CA_FILE }
+    local log, note = logbook()
+    for i = 1, 20 do
+      a:start({ tags = { "a" .. i } }, nil, note("a" .. i))
+      b:start({ tags = { "b" .. i } }, nil, note("b" .. i))
+    end
+    repeat until a:step(0.01) + b:step(0.01) == 0
+    for _, kinds in pairs(log) do assert.same({ "accepted" }, kinds) end
+    for zone, letter in pairs { [zone_a] = "a", [zone_b] = "b" } do
+      assert.equal(20, #edge.requests(zone))
+      for _, request in ipairs(edge.requests(zone)) do assert.is_truthy(request.body:find('"' .. letter, 1, true)) end
+    end
+    a:close()
+    assert(b:purge(tags))
+    b:close()
+  end)
+end)
+
+describe("on_event", function()
+  -- A client that notes its events; `handler` runs in addition.
+  local function watched(options, handler)
+    local events = {}
+    local filled = { on_event = function(event)
+      events[#events + 1] = event
+      if handler then handler(event) end
+    end }
+    for name, value in pairs(options or {}) do filled[name] = value end
+    local c, zone = client.new(filled)
+    return c, zone, events
+  end
+
+  it("tells request, response, retry and done, in that order, with what a log line needs", function()
+    local c, zone, events = watched()
+    edge.script(zone, { { status = 503, headers = { ["Retry-After"] = "0", ["CF-Ray"] = "ray-1" }, body = "busy" } })
+    local result = assert(c:purge(tags))
+    local path, sent = "/zones/" .. zone .. "/purge_cache", #'{"tags":["a"]}'
+    local expected = {
+      { name = "request", attempt = 1, bytes = sent },
+      { name = "response", attempt = 1, status = 503, ray_id = "ray-1", bytes = 4, kind = "server", seconds = 0 },
+      { name = "retry", attempt = 1, status = 503, ray_id = "ray-1", wait = 0, kind = "server" },
+      { name = "request", attempt = 2, bytes = sent },
+      { name = "response", attempt = 2, status = 200, ray_id = result.ray_id, bytes = 0, seconds = 0 },
+      { name = "done", attempt = 2, status = 200, ray_id = result.ray_id, bytes = 0, seconds = 0 },
+    }
+    assert.equal(#expected, #events)
+    local id = events[1].id
+    for i, event in ipairs(events) do
+      assert.same({ "POST", path, id }, { event.method, event.path, event.id })
+      if event.seconds then
+        assert.is_true(event.seconds > 0 and event.seconds < 5)
+        event.seconds = 0
+      end
+      if event.status == 200 then
+        assert.is_true(event.bytes > 50)
+        event.bytes = 0
+      end
+      event.method, event.path, event.id = nil, nil, nil
+      assert.same(expected[i], event)
+    end
+    c:close()
+  end)
+
+  it("names what failed", function()
+    for kind, case in pairs {
+      tls = { { base_url = env.API_TLS }, { "request", "response", "done" } },
+      connection = { { base_url = env.API_CLOSED, max_retries = 1, max_retry_wait = 0 },
+        { "request", "response", "retry", "request", "response", "done" } },
+      cancelled = { {}, { "request", "done" }, "cancel" },
+      closed = { {}, { "request", "done" }, "close" },
+    } do
+      local c, zone, events = watched(case[1])
+      edge.script(zone, { { times = 0, delay = 20, pass = true } })
+      local request = c:start(tags)
+      c:step(0)
+      if case[3] == "cancel" then request:cancel() elseif case[3] then c:close() else run(c) end
+      local names = {}
+      for i, event in ipairs(events) do
+        names[i] = event.name
+        assert.equal(event.name ~= "request" and kind or nil, event.kind)
+        assert.is_nil(event.status)
+      end
+      assert.same(case[2], names)
+      c:close()
+    end
+  end)
+
+  it("may raise, and no purge notices", function()
+    local c, zone, events = watched(nil, function() error { "boom" } end)
+    edge.script(zone, { { status = 503, headers = { ["Retry-After"] = "0" } } })
+    assert.equal(2, assert(c:purge(tags)).attempts)
+    assert.equal(6, #events)
+    c:close()
+  end)
+
+  it("may purge, step and close", function()
+    local depth, c, zone, events = 0, nil, nil, nil
+    c, zone, events = watched(nil, function(event)
+      if event.name == "response" and depth < 3 then
+        depth = depth + 1
+        assert(c:purge { tags = { "inner" .. depth } })
+        c:step(0)
+      end
+    end)
+    assert(c:purge(tags))
+    assert.equal(3, depth)
+    assert.equal(4, #edge.requests(zone))
+    local done = {}
+    for _, event in ipairs(events) do if event.name == "done" then done[event.id] = (done[event.id] or 0) + 1 end end
+    assert.same({ 1, 1, 1, 1 }, done)
+    c:close()
+
+    for _, at in ipairs { "request", "response", "done" } do
+      local closing
+      closing = watched(nil, function(event) if event.name == at then closing:close() end end)
+      local log, note = logbook()
+      local request = closing:start(tags, nil, note(at))
+      run(closing)
+      assert.same({ at == "request" and "closed" or "accepted" }, log[at], at)
+      assert.is_true(request:done())
+      closing = watched(nil, function(event) if event.name == at then closing:close() end end)
+      assert.equal(log[at][1], kind_of(closing:purge(tags)), at)
+    end
+  end)
+end)

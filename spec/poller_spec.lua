@@ -1,0 +1,231 @@
+-- The one descriptor of a client, how long a step may be put off, and the builds for systems without epoll.
+local edge = require "spec.support.edge"
+local client = require "spec.support.client"
+local host = require "spec.support.host"
+local socket = require "socket"
+
+local env = edge.up()
+local system = host.system()
+local tags = { tags = { "a" } }
+
+-- Is the client's descriptor readable within so many seconds?
+local function readable(c, patience)
+  local fd = c:fileno()
+  local object = { getfd = function() return fd end, dirty = function() return false end }
+  return #socket.select({ object }, nil, patience or 0) == 1
+end
+
+describe("fileno", function()
+  for name, options in pairs {
+    ["in clear text"] = {}, ["over TLS"] = { base_url = env.API_TLS, ca_file = env.CA_FILE },
+  } do
+    it("is readable whenever step has work, and no longer, " .. name, function()
+      local c, zone = client.new(options)
+      edge.script(zone, { { match = '"late"', delay = 0.3, pass = true, times = 0 } })
+      assert.is_false(readable(c))
+      assert.is_nil(c:timeout())
+      local requests = {}
+      for i = 1, 10 do requests[i] = assert(c:start { tags = { i == 10 and "late" or "t" .. i } }) end
+      local wakes, started = 0, system.now()
+      while c:stats().in_flight > 0 do
+        assert.is_true(readable(c, 10), "asleep for ever")
+        -- Level-triggered: who does not step is told again.
+        assert.is_true(readable(c))
+        c:step(0)
+        wakes = wakes + 1
+        assert.is_true(system.now() - started < 10)
+      end
+      for _, request in ipairs(requests) do assert(request:result()) end
+      assert.is_true(wakes < 300, wakes .. " wakes")
+      c:step(0)
+      assert.is_false(readable(c))
+      assert.is_nil(c:timeout())
+      c:close()
+      assert.is_nil(c:fileno())
+    end)
+  end
+
+  it("is still while the server is slow", function()
+    local c, zone = client.new()
+    assert(c:purge(tags)) -- the connection is there
+    edge.script(zone, { { delay = 0.6, pass = true } })
+    local request = c:start(tags)
+    while edge.counts(zone).requests < 2 do c:step(0) end
+    for _ = 1, 3 do c:step(0) end
+    local wakes, started = 0, system.now()
+    while not request:done() do
+      assert.is_true(readable(c, 10))
+      wakes = wakes + 1
+      c:step(0)
+    end
+    assert.is_true(wakes <= 8, wakes .. " wakes")
+    assert.is_true(system.now() - started > 0.2)
+    c:close()
+  end)
+
+  it("wakes for a retry, a timeout and a deadline", function()
+    local late = { delay = 20, pass = true, times = 0 }
+    for name, case in pairs {
+      retry = { { { status = 503 } }, { max_retry_wait = 0.2 } },
+      timeout = { { late }, { timeout = 0.2, max_retries = 0 } },
+      deadline = { { late }, { deadline = 0.2 } },
+    } do
+      local c, zone = client.new(case[2])
+      edge.script(zone, case[1])
+      local request = c:start(tags)
+      local started = system.now()
+      while not request:done() do
+        assert.is_true(c:timeout() ~= nil and c:timeout() <= 10.1, name)
+        assert.is_true(readable(c, 5), name)
+        c:step(0)
+      end
+      local took = system.now() - started
+      assert.is_true(took > 0.18 and took < 2, name .. " took " .. took)
+      c:close()
+    end
+  end)
+
+  it("stays readable while an ending waits to be taken", function()
+    local c = require("cfpurge.core").new((client.options()))
+    local quick, other = c:start(tags), c:start(tags)
+    local fd = c:fileno()
+    while c:step(10) > 0 do end
+    assert.is_true(readable(c))
+    assert.equal(0, c:timeout())
+    assert.equal(other, (c:take(other)))
+    assert.is_true(readable(c))
+    assert.equal(quick, (c:take()))
+    assert.is_false(readable(c))
+    -- By cancel as well, which no server's answer announces.
+    local third = c:start(tags)
+    assert.is_true(c:cancel(third))
+    assert.is_true(readable(c))
+    -- What was left untaken does not make a wait return at once, or a host would spin.
+    local zone
+    local options = client.options()
+    zone = options.zone_id
+    edge.script(zone, { { delay = 0.3, pass = true } })
+    assert(c:start(tags, { zone_id = zone }))
+    local steps = 0
+    while c:step(10) > 0 do steps = steps + 1 end
+    assert.is_true(steps < 30, steps .. " steps")
+    while c:take() do end
+    assert.is_false(readable(c))
+    assert.equal(fd, c:fileno())
+    c:close()
+  end)
+
+  it("is there before anything is in flight, and the same afterwards", function()
+    local c = client.new()
+    local fd = c:fileno()
+    assert.is_true(fd > 2)
+    for _ = 1, 3 do
+      assert(c:purge(tags))
+      assert.equal(fd, c:fileno())
+    end
+    c:close()
+  end)
+end)
+
+describe("step", function()
+  it("does not wait where it was told so, and no longer than it was told", function()
+    local c, zone = client.new()
+    edge.script(zone, { { delay = 0.8, pass = true } })
+    local request = c:start(tags)
+    local started, longest = system.now(), 0
+    for _ = 1, 50 do
+      local before = system.now()
+      c:step(0)
+      longest = math.max(longest, system.now() - before)
+    end
+    assert.is_true(longest < 0.2, longest)
+    while edge.counts(zone).requests < 1 do c:step(0) end
+    repeat
+      local before = system.now()
+      local left = c:step(0.1)
+      assert.is_true(system.now() - before < 0.5)
+    until left == 0
+    assert(request:result())
+    assert.is_true(system.now() - started > 0.7)
+    assert.equal(0, c:step())
+    c:close()
+  end)
+
+  it("waits without working: a slow purge costs next to no CPU", function()
+    for _, options in ipairs { {}, { base_url = env.API_TLS, ca_file = env.CA_FILE } } do
+      local c, zone = client.new(options)
+      assert(c:purge(tags))
+      edge.script(zone, { { delay = 0.7, pass = true } })
+      local cpu, started = system.cpu(), system.now()
+      assert(c:purge(tags))
+      cpu = system.cpu() - cpu
+      assert.is_true(system.now() - started > 0.65)
+      assert.is_true(host.watched or cpu < 0.02, cpu .. " s of CPU")
+      -- Many of them, too.
+      edge.script(zone, { { delay = 0.3, pass = true, times = 0 } })
+      for _ = 1, 50 do c:start(tags) end
+      cpu = system.cpu()
+      while c:step() > 0 do end
+      assert.is_true(host.watched or system.cpu() - cpu < 0.25)
+      c:close()
+    end
+  end)
+end)
+
+describe("a build", function()
+  local program = [[
+    local socket = require "socket"
+    local report = { fileno = {} }
+    for i, base in ipairs { edge.env.API_HTTP, edge.env.API_TLS } do
+      local c, zone = client.new { base_url = base, ca_file = edge.env.CA_FILE, max_retry_wait = 0.2 }
+      report.fileno[i] = c:fileno() ~= nil
+      assert(c:purge { tags = { "a" } })
+      edge.script(zone, { { match = '"retry"', status = 503 },
+        { match = '"slow"', times = 0, delay = 20, pass = true }, { match = '"late"', times = 0, delay = 0.2, pass = true } })
+      local started = system.now()
+      assert(assert(c:purge { tags = { "retry" } }).attempts == 2)
+      local took = system.now() - started
+      assert(took > 0.19 and took < 2, took)
+      local slow, ended = assert(c:start { tags = { "slow" } }), 0
+      local function on_done(result, err) assert(result, tostring(err)) ended = ended + 1 end
+      for n = 1, 50 do assert(c:start({ tags = { n % 2 == 0 and "late" or "t" } }, nil, on_done)) end
+      local cpu = system.cpu()
+      while c:step() > 1 do end
+      cpu = system.cpu() - cpu
+      assert(ended == 50)
+      report.cpu = math.max(report.cpu or 0, cpu)
+      assert(slow:cancel() and not slow:cancel())
+      assert(select(2, slow:result()).kind == "cancelled")
+      local _, err = c:purge({ tags = { "slow" } }, { timeout = 0.2, max_retries = 0 })
+      assert(err.kind == "timeout")
+      assert(c:timeout() == nil)
+      local last = c:start { tags = { "slow" } }
+      c:step(0)
+      -- The descriptor, where there is one, does what it has to.
+      if report.fileno[i] then
+        local object = { getfd = function() return c:fileno() end, dirty = function() return false end }
+        local late = c:start { tags = { "late" } }
+        while not late:done() do
+          assert(#socket.select({ object }, nil, 10) == 1)
+          c:step(0)
+        end
+        c:step(0)
+        assert(#socket.select({ object }, nil, 0) == 0)
+      end
+      c:close()
+      assert(select(2, last:result()).kind == "closed")
+    end
+    return report]]
+
+  for name, case in pairs {
+    ["without epoll waits by poll(2) and has no descriptor"] = { "poll", "-DCF_POLLER_POLL", false },
+    ["as it is does all the same"] = { nil, nil, true },
+  } do
+    it(name, function()
+      if case[1] then host.build(case[1], case[2]) end
+      local report = host.run(program, { build = case[1] })
+      assert.same({ case[3], case[3] }, report.fileno)
+      assert.is_true(host.watched or report.cpu < 0.25, report.cpu)
+    end)
+  end
+end)

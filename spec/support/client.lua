@@ -1,0 +1,56 @@
+-- Clients for the specs: on the edge, over plain HTTP on loopback, with a zone of their own.
+--
+--   client.new(options?)       -> client, its zone's id, and what edge.zone says of it; options as for cfpurge.new
+--   client.options(options?)   the same options as a table (zone made, credential and base_url filled in), for core.new
+--   client.lua(code, env?)     runs the code in another process of the same Lua -> what it printed; of CLOUDFLARE_*
+--                              and the proxy variables it sees only what `env` has
+--   client.close()             closes all clients that came from here or were given to client.keep(client): for
+--                              teardown, so that one spec's connections are not another's
+--   client.OK                  the body of an answer that accepts
+local cfpurge = require "cfpurge"
+local edge = require "spec.support.edge"
+
+local M = { OK = '{"success":true,"errors":[],"messages":[],"result":{"id":"accepted"}}' }
+
+function M.options(options)
+  local filled = { base_url = edge.up().API_HTTP, api_token = edge.env.TOKEN }
+  if options and (options.api_key or options.api_email) then filled.api_token = nil end
+  for name, value in pairs(options or {}) do filled[name] = value end
+  local about
+  if not filled.zone_id then filled.zone_id, about = edge.zone() end
+  return filled, filled.zone_id, about
+end
+
+local kept = setmetatable({}, { __mode = "k" })
+
+function M.keep(client)
+  kept[client] = true
+  return client
+end
+
+function M.close()
+  for client in pairs(kept) do client:close() end
+end
+
+function M.new(options)
+  local filled, zone, about = M.options(options)
+  return M.keep(assert(cfpurge.new(filled))), zone, about
+end
+
+local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+
+local cleared = { "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_EMAIL", "CLOUDFLARE_API_KEY", "CLOUDFLARE_ZONE_ID",
+  "CLOUDFLARE_BASE_URL", "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY" }
+
+function M.lua(code, env)
+  local lua = os.getenv "CFPURGE_LUA" or arg[-1]
+  local words = { "env" }
+  for _, name in ipairs(cleared) do words[#words + 1] = "-u " .. name end
+  for name, value in pairs(env or {}) do words[#words + 1] = quoted(name .. "=" .. value) end
+  local child = io.popen(table.concat(words, " ") .. " " .. lua .. " -e " .. quoted(code) .. " 2>&1")
+  local said = child:read "*a"
+  child:close()
+  return said
+end
+
+return M

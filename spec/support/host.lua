@@ -1,0 +1,123 @@
+-- For specs that need a process of their own, a function of the system, or a core.so that was built otherwise.
+--
+--   host.system()            the module of spec/hosts/system.c, built for this Lua
+--   host.build(name, flags)  a directory for package.cpath with core.so built with those CPPFLAGS, once a run
+--   host.run(code, options?) runs it in a new process of this Lua and returns what it returned (JSON carries it).
+--                            `edge`, `client`, `system` and `args` are there; options: args (a table for it),
+--                            env {NAME = value, or false to unset}, build (the name of one), preload (true: curl.c)
+--   host.other_ca()          a file with a CA that is not the edge's
+--   host.watched             the memory is being watched: no clocks, no preloading
+local edge = require "spec.support.edge"
+local cjson = require("cjson").new()
+
+local M = {}
+local lua = os.getenv "CFPURGE_LUA" or "lua5.4"
+local watch = os.getenv "CFPURGE_WATCH" or ""
+M.watched = watch ~= ""
+local serial, loaded, builds = 0, nil, {}
+
+local function shell(command)
+  local pipe = io.popen(command .. ' 2>&1; echo "status $?"')
+  local out = pipe:read "*a"
+  pipe:close()
+  local text, status = out:match "^(.*)status (%d+)\n$"
+  return text or out, tonumber(status)
+end
+
+local function must(command)
+  local out, status = shell(command)
+  if status ~= 0 then error(command .. ":\n" .. out, 3) end
+  return out
+end
+
+local function quote(text)
+  return "'" .. tostring(text):gsub("'", "'\\''") .. "'"
+end
+
+function M.dir()
+  return edge.up().EDGE .. "/built"
+end
+
+local function is_there(path)
+  local file = io.open(path)
+  return file ~= nil and file:close()
+end
+
+local function compile(name, sources, flags)
+  local to = M.dir() .. "/" .. name
+  if not is_there(to) then
+    must(("mkdir -p %s && cc -std=c11 -O1 -g -Wall -Wextra -Werror -shared -fPIC %s -o %s.new %s && mv %s.new %s"):format(
+      to:match "^(.*)/", flags, to, sources, to, to))
+  end
+  return to
+end
+
+local function cpath_of_system()
+  local path = compile(lua .. "/spec_system.so", "spec/hosts/system.c csrc/retry.c csrc/sigpipe.c -lcurl -lpthread -ldl",
+    ("-DCF_SIGPIPE_ALWAYS $(pkg-config --cflags-only-I %s libcurl)"):format(lua))
+  return path:match "^(.*)/" .. "/?.so"
+end
+
+-- A certificate of one of the system's CAs, as good as any that the edge's is not.
+function M.other_ca()
+  local to = M.dir() .. "/other.pem"
+  if not is_there(to) then
+    must(("openssl x509 -in /etc/ssl/certs/ca-certificates.crt -out %s.new && mv %s.new %s"):format(to, to, to))
+  end
+  return to
+end
+
+function M.system()
+  if not loaded then
+    local before = package.cpath
+    package.cpath = cpath_of_system() .. ";" .. before
+    loaded = require "spec_system"
+    package.cpath = before
+  end
+  return loaded
+end
+
+function M.build(name, flags)
+  if not builds[name] then
+    local to = M.dir() .. "/" .. name
+    -- An outer make must not hand its variables down.
+    must(("env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -s build LUA=%s BUILD=%s CPPFLAGS=%s CFLAGS='-O1 -g' LDFLAGS= LDLIBS=%s")
+      :format(lua, to, quote(flags), quote(flags:match "KQUEUE" and "-lkqueue" or "")))
+    builds[name] = to .. "/" .. lua
+  end
+  return builds[name]
+end
+
+function M.run(code, options)
+  options = options or {}
+  serial = serial + 1
+  local path = os.tmpname()
+  local cpath = cpath_of_system() .. ";" .. package.cpath
+  if options.build then cpath = builds[options.build] .. "/?.so;" .. cpath end
+  local file = assert(io.open(path, "w"))
+  file:write("package.path, package.cpath = ", ("%q, %q"):format(package.path, cpath),
+    "\nlocal edge, system, json = require 'spec.support.edge', require 'spec_system', require('cjson').new()",
+    "\nedge.up()\nlocal client, args = require 'spec.support.client', json.decode ", ("%q"):format(
+      cjson.encode(options.args or { none = true })),
+    "\nlocal value = (function()\n", code, "\nend)()\nio.stdout:write('\\n=', json.encode { value = value }, '\\n')\n")
+  file:close()
+  local env = { "env -u http_proxy -u https_proxy -u HTTPS_PROXY -u all_proxy -u ALL_PROXY -u no_proxy -u NO_PROXY",
+    "CFPURGE_EDGE=" .. edge.up().EDGE }
+  for name, value in pairs(options.env or {}) do
+    env[#env + 1] = value and name .. "=" .. quote(value) or "-u " .. name
+  end
+  if options.preload then
+    env[#env + 1] = "LD_PRELOAD=" .. compile("curl.so", "spec/hosts/curl.c -ldl", "$(pkg-config --cflags libcurl)")
+  end
+  table.sort(env, function(a, b) -- options of env(1) come first
+    return (a:find "^env" and 0 or a:find "^%-u" and 1 or 2) < (b:find "^env" and 0 or b:find "^%-u" and 1 or 2)
+  end)
+  local out, status = shell(("%s timeout -k 5 %d %s %s </dev/null"):format(table.concat(env, " "),
+    M.watched and 600 or 60, lua, path))
+  os.remove(path)
+  local answer = out:match "\n=([^\n]*)\n"
+  if status ~= 0 or not answer then error(("status %s:\n%s"):format(tostring(status), out), 2) end
+  return cjson.decode(answer).value, out
+end
+
+return M

@@ -1,0 +1,401 @@
+-- One exchange: TLS and whom it trusts, proxies, HTTP versions, connections kept and lost, and what is on the wire.
+local edge = require "spec.support.edge"
+local client = require "spec.support.client"
+local host = require "spec.support.host"
+local cfpurge = require "cfpurge"
+
+local env = edge.up()
+local system = host.system()
+local tags = { tags = { "a" } }
+
+local function port_of(url)
+  return tonumber(url:match ":(%d+)/")
+end
+
+-- One purge by a client of its own: result, err, what arrived, stats.
+local function once(options, params)
+  local c, zone = client.new(options)
+  local result, err = c:purge(params or tags)
+  local stats = c:stats()
+  c:close()
+  return result, err, edge.requests(zone), stats
+end
+
+local function over_tls(options)
+  local filled = { base_url = env.API_TLS, ca_file = env.CA_FILE }
+  for name, value in pairs(options or {}) do filled[name] = value end
+  return filled
+end
+
+describe("TLS", function()
+  it("trusts a private CA by ca_file", function()
+    local result, err, seen = once(over_tls())
+    assert.is_nil(err)
+    assert.equal(1, result.accepted)
+    assert.equal("localhost", seen[1].sni)
+  end)
+
+  for name, case in pairs {
+    ["an unknown CA"] = { base_url = env.API_TLS },
+    ["the name of another host"] = { base_url = env.API_WRONGHOST, ca_file = env.CA_FILE },
+    ["an expired certificate"] = { base_url = env.API_EXPIRED, ca_file = env.CA_FILE },
+    ["a host that is not in the certificate"] = { base_url = env.API_TLS:gsub("localhost", "api.test"),
+      ca_file = env.CA_FILE, proxy = env.PROXY },
+    ["a ca_file that is not there"] = { base_url = env.API_TLS, ca_file = env.EDGE .. "/none.pem" },
+    ["a ca_file without a certificate"] = { base_url = env.API_TLS, ca_file = env.EDGE .. "/env" },
+    ["an empty ca_file"] = { base_url = env.API_TLS, ca_file = "/dev/null" },
+    ["a server without TLS"] = { base_url = env.API_HTTP:gsub("^http:", "https:"), ca_file = env.CA_FILE },
+  } do
+    it("refuses " .. name .. " at the first attempt, and sends nothing", function()
+      local result, err, seen, stats = once(case)
+      assert.is_nil(result)
+      assert.equal("tls", err.kind)
+      assert.is_false(err.retryable)
+      assert.equal(1, err.attempts)
+      assert.equal(1, stats.attempts)
+      assert.is_true(#err.message > 0)
+      assert.is_nil(err.status)
+      assert.same(tags, { tags = err.remaining.tags })
+      assert.same({}, seen)
+    end)
+  end
+
+  it("trusts ca_file beside the system's CAs, not in their place", function()
+    if host.watched then return pending "no preloading" end
+    -- The edge's CA is the system's, and the private one is another.
+    local dir = host.dir() .. "/capath"
+    assert(os.execute(("mkdir -p %s && ln -sf %s %s/$(openssl x509 -hash -noout -in %s).0"):format(
+      dir, env.CA_FILE, dir, env.CA_FILE)))
+    local program = [[
+      local kinds = {}
+      for i, file in ipairs(args) do
+        local c = client.new { base_url = edge.env.API_TLS, ca_file = file ~= "" and file or nil }
+        local result, err = c:purge { tags = { "a" } }
+        kinds[i] = result and "accepted" or err.kind
+      end
+      return kinds]]
+    local other = host.other_ca()
+    assert.same({ "accepted", "accepted", "accepted" }, host.run(program,
+      { args = { "", other, env.CA_FILE }, preload = true, env = { SPEC_CAPATH = dir } }))
+    assert.same({ "tls", "tls", "accepted" }, host.run(program,
+      { args = { "", other, env.CA_FILE }, preload = true, env = { SPEC_CAPATH = "/etc/ssl/certs" } }))
+  end)
+
+  it("has no option that switches verification off", function()
+    for _, name in ipairs { "verify", "insecure", "ssl_verify", "verify_peer", "verify_host", "tls" } do
+      local c, err = cfpurge.new((client.options { [name] = false }))
+      assert.is_nil(c)
+      assert.equal(name, err.field)
+    end
+    for _, option in ipairs(require("cfpurge.core").options) do
+      assert.is_nil(option.name:match "verify" or option.name:match "insecure")
+    end
+    -- Nor the variables that other programs obey.
+    assert.equal("tls", host.run([[
+      local c = client.new { base_url = edge.env.API_TLS }
+      return select(2, c:purge { tags = { "a" } }).kind]], { env = {
+      SSL_CERT_FILE = env.CA_FILE, SSL_CERT_DIR = env.EDGE .. "/ssl", CURL_CA_BUNDLE = env.CA_FILE } }))
+  end)
+end)
+
+describe("the protocol", function()
+  for name, case in pairs {
+    ["HTTP/2 over TLS by ALPN"] = { env.API_TLS, "HTTP/2.0", "TLSv1.3" },
+    ["HTTP/2 over TLS 1.2"] = { env.API_TLS12, "HTTP/2.0", "TLSv1.2" },
+    ["HTTP/1.1 where a TLS server has no other"] = { env.API_TLS1, "HTTP/1.1", "TLSv1.3" },
+    ["HTTP/1.1 in clear text"] = { env.API_HTTP, "HTTP/1.1", nil },
+  } do
+    it("is " .. name .. ", on one connection that is kept", function()
+      local c, zone = client.new(over_tls { base_url = case[1] })
+      for i = 1, 20 do assert(c:purge { tags = { "t" .. i } }) end
+      local seen = edge.requests(zone)
+      assert.equal(20, #seen)
+      for i, request in ipairs(seen) do
+        assert.equal(case[2], request.protocol)
+        assert.equal(case[3], request.tls)
+        assert.equal(seen[1].connection, request.connection)
+        assert.equal(('{"tags":["t%d"]}'):format(i), request.body)
+      end
+      assert.equal(1, c:stats().connections)
+      assert.equal(1, (system.peers(port_of(case[1]))))
+      c:close()
+      assert.equal(0, (system.peers(port_of(case[1]))))
+    end)
+  end
+
+  for name, case in pairs {
+    ["HTTP/2"] = { env.API_TLS, 1 }, ["HTTP/1.1 over TLS"] = { env.API_TLS1, 32 }, ["HTTP/1.1"] = { env.API_HTTP, 32 },
+  } do
+    it("keeps every connection that parallel purges over " .. name .. " need", function()
+      local c, zone = client.new(over_tls { base_url = case[1] })
+      assert(c:purge(tags))
+      for _ = 1, 3 do
+        edge.script(zone, { { times = 0, delay = 0.05, pass = true } })
+        for i = 1, 32 do assert(c:start { tags = { "t" .. i } }) end
+        while c:step() > 0 do assert.is_true(c:stats().in_flight <= 32) end
+      end
+      local used, count = {}, 0
+      for _, request in ipairs(edge.requests(zone)) do
+        if not used[request.connection] then used[request.connection], count = true, count + 1 end
+      end
+      assert.is_true(count <= case[2], count .. " connections")
+      assert.is_true(c:stats().connections <= case[2])
+      c:close()
+    end)
+  end
+end)
+
+describe("a connection that the server closed while it was idle", function()
+  for name, base in pairs {
+    ["in clear text"] = env.API_IDLE, ["over TLS"] = env.API_IDLE_TLS,
+  } do
+    it("costs no failed purge and no attempt " .. name, function()
+      local c, zone = client.new(over_tls { base_url = base, max_retries = 0 })
+      local port = port_of(base)
+      for i = 1, 3 do
+        local result, err = c:purge(tags)
+        assert.is_nil(err and tostring(err))
+        assert.equal(1, result.attempts)
+        assert.equal(i, c:stats().connections)
+        local patience = system.now() + 5
+        while select(2, system.peers(port)) == 0 and system.now() < patience do
+          edge.counts(zone)
+        end
+        assert.same({ 1, 1 }, { system.peers(port) })
+      end
+      assert.equal(3, #edge.requests(zone))
+      c:close()
+    end)
+  end
+
+  it("costs none either when both happen at once", function()
+    local c, zone = client.new { max_retries = 0 }
+    edge.script(zone, { { times = 0, idle_close = 0, json = { success = true, result = { id = "x" } } } })
+    for i = 1, 100 do
+      local result, err = c:purge { tags = { "t" .. i } }
+      assert.is_nil(err and tostring(err))
+      assert.equal(1, result.attempts)
+    end
+    -- What libcurl sends again of its own accord was never read by the server.
+    local seen = edge.requests(zone)
+    assert.equal(100, #seen)
+    c:close()
+  end)
+end)
+
+describe("a proxy", function()
+  local function proxied_for(zone)
+    local found = {}
+    for _, entry in ipairs(edge.proxied()) do
+      if entry.headers["user-agent"] == zone then found[#found + 1] = entry end
+    end
+    return found
+  end
+
+  -- The user agent marks the proxy's record, CONNECT included.
+  local function through(proxy, options)
+    local zone = edge.zone()
+    local filled = { proxy = proxy, zone_id = zone, user_agent = zone, max_retries = 0 }
+    for name, value in pairs(options or {}) do filled[name] = value end
+    local result, err, seen = once(filled)
+    return result, err, seen, proxied_for(zone)
+  end
+
+  local function shows_no_secret(entry)
+    for name, value in pairs(entry.headers) do
+      assert.is_truthy(({ host = 1, ["user-agent"] = 1, ["proxy-connection"] = 1, ["proxy-authorization"] = 1 })[name], name)
+      assert.is_nil(tostring(value):find(env.TOKEN, 1, true))
+    end
+  end
+
+  it("is asked in absolute form for http", function()
+    local result, err, seen, entries = through(env.PROXY)
+    assert.is_nil(err)
+    assert.equal(1, result.attempts)
+    assert.equal(1, #seen)
+    assert.equal(1, #entries)
+    assert.equal("POST", entries[1].method)
+    assert.equal(env.API_HTTP .. "/zones/" .. seen[1].path:match "/zones/(%w+)" .. "/purge_cache", entries[1].target)
+  end)
+
+  it("carries a tunnel for https and sees no credential", function()
+    for _, base in ipairs { env.API_TLS, env.API_TLS1 } do
+      local result, err, seen, entries = through(env.PROXY, over_tls { base_url = base,
+        default_headers = { ["X-Extra"] = "mine" } })
+      assert.is_nil(err)
+      assert.equal(1, result.attempts)
+      assert.equal("Bearer " .. env.TOKEN, seen[1].headers.authorization)
+      assert.equal("mine", seen[1].headers["x-extra"])
+      assert.equal(1, #entries)
+      assert.equal("CONNECT", entries[1].method)
+      assert.equal("localhost:" .. port_of(base), entries[1].target)
+      shows_no_secret(entries[1])
+    end
+  end)
+
+  it("does not stand in the way of verification", function()
+    local _, err, seen = through(env.PROXY, { base_url = env.API_TLS })
+    assert.equal("tls", err.kind)
+    assert.same({}, seen)
+  end)
+
+  it("keeps the tunnel for the next purge", function()
+    local zone = edge.zone()
+    local c = client.new(over_tls { proxy = env.PROXY, zone_id = zone, user_agent = zone })
+    for _ = 1, 5 do assert(c:purge(tags)) end
+    assert.equal(1, #proxied_for(zone))
+    c:close()
+  end)
+
+  it("is given its own credentials, and the API is not", function()
+    for _, options in ipairs { {}, over_tls() } do
+      local result, err, seen, entries = through(env.PROXY_AUTH_URL, options)
+      assert.is_nil(err)
+      assert.equal(1, result.attempts)
+      assert.is_nil(seen[1].headers["proxy-authorization"])
+      assert.equal(200, entries[#entries].status)
+      assert.is_truthy(entries[#entries].headers["proxy-authorization"])
+    end
+  end)
+
+  it("that wants a password is an error, and the error shows none", function()
+    local wrong = env.PROXY_AUTH:gsub("//", "//edge:s3cr3t-of-proxy@")
+    for kind, options in pairs { api = {}, connection = over_tls() } do
+      for _, proxy in ipairs { env.PROXY_AUTH, wrong } do
+        local result, err, seen, entries = through(proxy, options)
+        assert.is_nil(result)
+        assert.equal(kind, err.kind)
+        assert.equal(407, err.status or tonumber(err.message:match "407"))
+        assert.is_nil(tostring(err):find("s3cr3t", 1, true))
+        assert.same({}, seen)
+        if kind == "connection" then shows_no_secret(entries[1]) end
+      end
+    end
+  end)
+
+  it("that is not there is a connection error", function()
+    local closed = env.API_CLOSED:match "^(http://[^/]+)"
+    for _, options in ipairs { {}, over_tls() } do
+      local _, err = through(closed, options)
+      assert.equal("connection", err.kind)
+      assert.is_true(err.retryable)
+    end
+  end)
+
+  it("comes from the environment too, by the usual variables", function()
+    local P, closed = env.PROXY, env.API_CLOSED:match "^(http://[^/]+)"
+    local cases = {
+      -- what is set, options, and how the proxy is asked (nil: not at all)
+      { { https_proxy = P }, over_tls(), "CONNECT" },
+      { { HTTPS_PROXY = P }, over_tls(), "CONNECT" },
+      { { all_proxy = P }, over_tls(), "CONNECT" },
+      { { ALL_PROXY = P }, over_tls(), "CONNECT" },
+      { { https_proxy = P, all_proxy = closed }, over_tls(), "CONNECT" },
+      { { http_proxy = P }, over_tls(), nil },
+      { { https_proxy = P, no_proxy = "localhost" }, over_tls(), nil },
+      { { https_proxy = P, NO_PROXY = "example.com,localhost" }, over_tls(), nil },
+      { { https_proxy = P, no_proxy = "*" }, over_tls(), nil },
+      { { https_proxy = P, no_proxy = "example.com" }, over_tls(), "CONNECT" },
+      { { https_proxy = closed }, over_tls { proxy = "" }, nil },
+      { { https_proxy = closed }, over_tls { proxy = P }, "CONNECT" },
+      { { no_proxy = "*" }, over_tls { proxy = P }, "CONNECT" },
+      { { http_proxy = P }, { allow_http = true }, "POST" },
+      { { all_proxy = P }, { allow_http = true }, "POST" },
+      { { http_proxy = P, no_proxy = "127.0.0.1" }, { allow_http = true }, nil },
+      -- A web server's child finds a client's "Proxy:" header under this name.
+      { { HTTP_PROXY = closed }, { allow_http = true }, nil },
+      -- Clear text was allowed because it does not leave the machine: then it does not.
+      { { http_proxy = P }, {}, nil },
+      { { all_proxy = closed }, {}, nil },
+    }
+    local zones, args = {}, {}
+    for i, case in ipairs(cases) do
+      zones[i] = edge.zone()
+      case[2].zone_id, case[2].user_agent, case[2].max_retries = zones[i], zones[i], 0
+      args[i] = { env = case[1], options = case[2] }
+    end
+    local problems = host.run([[
+      local problems = {}
+      for i, case in ipairs(args) do
+        for name, value in pairs(case.env) do system.setenv(name, value) end
+        local c = client.new(case.options)
+        local _, err = c:purge { tags = { "a" } }
+        problems[i] = err and tostring(err) or "none"
+        for name in pairs(case.env) do system.setenv(name) end
+      end
+      return problems]], { args = args })
+    for i, case in ipairs(cases) do
+      assert.equal("none", problems[i], "case " .. i)
+      local entry = proxied_for(zones[i])[1]
+      assert.equal(case[3], entry and entry.method, "case " .. i)
+    end
+  end)
+end)
+
+describe("a request", function()
+  it("ignores ~/.netrc", function()
+    local home = host.dir() .. "/home"
+    assert(os.execute("mkdir -p " .. home))
+    local file = assert(io.open(home .. "/.netrc", "w"))
+    file:write "machine 127.0.0.1 login someone password netrc-password\ndefault login x password y\n"
+    file:close()
+    local token, key = edge.zone(), edge.zone()
+    host.run([[
+      client.new({ zone_id = args[1] }):purge { tags = { "a" } }
+      client.new({ zone_id = args[2], api_email = edge.env.EMAIL, api_key = edge.env.API_KEY }):purge { tags = { "a" } }
+      ]], { args = { token, key }, env = { HOME = home, NETRC = home .. "/.netrc" } })
+    assert.equal("Bearer " .. env.TOKEN, edge.requests(token)[1].headers.authorization)
+    assert.is_nil(edge.requests(key)[1].headers.authorization)
+    assert.equal(env.API_KEY, edge.requests(key)[1].headers["x-auth-key"])
+  end)
+
+  it("says who sends it", function()
+    local version = require("cfpurge.core").version
+    for given, expected in pairs { [false] = "cfpurge/" .. version, ["shop/2 (x; y)"] = "shop/2 (x; y)" } do
+      local _, _, seen = once { user_agent = given or nil }
+      assert.equal(expected, seen[1].headers["user-agent"])
+    end
+    local _, _, seen = once { user_agent = "" }
+    assert.is_nil(seen[1].headers["user-agent"])
+  end)
+
+  it("asks for no 100-continue, however big it is", function()
+    local files = {}
+    for i = 1, 100 do files[i] = ("https://www.example.com/%d/%s"):format(i, ("x"):rep(15000)) end
+    for _, options in ipairs { {}, over_tls(), over_tls { base_url = env.API_TLS1 } } do
+      local c, zone = client.new(options)
+      edge.script(zone, { { json = { success = true, result = { id = "big" } } } })
+      assert(c:purge { files = files })
+      c:close()
+      local request = edge.requests(zone)[1]
+      assert.is_nil(request.headers.expect)
+      assert.is_true(#request.body > 1500000)
+      assert.equal(tostring(#request.body), request.headers["content-length"])
+    end
+  end)
+
+  for _, status in ipairs { 301, 302, 303, 307, 308 } do
+    it("does not follow a " .. status, function()
+      for _, base in ipairs { env.API_HTTP, env.API_TLS } do
+        local c, zone = client.new(over_tls { base_url = base })
+        edge.script(zone, { { status = status, headers = { Location = env.VISITED .. "/" .. zone } } })
+        local result, err = c:purge(tags)
+        c:close()
+        assert.is_nil(result)
+        assert.equal("api", err.kind)
+        assert.equal(status, err.status)
+        assert.equal(1, err.attempts)
+        assert.equal(1, edge.counts(zone).requests)
+      end
+    end)
+  end
+
+  it("takes what is said before the answer for no answer", function()
+    local c, zone = client.new()
+    edge.script(zone, { { before = "HTTP/1.1 103 Early Hints\r\nCF-Ray: early\r\nRetry-After: 9\r\n\r\n",
+      headers = { ["CF-Ray"] = "late" }, json = { success = true, result = { id = "x" } } } })
+    local result = assert(c:purge(tags))
+    assert.equal("late", result.ray_id)
+    c:close()
+  end)
+end)
