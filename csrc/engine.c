@@ -31,6 +31,7 @@ struct cf_engine {
     enum protocol protocol;
     long max_connections;
     int64_t curl_due;                   /* libcurl's own next timer */
+    int64_t first_overdue;              /* no running one is overdue before */
     uint64_t last_id, random;
     struct cf_transfer_list queued, running, waiting, done, taken, idle;
     struct cf_event *events;
@@ -42,7 +43,7 @@ struct cf_engine *cf_engine_new(void)
 {
     struct cf_engine *engine = cf_zalloc(sizeof *engine);
     if (engine) {
-        engine->curl_due = CF_ENGINE_NEVER;
+        engine->curl_due = engine->first_overdue = CF_ENGINE_NEVER;
         engine->random = (uint64_t)cf_process_now() ^ (uint64_t)(uintptr_t)engine;
         engine->generation = cf_process_generation();
     }
@@ -435,6 +436,31 @@ static void start_queued(struct cf_engine *engine)
             code = CURLE_OUT_OF_MEMORY;
         if (code != CURLE_OK)
             attempt_ended(engine, transfer, code);
+        else if (transfer->overdue < engine->first_overdue)
+            engine->first_overdue = transfer->overdue;
+    }
+}
+
+/* Where a socket has news in the last millisecond of a transfer's time, libcurl (7.88 at least) drops the timer and finds
+ * the transfer not late yet: it would hang until something else happens. */
+static void end_overdue(struct cf_engine *engine)
+{
+    struct cf_transfer *transfer, *next;
+    int64_t now;
+
+    if (!engine->running.first)
+        engine->first_overdue = CF_ENGINE_NEVER;
+    if (engine->first_overdue == CF_ENGINE_NEVER || engine->first_overdue > (now = cf_process_now()))
+        return;
+    engine->first_overdue = CF_ENGINE_NEVER;
+    for (transfer = engine->running.first; transfer; transfer = next) {
+        next = transfer->next;
+        if (transfer->overdue <= now) {
+            curl_multi_remove_handle(engine->multi, transfer->easy);
+            attempt_ended(engine, transfer, CURLE_OPERATION_TIMEDOUT);
+        } else if (transfer->overdue < engine->first_overdue) {
+            engine->first_overdue = transfer->overdue;
+        }
     }
 }
 
@@ -468,13 +494,14 @@ static void run_timers(struct cf_engine *engine)
             if (curl_multi_timeout(engine->multi, &left) == CURLM_OK)
                 on_timer(engine->multi, left, engine);
         }
-        start_queued(engine);
     }
+    end_overdue(engine);
+    start_queued(engine);
 }
 
 static int64_t next_deadline(const struct cf_engine *engine)
 {
-    int64_t deadline = engine->curl_due;
+    int64_t deadline = engine->curl_due < engine->first_overdue ? engine->curl_due : engine->first_overdue;
     const struct cf_transfer *transfer;
 
     for (transfer = engine->waiting.first; transfer; transfer = transfer->next)

@@ -19,6 +19,9 @@
 /* A pooled transfer does not hold the memory of one huge purge for ever. */
 #define KEPT_BODY ((size_t)64 << 10)
 
+/* libcurl counts from when it first runs the transfer, which is a little later than we do. */
+#define SLACK 20000
+
 struct cf_transfer *cf_transfer_new(void)
 {
     return cf_zalloc(sizeof(struct cf_transfer));
@@ -166,6 +169,7 @@ static CURLcode set_limits(struct cf_transfer *transfer, int64_t now)
 
     if (transfer->deadline && (!limit || transfer->deadline - now < limit))
         limit = transfer->deadline - now > 0 ? transfer->deadline - now : 1;
+    transfer->overdue = limit ? now + limit + SLACK : CF_ENGINE_NEVER;
     if (limit)
         code = curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, milliseconds(limit));
     if (code == CURLE_OK)

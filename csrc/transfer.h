@@ -27,6 +27,7 @@ struct cf_transfer {
     struct cf_retry_policy retry;
     int64_t timeout, connect_timeout, deadline; /* deadline is an instant here; 0 for none */
     int64_t started, attempt_started, due, elapsed;
+    int64_t overdue;                        /* when libcurl must have timed the attempt out; CF_ENGINE_NEVER for none */
     int attempts;
     enum cf_failure failure;
     int64_t retry_after;

@@ -138,7 +138,8 @@ describe("a client made and used before a fork", function()
         local fd = c:fileno()
         local function report()
           local result = c:purge { tags = { "mine" } }
-          return { ended = ended, done = requests.slow:done(), mine = result and result.accepted, in_flight = c:stats().in_flight,
+          return { ended = ended, done = requests.slow:done(), mine = result and result.accepted,
+            in_flight = c:stats().in_flight,
             started = c:start({ tags = { "b" } }):wait().accepted, events = events, fileno = c:fileno() ~= nil }
         end
         local child = inherit(function()
@@ -224,8 +225,9 @@ describe("states in threads of their own", function()
       for i = 1, 8 do names[i] = "t" .. ("x"):rep(i) .. "n" end
       local zone = echoing(names, 30)
       local report = host.run([[
-        local results = system.threads(8, ("package.path, package.cpath, BASE, CA, ZONE, TOKEN = %q, %q, %q, %q, %q, %q\n")
-          :format(package.path, package.cpath, args.base, edge.env.CA_FILE, args.zone, edge.env.TOKEN) .. [=[
+        local given = ("package.path, package.cpath, BASE, CA, ZONE, TOKEN = %q, %q, %q, %q, %q, %q\n"):format(
+          package.path, package.cpath, args.base, edge.env.CA_FILE, args.zone, edge.env.TOKEN)
+        local results = system.threads(8, given .. [=[
           local cfpurge = require "cfpurge"
           local name = "t" .. ("x"):rep(...) .. "n"
           for round = 1, 3 do
@@ -251,7 +253,7 @@ describe("SIGPIPE", function()
   it("does not reach the host, whose handling stays as it was", function()
     host.build("sigpipe", "-DCF_SIGPIPE_ALWAYS")
     for _, build in ipairs { false, "sigpipe" } do
-      for _, handling in ipairs { "count", "default", "ignore" } do
+      for _, handling in ipairs { "count", "default" } do
         local report = host.run([[
           system.sigpipe(args.handling)
           local failed = {}
@@ -262,7 +264,7 @@ describe("SIGPIPE", function()
             local port = tonumber(base:match ":(%d+)/")
             local c, zone = client.new { base_url = base, ca_file = edge.env.CA_FILE, max_retry_wait = 0.01 }
             edge.script(zone, { { close = true }, { pass = true }, { idle_close = 0, cut = 5, body = "{}........" } })
-            for i = 1, 6 do
+            for i = 1, name:find "IDLE" and 3 or 6 do
               local result, err = c:purge(i % 2 == 0 and { files = big } or { tags = { "a" } })
               if not result then failed[#failed + 1] = name .. i .. tostring(err) end
               if name:find "IDLE" then

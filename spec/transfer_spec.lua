@@ -201,9 +201,11 @@ describe("a proxy", function()
     return result, err, seen, proxied_for(zone)
   end
 
+  local harmless = { host = 1, ["user-agent"] = 1, ["proxy-connection"] = 1, ["proxy-authorization"] = 1 }
+
   local function shows_no_secret(entry)
     for name, value in pairs(entry.headers) do
-      assert.is_truthy(({ host = 1, ["user-agent"] = 1, ["proxy-connection"] = 1, ["proxy-authorization"] = 1 })[name], name)
+      assert.is_truthy(harmless[name], name)
       assert.is_nil(tostring(value):find(env.TOKEN, 1, true))
     end
   end

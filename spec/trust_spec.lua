@@ -4,8 +4,8 @@ local host = require "spec.support.host"
 
 local env = edge.up()
 
--- The dearest call of each of `args.clients` fresh clients, in milliseconds of CPU, and how their purges ended. A client of
--- its own each, a connection of its own each, in a process that has made none before.
+-- The dearest call of each of `args.clients` fresh clients, in milliseconds of CPU, and how their purges ended:
+-- each with a connection of its own, in a process that has made none before.
 local program = [[
   local core = require "cfpurge.core"
   local dearest, kinds = {}, {}
@@ -35,9 +35,9 @@ local function median(list)
 end
 
 local function run(args, options)
+  options = options or {}
   args.clients = args.clients or 9
-  local report = host.run(program, { args = args, build = options and options.build, preload = options and options.preload,
-    env = options and options.env })
+  local report = host.run(program, { args = args, build = options.build, preload = options.preload, env = options.env })
   return report.dearest, report.kinds
 end
 
@@ -73,7 +73,8 @@ describe("where the system has only a bundle", function()
   it("it is read once a process: only the first connection is slow", function()
     if host.watched then return pending "no clocks, no preloading" end
     local bundle = file_with("bundle.pem", "/etc/ssl/certs/ca-certificates.crt", env.CA_FILE)
-    local dearest, kinds = run({ base = env.API_TLS }, { build = BUILD, preload = true, env = { SPEC_CAINFO = bundle } })
+    local settings = { build = BUILD, preload = true, env = { SPEC_CAINFO = bundle } }
+    local dearest, kinds = run({ base = env.API_TLS }, settings)
     all("accepted", kinds)
     local first = table.remove(dearest, 1)
     assert.is_true(median(dearest) <= 5, table.concat(dearest, " "))

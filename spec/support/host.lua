@@ -4,8 +4,10 @@
 --   host.build(name, flags)  a directory for package.cpath with core.so built with those CPPFLAGS, once a run
 --   host.run(code, options?) runs it in a new process of this Lua and returns what it returned (JSON carries it).
 --                            `edge`, `client`, `system` and `args` are there; options: args (a table for it),
---                            env {NAME = value, or false to unset}, build (the name of one), preload (true: curl.c)
+--                            env {NAME = value, or false to unset}, build (the name of one), preload (a name in
+--                            spec/hosts, true is curl), bare (true: nothing is loaded but `system` and `json`)
 --   host.other_ca()          a file with a CA that is not the edge's
+--   host.must(command)       what a shell command printed; an error where it failed
 --   host.watched             the memory is being watched: no clocks, no preloading
 local edge = require "spec.support.edge"
 local cjson = require("cjson").new()
@@ -24,7 +26,7 @@ local function shell(command)
   return text or out, tonumber(status)
 end
 
-local function must(command)
+function M.must(command)
   local out, status = shell(command)
   if status ~= 0 then error(command .. ":\n" .. out, 3) end
   return out
@@ -46,15 +48,16 @@ end
 local function compile(name, sources, flags)
   local to = M.dir() .. "/" .. name
   if not is_there(to) then
-    must(("mkdir -p %s && cc -std=c11 -O1 -g -Wall -Wextra -Werror -shared -fPIC %s -o %s.new %s && mv %s.new %s"):format(
-      to:match "^(.*)/", flags, to, sources, to, to))
+    M.must(("mkdir -p %s && cc -std=c11 -O1 -g -Wall -Wextra -Werror -shared -fPIC %s -o %s.new %s && mv %s.new %s")
+      :format(to:match "^(.*)/", flags, to, sources, to, to))
   end
   return to
 end
 
 local function cpath_of_system()
-  local path = compile(lua .. "/spec_system.so", "spec/hosts/system.c csrc/retry.c csrc/sigpipe.c -lcurl -lpthread -ldl",
-    ("-DCF_SIGPIPE_ALWAYS $(pkg-config --cflags-only-I %s libcurl)"):format(lua))
+  local sources = "spec/hosts/system.c csrc/retry.c csrc/sigpipe.c -lcurl -lpthread -ldl"
+  local flags = "-DCF_SIGPIPE_ALWAYS $(pkg-config --cflags-only-I " .. lua .. " libcurl)"
+  local path = compile(lua .. "/spec_system.so", sources, flags)
   return path:match "^(.*)/" .. "/?.so"
 end
 
@@ -62,7 +65,7 @@ end
 function M.other_ca()
   local to = M.dir() .. "/other.pem"
   if not is_there(to) then
-    must(("openssl x509 -in /etc/ssl/certs/ca-certificates.crt -out %s.new && mv %s.new %s"):format(to, to, to))
+    M.must(("openssl x509 -in /etc/ssl/certs/ca-certificates.crt -out %s.new && mv %s.new %s"):format(to, to, to))
   end
   return to
 end
@@ -81,8 +84,8 @@ function M.build(name, flags)
   if not builds[name] then
     local to = M.dir() .. "/" .. name
     -- An outer make must not hand its variables down.
-    must(("env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -s build LUA=%s BUILD=%s CPPFLAGS=%s CFLAGS='-O1 -g' LDFLAGS= LDLIBS=%s")
-      :format(lua, to, quote(flags), quote(flags:match "KQUEUE" and "-lkqueue" or "")))
+    M.must(("env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -s build LUA=%s BUILD=%s CPPFLAGS=%s LDFLAGS= %s")
+      :format(lua, to, quote(flags), "CFLAGS='-O1 -g'"))
     builds[name] = to .. "/" .. lua
   end
   return builds[name]
@@ -96,9 +99,9 @@ function M.run(code, options)
   if options.build then cpath = builds[options.build] .. "/?.so;" .. cpath end
   local file = assert(io.open(path, "w"))
   file:write("package.path, package.cpath = ", ("%q, %q"):format(package.path, cpath),
-    "\nlocal edge, system, json = require 'spec.support.edge', require 'spec_system', require('cjson').new()",
-    "\nedge.up()\nlocal client, args = require 'spec.support.client', json.decode ", ("%q"):format(
-      cjson.encode(options.args or { none = true })),
+    "\nlocal system, json = require 'spec_system', require('cjson').new()",
+    "\nlocal args, edge, client = json.decode ", ("%q"):format(cjson.encode(options.args or { none = true })),
+    options.bare and "" or "\nedge, client = require 'spec.support.edge', require 'spec.support.client'\nedge.up()",
     "\nlocal value = (function()\n", code, "\nend)()\nio.stdout:write('\\n=', json.encode { value = value }, '\\n')\n")
   file:close()
   local env = { "env -u http_proxy -u https_proxy -u HTTPS_PROXY -u all_proxy -u ALL_PROXY -u no_proxy -u NO_PROXY",
@@ -107,7 +110,9 @@ function M.run(code, options)
     env[#env + 1] = value and name .. "=" .. quote(value) or "-u " .. name
   end
   if options.preload then
-    env[#env + 1] = "LD_PRELOAD=" .. compile("curl.so", "spec/hosts/curl.c -ldl", "$(pkg-config --cflags libcurl)")
+    local name = options.preload == true and "curl" or options.preload
+    env[#env + 1] = "LD_PRELOAD="
+      .. compile(name .. ".so", "spec/hosts/" .. name .. ".c -ldl", "$(pkg-config --cflags libcurl)")
   end
   table.sort(env, function(a, b) -- options of env(1) come first
     return (a:find "^env" and 0 or a:find "^%-u" and 1 or 2) < (b:find "^env" and 0 or b:find "^%-u" and 1 or 2)

@@ -1,0 +1,137 @@
+-- What comes back to a client in the middle of one of its own calls: finalizers, and on_event handlers that take.
+local client = require "spec.support.client"
+local host = require "spec.support.host"
+local core = require "cfpurge.core"
+
+local tags = { tags = { "a" } }
+
+-- Runs `work` while the collector finds something that runs `finalize`, at whatever allocation it likes best: each of
+-- `n` rounds gives it another one. `prepare(i)` comes first and outside.
+local function amid(n, prepare, work, finalize)
+  local armed, newproxy = false, rawget(_G, "newproxy")
+  local function litter()
+    local function finalizer() if armed then finalize() end end
+    if newproxy then getmetatable(newproxy(true)).__gc = finalizer else setmetatable({}, { __gc = finalizer }) end
+  end
+  -- As much at once as a Lua takes: a whole cycle at one allocation, where it can.
+  collectgarbage("setstepmul", _VERSION == "Lua 5.4" and 1000 or 1000000)
+  for i = 1, n do
+    collectgarbage()
+    collectgarbage "stop"
+    prepare(i)
+    litter()
+    for _ = 1, i do litter() end
+    armed = true
+    collectgarbage "restart"
+    work(i)
+    armed = false
+  end
+  collectgarbage("setstepmul", 200)
+end
+
+-- A client whose purge has ended and was not taken.
+local function ended()
+  local c = core.new((client.options()))
+  local id = assert(c:start(tags))
+  while c:step() > 0 do end
+  return c, id
+end
+
+describe("a finalizer amid take", function()
+  it("finds what is being taken gone already", function()
+    local c, id, stolen, taken = core.new((client.options())), nil, 0, 0
+    amid(30, function()
+      id = assert(c:start(tags))
+      while c:step() > 0 do end
+    end, function()
+      local got, result = c:take()
+      if got then
+        assert.equal(id, got)
+        assert.equal(1, result.accepted)
+        taken = taken + 1
+      end
+    end, function()
+      if c:take() then stolen = stolen + 1 end
+    end)
+    assert.equal(30, taken + stolen)
+    assert.is_nil(c:take())
+    c:close()
+  end)
+
+  it("may close the client", function()
+    local c, id
+    amid(30, function() c, id = ended() end, function()
+      local got, result, err = c:take()
+      assert.equal(id, got)
+      assert.equal(1, assert(result, err).accepted)
+      assert.is_nil(c:take())
+    end, function() c:close() end)
+  end)
+
+  it("may purge", function()
+    local c, id = core.new((client.options())), nil
+    local purged = 0
+    amid(20, function()
+      id = assert(c:start(tags))
+      while c:step() > 0 do end
+    end, function()
+      assert.equal(id, (c:take()))
+    end, function()
+      if purged < 20 then
+        purged = purged + 1
+        assert(c:purge { tags = { "inner" } })
+      end
+    end)
+    assert.is_true(purged > 0)
+    c:close()
+  end)
+end)
+
+describe("an on_event handler amid purge", function()
+  it("that takes the ending is a bug of its host, and no hang", function()
+    local c, taken
+    c = core.new((client.options { on_event = function(event)
+      if event.name == "done" then taken = { c:take(event.id) } end
+    end }))
+    local ok, raised = pcall(c.purge, c, tags)
+    assert.is_false(ok)
+    assert.is_truthy(tostring(raised):find "on_event")
+    assert.equal(1, taken[2].accepted)
+    assert.is_nil(c:take())
+    c:close()
+  end)
+
+  it("may finalize the client", function()
+    local c
+    c = core.new((client.options { on_event = function(event) if event.name == "done" then c:__gc() end end }))
+    local ok, raised = pcall(c.purge, c, tags)
+    assert.is_true(not ok and tostring(raised):find "on_event" ~= nil)
+    assert.equal("closed", select(2, c:purge(tags)).kind)
+  end)
+end)
+
+describe("a fork where the kernel has no mark for it", function()
+  it("is noticed all the same", function()
+    host.build("pid", "-DCF_PROCESS_PID")
+    local got = host.run([[
+      local tls = { base_url = edge.env.API_TLS, ca_file = edge.env.CA_FILE }
+      local c = client.new(tls)
+      assert(c:purge { tags = { "parent" } })
+      local function child(depth)
+        local pid = system.fork()
+        if pid == 0 then
+          local ok = pcall(function()
+            assert(c:purge { tags = { "child" } })
+            assert(c:stats().connections == 1 + depth)
+            if depth < 3 then assert(child(depth + 1) == 7) end
+          end)
+          system.exit(ok and 7 or 1)
+        end
+        return system.wait(pid)
+      end
+      local code = child(1)
+      assert(c:purge { tags = { "parent" } })
+      return { code = code, connections = c:stats().connections }]], { build = "pid" })
+    assert.same({ code = 7, connections = 1 }, got)
+  end)
+end)
