@@ -1,5 +1,6 @@
 --- The only conductor: requests, waiting, conveniences.
 local core = require "cfpurge.core"
+local loops = require "cfpurge.loop"
 
 ---@class cfpurge.Params exactly one of the five kinds
 ---@field purge_everything? true
@@ -64,48 +65,48 @@ function Request:cancel()
   return cancelled
 end
 
+-- Takes a request back before anything of it was sent.
+local function withdraw(request, problem)
+  local client = request.client
+  if client.requests[request.id] then
+    client.requests[request.id] = nil
+    client.count = client.count - 1
+    client.core:cancel(request.id)
+    client.core:take(request.id)
+    client:undrive()
+  end
+  return nil, core.error("invalid_request", problem, { remaining = request.params })
+end
+
+-- Several may wait for one request, each with a `wake` of its own.
+local function wait_for(request)
+  local waiter = request
+  if request.waiters then
+    waiter = setmetatable({}, { __index = request })
+  else
+    request.waiters = {}
+  end
+  request.waiters[#request.waiters + 1] = waiter
+  return request.client:current_loop().wait(request.client, waiter)
+end
+
 --- Waits the way the host waits.
 ---@return cfpurge.Result?, cfpurge.Error?
 function Request:wait()
   if not self.ended then
-    self.client:loop().wait(self.client, self)
+    -- It may have been started under another loop, which does not run now.
+    local can, problem = self.client:drive()
+    if can ~= false then
+      can, problem = wait_for(self)
+    end
+    if can == false then
+      return nil, core.error("invalid_request", problem)
+    end
   end
   return self.value, self.failure
 end
 
--- Takes every request that ended. All of them are reported before the first error of an on_done is raised.
-local function settle(handle, requests, count)
-  local failed, failure
-  while true do
-    local id, result, err = handle:take()
-    if not id then
-      break
-    end
-    local request = requests[id]
-    if request then
-      requests[id] = nil
-      count.value = count.value - 1
-      request.ended, request.value, request.failure = true, result, err
-      if request.on_done then
-        local ok, raised = pcall(request.on_done, result, err)
-        if not ok and not failed then
-          failed, failure = true, raised
-        end
-      end
-    end
-  end
-  if failed then
-    error(failure, 0)
-  end
-end
-
 -- ---- the client ----
-
-local loops = { blocking = "cfpurge.loop.blocking" }
-
-local function pick_loop()
-  return "blocking"
-end
 
 -- Raises what the core raised, in the name of the function that the caller called and at the caller's line. `shift` is how
 -- much further right the core has the argument.
@@ -129,29 +130,104 @@ local function new(options)
     return nil, err
   end
   local loop = options and rawget(options, "loop") or "auto"
-  if type(loop) == "string" and loop ~= "auto" and not loops[loop] then
-    return nil, core.error("invalid_request", "loop: there is no loop '" .. loop .. "'", { field = "loop" })
-  elseif type(loop) == "table" and not (loop.wait and loop.drive) then
-    return nil, core.error("invalid_request", "loop: a table needs the functions wait and drive", { field = "loop" })
+  local problem = loops.check(loop)
+  if problem then
+    return nil, core.error("invalid_request", "loop: " .. problem, { field = "loop" })
   end
-  local requests, count = {}, { value = 0 }
+  local self = setmetatable({ core = handle, loop = loop, requests = {}, count = 0, driven = {}, open = true }, Client)
   -- What is in flight when the client is collected is reported too.
   handle:settle(function()
-    settle(handle, requests, count)
+    for loop in pairs(self.driven) do
+      if loop.closing then
+        loop.closing()
+      end
+    end
+    self.driven = {}
+    -- Whoever waited would keep the client alive.
+    for _, request in pairs(self.requests) do
+      request.waiters = nil
+    end
+    self:settle()
   end)
-  return setmetatable({ core = handle, requests = requests, count = count, chosen = loop }, Client)
+  return self
 end
 
-function Client:loop()
-  local chosen = self.chosen
-  if chosen == "auto" then
-    chosen = pick_loop()
+function Client:current_loop()
+  return loops.pick(self.loop)
+end
+
+-- Asks the current loop to step this client from now on.
+function Client:drive()
+  local loop = self:current_loop()
+  self.driven[loop] = true
+  return loop.drive(self)
+end
+
+-- Tells every loop that was asked to step this client that it need not any more.
+function Client:undrive()
+  if not self:active() and next(self.driven) then
+    local driven = self.driven
+    self.driven = {}
+    for loop in pairs(driven) do
+      loop.drive(self)
+    end
   end
-  return type(chosen) == "table" and chosen or require(loops[chosen])
 end
 
+-- Runs a callback of a request that ended; what it raises waits until all have run.
+local function call(failures, callback, ...)
+  if callback then
+    local ok, raised = pcall(callback, ...)
+    if not ok then
+      failures[#failures + 1] = { raised }
+    end
+  end
+end
+
+-- Takes every request that ended. All of them are reported before an error of an on_done is raised: as it is, or where
+-- there are several, as their texts.
 function Client:settle()
-  settle(self.core, self.requests, self.count)
+  local failures
+  while true do
+    local id, result, err = self.core:take()
+    if not id then
+      break
+    end
+    local request = self.requests[id]
+    if request then
+      failures = failures or {}
+      self.requests[id] = nil
+      self.count = self.count - 1
+      request.ended, request.value, request.failure = true, result, err
+      call(failures, request.on_done, result, err)
+      for _, waiter in ipairs(request.waiters or {}) do
+        call(failures, rawget(waiter, "wake"))
+      end
+    end
+  end
+  if failures then
+    self:undrive()
+    if failures[2] then
+      for i, failure in ipairs(failures) do
+        failures[i] = tostring(failure[1])
+      end
+      error(table.concat(failures, "\n"), 0)
+    elseif failures[1] then
+      error(failures[1][1], 0)
+    end
+  end
+end
+
+--- Is anything in flight? What a loop's `drive` asks: it sees that `step` is called while this is true. It is called when
+--- that becomes so and when it no longer is, and may be called at any other time.
+---@return boolean
+function Client:active()
+  return self.open and self.count > 0
+end
+
+---@return integer requests
+function Client:in_flight()
+  return self.count
 end
 
 -- `name` is the function that the caller called, `shift` how much further right the core has its params.
@@ -163,10 +239,13 @@ local function begin(self, name, shift, params, options, environment_id, on_done
   if not id then
     return nil, err
   end
-  local request = setmetatable({ client = self, id = id, on_done = on_done, ended = false }, Request)
+  local request = setmetatable({ client = self, id = id, params = params, on_done = on_done, ended = false }, Request)
   self.requests[id] = request
-  self.count.value = self.count.value + 1
-  self:loop().drive(self)
+  self.count = self.count + 1
+  local can, problem = self:drive()
+  if can == false then
+    return withdraw(request, problem)
+  end
   return request
 end
 
@@ -187,7 +266,13 @@ local function finish(request, err)
   if not request then
     return nil, err
   end
-  return request:wait()
+  if not request.ended then
+    local can, problem = wait_for(request)
+    if can == false then
+      return withdraw(request, problem)
+    end
+  end
+  return request.value, request.failure
 end
 
 ---@param params cfpurge.Params
@@ -231,7 +316,7 @@ end
 function Client:step(timeout)
   self.core:step(timeout)
   self:settle()
-  return self.count.value
+  return self.count
 end
 
 --- A descriptor that is readable while `step` has work; nil where the system has no such thing. It is another one after a
@@ -254,6 +339,9 @@ end
 
 --- Ends what is in flight with an error of the kind `closed`, closes the connections and wipes the credentials.
 function Client:close()
+  self.open = false
+  -- A loop must not watch a descriptor that is closed.
+  self:undrive()
   self.core:close()
   self:settle()
 end

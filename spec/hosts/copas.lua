@@ -1,0 +1,43 @@
+-- copas: its threads. Debian's has no sleep and no end, so the loop here steps it and looks.
+local copas = require "copas"
+local program = require "spec.hosts.program"
+
+local waiting, steps, finished = {}, 0, false
+local host = { copas = copas }
+
+host.spawn = copas.addthread
+
+function host.wait_until(fn)
+  if not fn() then
+    waiting[#waiting + 1] = { thread = coroutine.running(), fn = fn }
+    coroutine.yield()
+  end
+end
+
+function host.steps()
+  return steps
+end
+
+local function main()
+  program.start(host)
+  finished = true
+end
+
+if program.main then
+  main()
+else
+  copas.addthread(main)
+end
+
+while not finished do
+  -- Nobody looks: a purge alone has to wake the loop.
+  copas.step(waiting[1] and 0.005 or nil)
+  steps = steps + 1
+  for i = #waiting, 1, -1 do
+    local one = waiting[i]
+    if one.fn() then
+      table.remove(waiting, i)
+      copas.addthread(one.thread)
+    end
+  end
+end

@@ -1,0 +1,46 @@
+/* Preloaded: a name server that is slow. Looking up `slow-MILLISECONDS.test` takes that long and finds 127.0.0.1. SPEC_LIBCURL
+ * makes the running libcurl pretend: "blocking" that it looks names up in its caller's thread, "7.86" to be that old. */
+#define _GNU_SOURCE
+#include <curl/curl.h>
+#include <dlfcn.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* How many look-ups began, and ended. */
+int spec_lookups[2];
+
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **found)
+{
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **), result;
+    void *symbol = dlsym(RTLD_NEXT, "getaddrinfo");
+    long milliseconds;
+
+    memcpy(&real, &symbol, sizeof real);
+    if (!name || sscanf(name, "slow-%ld.test", &milliseconds) != 1)
+        return real(name, service, hints, found);
+    __atomic_add_fetch(&spec_lookups[0], 1, __ATOMIC_SEQ_CST);
+    nanosleep(&(struct timespec){milliseconds / 1000, milliseconds % 1000 * 1000000}, NULL);
+    result = real("127.0.0.1", service, hints, found);
+    __atomic_add_fetch(&spec_lookups[1], 1, __ATOMIC_SEQ_CST);
+    return result;
+}
+
+curl_version_info_data *curl_version_info(CURLversion version)
+{
+    static curl_version_info_data data;
+    curl_version_info_data *(*real)(CURLversion);
+    /* Not among the next ones: it was loaded for a Lua module alone, and only so can it be unloaded with it. */
+    void *symbol = dlsym(dlopen("libcurl.so.4", RTLD_LAZY | RTLD_NOLOAD), "curl_version_info");
+    const char *what = getenv("SPEC_LIBCURL");
+
+    memcpy(&real, &symbol, sizeof real);
+    data = *real(version);
+    if (what && strcmp(what, "blocking") == 0)
+        data.features &= ~CURL_VERSION_ASYNCHDNS;
+    if (what && strcmp(what, "7.86") == 0)
+        data.version_num = 0x075600;
+    return &data;
+}

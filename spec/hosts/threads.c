@@ -1,0 +1,97 @@
+/* Threads that purge at once, each with a Lua state and clients of its own: threads PURGES ZONE... starts one for each zone,
+ * whose script answers the tag "N" by the result id "ZONE-N". Prints {"matched": N}. To be built with
+ * -fsanitize=thread, as is the libcfpurge.a that it is linked with (spec/threads_spec.lua). */
+#include <lauxlib.h>
+#include <lualib.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int luaopen_cjson(lua_State *L), luaopen_cfpurge_core(lua_State *L);
+
+struct thread {
+    pthread_t id;
+    const char *zone;
+    int purges, matched;
+    char other[256];
+};
+
+static pthread_barrier_t together;
+
+/* Over HTTP and over TLS, in flight together and one after another, by clients and by the state's own one. */
+static const char script[] =
+    "local zone, purges = ...\n"
+    "local core = require 'cfpurge.core'\n"
+    "local plain = { base_url = os.getenv 'API_HTTP' }\n"
+    "local tls = { base_url = os.getenv 'API_TLS', ca_file = os.getenv 'CA_FILE' }\n"
+    "local matched, other, wanted = 0, '', {}\n"
+    "local function check(n, result, err)\n"
+    "  if result and result.id == zone .. '-' .. n then matched = matched + 1\n"
+    "  else other = other .. n .. ': ' .. tostring(result and result.id or err) .. '; ' end\n"
+    "end\n"
+    "local function params(n) return { zone_id = zone, tags = { tostring(n) } } end\n"
+    "local clients = { assert(core.new(plain)), assert(core.new(tls)) }\n"
+    "for n = 1, purges do\n"
+    "  local client = clients[n % 2 + 1]\n"
+    "  if n % 5 == 0 then\n"
+    "    check(n, core.purge(params(n), n % 2 == 0 and plain or tls))\n"
+    "  elseif n % 5 == 1 then\n"
+    "    check(n, client:purge(params(n)))\n"
+    "  else\n"
+    "    wanted[client] = wanted[client] or {}\n"
+    "    wanted[client][assert(client:start(params(n)))] = n\n"
+    "  end\n"
+    "  if n % 7 == 0 then client:cancel((client:start { zone_id = zone, tags = { 'never' } })) end\n"
+    "  for _, each in ipairs(clients) do each:step(0) end\n"
+    "end\n"
+    "for client, numbers in pairs(wanted) do\n"
+    "  while client:step() > 0 do end\n"
+    "  local id, result, err = client:take()\n"
+    "  while id do\n"
+    "    if numbers[id] then check(numbers[id], result, err) end\n"
+    "    id, result, err = client:take()\n"
+    "  end\n"
+    "end\n"
+    "return matched, other\n";
+
+static void *run(void *argument)
+{
+    struct thread *thread = argument;
+    lua_State *L = luaL_newstate();
+
+    pthread_barrier_wait(&together);
+    luaL_openlibs(L);
+    luaL_requiref(L, "cjson", luaopen_cjson, 0);
+    luaL_requiref(L, "cfpurge.core", luaopen_cfpurge_core, 0);
+    lua_settop(L, 0);
+    luaL_loadstring(L, script);
+    lua_pushstring(L, thread->zone);
+    lua_pushinteger(L, thread->purges);
+    if (lua_pcall(L, 2, 2, 0) == LUA_OK)
+        thread->matched = (int)lua_tointeger(L, 1);
+    snprintf(thread->other, sizeof thread->other, "%s", lua_tostring(L, -1));
+    lua_close(L);
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    static struct thread threads[64];
+    int count = argc - 2, matched = 0, i;
+
+    pthread_barrier_init(&together, NULL, (unsigned)count);
+    for (i = 0; i < count; i++) {
+        threads[i].zone = argv[i + 2];
+        threads[i].purges = atoi(argv[1]);
+        pthread_create(&threads[i].id, NULL, run, &threads[i]);
+    }
+    for (i = 0; i < count; i++) {
+        pthread_join(threads[i].id, NULL);
+        matched += threads[i].matched;
+        if (threads[i].other[0])
+            fprintf(stderr, "%s: %s\n", threads[i].zone, threads[i].other);
+    }
+    printf("{\"matched\": %d}\n", matched);
+    return 0;
+}

@@ -1,0 +1,69 @@
+-- Hosts without an event loop: one that waits in purge or in step, and one that steps once a frame.
+local program = require "spec.hosts.program"
+local clients = require "spec.support.client"
+local edge = require "spec.support.edge"
+local host = require "spec.support.host"
+
+describe("without an event loop", function()
+  it("the contract holds where step waits", function()
+    assert.same({}, program.contract("blocking", { skipped = 4 }))
+  end)
+
+  it("the contract holds in a frame loop, over TLS", function()
+    assert.same({}, program.contract("frame", { skipped = 4, tls = true }))
+  end)
+
+  it("purge waits without using the processor", function()
+    local value = program.run("blocking", [[
+      local client, steps = new(), 0
+      local step = client.step
+      function client:step(...)
+        steps = steps + 1
+        return step(self, ...)
+      end
+      local before = os.clock()
+      assert(client:purge { tags = { "a" } })
+      return { steps = steps, cpu = os.clock() - before }
+    ]], { answers = { { delay = 0.5, pass = true } } })
+    assert.is_true(value.steps <= 40, value.steps .. " steps")
+    if not host.watched then assert.is_true(value.cpu < 0.25, value.cpu .. " s") end
+  end)
+
+  it("a frame's step does not wait", function()
+    local value = program.run("frame", [[
+      local client, done = new(), false
+      assert(client:start({ tags = { "a" } }, nil, function() done = true end))
+      local longest = 0
+      while not done do
+        local before = os.clock()
+        client:step(0)
+        longest = math.max(longest, os.clock() - before)
+        host.pause()
+        host.frames = host.frames + 1
+      end
+      return { frames = host.frames, longest = longest }
+    ]], { answers = { { delay = 0.3, pass = true } } })
+    assert.is_true(value.frames > 20, value.frames .. " frames")
+  end)
+
+  it("purge ends before what the on_done of another raises comes out of it", function()
+    local client, zone = clients.new { loop = "blocking" }
+    edge.script(zone, { { match = "late", delay = 0.2, pass = true } })
+    assert(client:start({ tags = { "early" } }, nil, function() error("raised", 0) end))
+    local ok, raised = pcall(client.purge, client, { tags = { "late" } })
+    assert.same({ false, "raised" }, { ok, raised })
+    assert.equal(0, client:in_flight())
+    assert(client:purge { tags = { "again" } })
+    client:close()
+  end)
+
+  it("a client that nobody holds any more reports what was in flight", function()
+    local kind
+    do
+      local client = clients.new { loop = "blocking" }
+      assert(client:start({ tags = { "a" } }, nil, function(_, err) kind = err.kind end))
+    end
+    for _ = 1, 3 do collectgarbage() end
+    assert.equal("closed", kind)
+  end)
+end)

@@ -1,0 +1,92 @@
+-- copas, the real one, where there is one for this Lua (Debian has it for 5.1, 5.2 and LuaJIT). It is only asked for in
+-- a process of its own: it changes LuaSocket.
+local program = require "spec.hosts.program"
+local host = require "spec.support.host"
+
+local run = function(code, options)
+  return program.run("copas", code, options)
+end
+
+if _VERSION > "Lua 5.2" then return end
+
+describe("copas", function()
+  it("the contract holds", function()
+    assert.same({}, program.contract "copas")
+  end)
+
+  it("a purge alone wakes the loop, and only when there is something to do", function()
+    local value = run([[
+      local client, before, steps = new(), os.clock(), host.steps()
+      for _ = 1, 3 do assert(client:purge { tags = { "a" } }) end
+      return { steps = host.steps() - steps, cpu = os.clock() - before }
+    ]], { answers = { { delay = 0.2, pass = true, times = 0 } } })
+    assert.is_true(value.steps <= 80, value.steps .. " steps")
+    if not host.watched then assert.is_true(value.cpu < 0.25, value.cpu .. " s") end
+  end)
+
+  it("a purge lets the sockets of the others go on", function()
+    local value = run([[
+      local socket = require "socket"
+      local a, b = socket.udp(), socket.udp()
+      a:setsockname("127.0.0.1", 0)
+      b:setsockname("127.0.0.1", 0)
+      a:settimeout(0)
+      b:settimeout(0)
+      local over, count, client = false, 0, new()
+      local function bounce(mine, other)
+        host.copas.addthread(function()
+          while not over do
+            host.copas.receivefrom(mine)
+            count = count + 1
+            mine:sendto("x", other:getsockname())
+          end
+        end)
+      end
+      bounce(a, b)
+      bounce(b, a)
+      a:sendto("x", b:getsockname())
+      assert(client:purge { tags = { "a" } })
+      over = true
+      return { count = count }
+    ]], { answers = { { delay = 0.3, pass = true } } })
+    assert.is_true(value.count > 100, value.count .. " messages")
+  end)
+
+  it("descriptor 0 may be closed, and clients come and go", function()
+    local value = run [[
+      io.stdin:close()
+      local count = 0
+      for i = 1, 20 do
+        local client = new()
+        assert(client:purge { tags = { "a" } })
+        if i % 2 == 0 then client:start { tags = { "b" } } end
+        client:close()
+        count = count + 1
+      end
+      return { count = count }
+    ]]
+    assert.equal(20, value.count)
+  end)
+
+  it("named as the loop, it carries what was started outside its threads, and purge there names them", function()
+    local value = run([[
+      local client, done = new { loop = "copas" }
+      local _, err = client:purge { tags = { "a" } }
+      assert(client:start({ tags = { "a" } }, nil, function(result) done = result end))
+      while not done do host.copas.step() end
+      return { accepted = done.accepted, kind = err.kind, text = err.message }
+    ]], { main = true })
+    assert.same({ 1, "invalid_request" }, { value.accepted, value.kind })
+    assert.matches("thread", value.text)
+  end)
+
+  it("a client that nobody holds goes on", function()
+    local value = run [[
+      local done
+      new():start({ tags = { "a" } }, nil, function(result) done = result end)
+      host.wait_until(function() collectgarbage() return done end)
+      return { accepted = done.accepted }
+    ]]
+    assert.equal(1, value.accepted)
+  end)
+end)
