@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "libcurl.h"
+#include "trust.h"
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static CURLcode curl_ready = CURLE_FAILED_INIT;
@@ -34,6 +35,8 @@ static void init(void)
     if (mark)
         *mark = last_generation;
     curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
+    if (curl_ready == CURLE_OK)
+        cf_trust_prepare();
 }
 
 bool cf_process_init(void)

@@ -52,12 +52,28 @@ static void resolve(void *function, const char *name)
     memcpy(function, &symbol, sizeof symbol);
 }
 
+/* OpenSSL fetches its algorithms when the first context is made: 3 ms that the first connection would have to bear. */
+static void warm_up(void)
+{
+    const void *(*client_method)(void);
+    void *(*new_context)(const void *method);
+    void (*free_context)(void *ctx);
+    void *ctx;
+
+    resolve(&client_method, "TLS_client_method");
+    resolve(&new_context, "SSL_CTX_new");
+    resolve(&free_context, "SSL_CTX_free");
+    if (client_method && new_context && free_context && (ctx = new_context(client_method())))
+        free_context(ctx);
+}
+
 static void look(void)
 {
     const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
     /* Other TLS libraries read the whole directory at every connection. */
     if (!info->ssl_version || !(strstr(info->ssl_version, "OpenSSL") || strstr(info->ssl_version, "LibreSSL")))
         return;
+    warm_up();
 #ifdef CF_HAVE_CA_PATHS
     if (info->age >= CURLVERSION_SEVENTH) {
         if (!bundle_only && is_hashed(info->capath)) {
@@ -122,11 +138,16 @@ static CURLcode set_paths(CURL *easy, const char *file, const char *path)
     return code != CURLE_OK ? code : curl_easy_setopt(easy, CURLOPT_CAPATH, path);
 }
 
+void cf_trust_prepare(void)
+{
+    pthread_once(&once, look);
+}
+
 CURLcode cf_trust_apply(CURL *easy, const char *ca_file)
 {
     CURLcode code;
 
-    pthread_once(&once, look);
+    cf_trust_prepare();
     if (directory)
         return set_paths(easy, ca_file, directory);
     if (!bundle)

@@ -4,6 +4,8 @@
 
 #include "libcurl.h"
 
+/* Does what is done once a process, after curl_global_init, so that no connection has to. */
+void cf_trust_prepare(void);
 /* Sets CAINFO and CAPATH (and, where the system has only a bundle, the hook that shares it) on `easy`. `ca_file` is
  * trusted beside the system's; NULL for none. */
 CURLcode cf_trust_apply(CURL *easy, const char *ca_file);
