@@ -46,23 +46,34 @@ static bool is_hashed(const char *path)
     return found;
 }
 
-static void resolve(void *function, const char *name)
+/* A host may have an OpenSSL of its own: libcurl's is looked for from where libcurl is. */
+static void *libcurl_itself(void)
 {
-    void *symbol = dlsym(RTLD_DEFAULT, name);
+    const char *(*function)(CURLcode) = curl_easy_strerror;
+    const void *address;
+    Dl_info info;
+
+    memcpy(&address, &function, sizeof address);
+    return dladdr(address, &info) ? dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
+}
+
+static void resolve(void *libcurl, void *function, const char *name)
+{
+    void *symbol = libcurl ? dlsym(libcurl, name) : NULL;
     memcpy(function, &symbol, sizeof symbol);
 }
 
 /* OpenSSL fetches its algorithms when the first context is made: 3 ms that the first connection would have to bear. */
-static void warm_up(void)
+static void warm_up(void *libcurl)
 {
     const void *(*client_method)(void);
     void *(*new_context)(const void *method);
     void (*free_context)(void *ctx);
     void *ctx;
 
-    resolve(&client_method, "TLS_client_method");
-    resolve(&new_context, "SSL_CTX_new");
-    resolve(&free_context, "SSL_CTX_free");
+    resolve(libcurl, &client_method, "TLS_client_method");
+    resolve(libcurl, &new_context, "SSL_CTX_new");
+    resolve(libcurl, &free_context, "SSL_CTX_free");
     if (client_method && new_context && free_context && (ctx = new_context(client_method())))
         free_context(ctx);
 }
@@ -70,10 +81,11 @@ static void warm_up(void)
 static void look(void)
 {
     const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
+    void *libcurl = libcurl_itself();
     /* Other TLS libraries read the whole directory at every connection. */
     if (!info->ssl_version || !(strstr(info->ssl_version, "OpenSSL") || strstr(info->ssl_version, "LibreSSL")))
         return;
-    warm_up();
+    warm_up(libcurl);
 #ifdef CF_HAVE_CA_PATHS
     if (info->age >= CURLVERSION_SEVENTH) {
         if (!bundle_only && is_hashed(info->capath)) {
@@ -83,10 +95,10 @@ static void look(void)
         bundle = info->cainfo;
     }
 #endif
-    resolve(&openssl.get_cert_store, "SSL_CTX_get_cert_store");
-    resolve(&openssl.set1_cert_store, "SSL_CTX_set1_cert_store");
-    resolve(&openssl.load_verify_locations, "SSL_CTX_load_verify_locations");
-    resolve(&openssl.up_ref, "X509_STORE_up_ref");
+    resolve(libcurl, &openssl.get_cert_store, "SSL_CTX_get_cert_store");
+    resolve(libcurl, &openssl.set1_cert_store, "SSL_CTX_set1_cert_store");
+    resolve(libcurl, &openssl.load_verify_locations, "SSL_CTX_load_verify_locations");
+    resolve(libcurl, &openssl.up_ref, "X509_STORE_up_ref");
     if (!openssl.get_cert_store || !openssl.set1_cert_store || !openssl.load_verify_locations ||
         !openssl.up_ref)
         bundle = NULL;
