@@ -19,7 +19,7 @@ local readme = read "README.md"
 
 local function blocks(language)
   local found = {}
-  for block in readme:gmatch("\n```" .. language .. "\n(.-)\n```") do found[#found + 1] = block end
+  for block in readme:gmatch("\n```" .. language .. "\n(.-)\n```\n") do found[#found + 1] = block end
   return found
 end
 
@@ -152,6 +152,32 @@ describe("the README", function()
       assert.equal(before + 1, edge.counts(env.ZONE_ID).accepted)
     end)
 
+    -- What spec/loop/init_spec.lua, spec/embed_spec.lua and spec/loop/openresty_workers_spec.lua run.
+    for language, path in pairs { ["lua host"] = "spec/hosts/custom.lua", c = "spec/hosts/embed.c",
+      nginx = "spec/hosts/recipe.conf" } do
+      it("the host in " .. path, function()
+        assert.equal(read(path), blocks(language)[1] .. "\n")
+      end)
+    end
+
+    if lua == "luajit" then
+      it("the Neovim plugin, in Neovim", function()
+        local dir = os.tmpname()
+        os.remove(dir)
+        assert(os.execute("mkdir " .. dir))
+        local file = assert(io.open(dir .. "/purge.lua", "w"))
+        file:write("vim.notify = function(text) notified = text end\n", blocks "lua nvim"[1])
+        file:close()
+        local pipe = io.popen(("%s XDG_STATE_HOME=%s nvim --headless -u NONE -c 'luafile %s/purge.lua' -c 'edit %s/news.md' "
+          .. "-c 'silent write' -c 'lua vim.wait(9000, function() return notified end, 5)' "
+          .. "-c 'lua io.stdout:write(tostring(notified))' -c 'qa!' 2>&1"):format(environment, dir, dir, dir))
+        local printed = pipe:read "*a"
+        pipe:close()
+        os.execute("rm -r " .. dir)
+        assert.equal("purged news", printed)
+      end)
+    end
+
     it("no make target that the Makefile has not", function()
       local makefile, found = read "Makefile", 0
       for _, block in ipairs(blocks "sh") do
@@ -217,7 +243,9 @@ describe("the README", function()
       return found
     end
 
-    local adapters = { active = true, in_flight = true, current_loop = true, settle = true, undrive = true }
+    local adapters = {
+      active = true, in_flight = true, current_loop = true, settle = true, undrive = true, drive = true,
+    }
 
     it("of a client", function()
       assert.same(methods(new(), adapters), names "| method of a client |")

@@ -292,7 +292,7 @@ describe("nginx's workers", function()
 
   it("work as the README shows it", function()
     local zone = edge.zone()
-    local conf = nginx.read "README.md":match "\n```nginx\n(.-)\n```" or nginx.read "spec/hosts/recipe.conf"
+    local conf = nginx.read "spec/hosts/recipe.conf"
     conf = conf:gsub("listen 127.0.0.1:8080;", "listen unix:@DIR@/http.sock;")
     conf = conf:gsub("http {", [[%0
       lua_package_path "@ROOT@/lua/?.lua;@ROOT@/lua/?/init.lua;;";
