@@ -10,6 +10,8 @@
 #   make test               the specs on every Lua; LUAS=lua5.4 SPEC=spec/x_spec.lua ARGS=... for a part
 #   make lint               warnings of gcc and clang, analysers, luacheck, layers, exports, the rock
 #   make asan, valgrind     the specs on lua5.4 with the memory watched
+#   make tsan               eight threads under ThreadSanitizer
+#   make bench              ours beside its alternatives, with the marks; ARGS=word for some rows
 #   make clean
 #
 # Where pkg-config does not know the Lua or libcurl: LUA_INCDIR=, CURL_CFLAGS=, CURL_LIBS=.
@@ -61,7 +63,7 @@ MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
 
 SUBMAKE = +@$(MAKE) --no-print-directory
 
-.PHONY: build engine all-luas libcfpurge.a install deps demo edge test lint asan valgrind clean FORCE
+.PHONY: build engine all-luas libcfpurge.a install deps demo edge test lint asan valgrind tsan bench clean FORCE
 .DELETE_ON_ERROR:
 
 build: $(CORE)
@@ -136,6 +138,14 @@ asan: deps
 valgrind: deps
 	$(SUBMAKE) -s build LUA=lua5.4
 	@BUILD='$(BUILD)' WATCH=valgrind spec/run lua5.4 '$(SPEC)' $(ARGS)
+
+tsan:
+	$(SUBMAKE) test LUAS=lua5.4 SPEC=spec/threads_spec.lua
+
+bench: deps
+	$(SUBMAKE) -s build LUA=lua5.4
+	$(SUBMAKE) -s build LUA=luajit
+	@BUILD='$(BUILD)' spec/bench/run $(ARGS)
 
 clean:
 	rm -rf $(BUILD)

@@ -1,0 +1,38 @@
+-- What is not the transfer, in a process of its own.
+--   cost.lua client    loads the module and makes a client; the bytes of memory of the process
+--   cost.lua libcurl   the same with libcurl alone
+--   cost.lua params    CPU seconds of checking 500 URLs with headers and writing them as JSON
+local load = require "spec.bench.load"
+
+local function print_memory()
+  local file = assert(io.open "/proc/self/statm")
+  local _, pages = file:read("*n", "*n")
+  file:close()
+  print(pages * 4096)
+end
+
+if arg[1] == "client" then
+  assert(require("cfpurge").new(load.options "HTTP"))
+  print_memory()
+elseif arg[1] == "libcurl" then
+  assert(package.loadlib("libcurl.so.4", "*"))
+  print_memory()
+else
+  local native = require "bench_native"
+  local options = load.options "HTTP"
+  options.zone_id = nil
+  local client = assert(require("cfpurge").new(options))
+
+  local function cpu_of(params, count)
+    local before = native.thread_cpu()
+    for _ = 1, count do
+      -- Without a zone it is refused when the body is written.
+      assert(not client:start(params))
+    end
+    return (native.thread_cpu() - before) / count
+  end
+
+  local large = load.purge "large"
+  cpu_of(large, 50)
+  print(cpu_of(large, 400) - cpu_of({ tags = { "a" } }, 4000))
+end

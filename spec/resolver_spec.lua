@@ -1,0 +1,189 @@
+-- While a name is looked up nobody waits for it but the purge that needs it: not a step, not a time-out, not the end of
+-- the client, the state or the process. Each case is a process whose name server is slow (spec/hosts/slow_dns.c).
+local edge = require "spec.support.edge"
+local host = require "spec.support.host"
+local system = host.system()
+
+local env = edge.up()
+local AT_ONCE = 0.1
+
+-- A client of a host whose look-up takes so long; `timed` notes the longest call.
+local prelude = [[
+  local longest = 0
+  local function timed(f, ...)
+    local start = system.now()
+    local value = f(...)
+    longest = math.max(longest, system.now() - start)
+    return value
+  end
+  local function slow(milliseconds, options)
+    options = options or {}
+    options.base_url = args.base_url:gsub("//[^:]*:", "//slow-" .. milliseconds .. ".test:")
+    options.allow_http = true
+    return client.new(options)
+  end
+  local tags = { tags = { "a" } }
+  local function begin(c)
+    local request = timed(c.start, c, tags)
+    while system.lookups() == 0 do
+      timed(c.step, c, 0)
+    end
+    return request
+  end
+]]
+
+-- What the code returned, and how long the process lived.
+local function run(code, options)
+  options = options or {}
+  options.preload, options.args = "slow_dns", options.args or { base_url = env.API_HTTP }
+  local start = system.now()
+  local value = host.run((options.bare and "" or prelude) .. code, options)
+  return value, system.now() - start
+end
+
+describe("a slow look-up", function()
+  if host.watched then return pending "preloads" end
+
+  it("blocks no step, and the purge goes through", function()
+    local got = run [[
+      local c = slow(600)
+      local request, start, steps = begin(c), system.now(), 0
+      while not request:done() do
+        assert(system.poll(c:fileno(), 10), "the descriptor is silent")
+        steps = steps + 1
+        timed(c.step, c, 0)
+      end
+      local seconds = system.now() - start
+      return { accepted = request:result().accepted, longest = longest, steps = steps, seconds = seconds }]]
+    assert.equal(1, got.accepted)
+    assert.is_true(got.seconds > 0.5 and got.seconds < 5, got.seconds)
+    assert.is_true(got.longest < AT_ONCE, got.longest)
+    assert.is_true(got.steps < 40, got.steps .. " steps")
+  end)
+
+  it("blocks no purge to a name that is known", function()
+    local got = run [[
+      local c = slow(900)
+      begin(c)
+      local start = system.now()
+      local result = assert(c:purge(tags, { base_url = args.base_url }))
+      return { accepted = result.accepted, seconds = system.now() - start }]]
+    assert.equal(1, got.accepted)
+    assert.is_true(got.seconds < 0.6, got.seconds)
+  end)
+
+  for name, code in pairs {
+    timeout = [[
+      local c = slow(3000, { timeout = 0.2, max_retries = 0 })
+      local request = begin(c)
+      while not request:done() do
+        assert(system.poll(c:fileno(), 10), "the descriptor is silent")
+        timed(c.step, c, 0)
+      end
+      local _, err = request:result()
+      return { kind = err.kind, longest = longest }]],
+    ["timeout of a purge that waits"] = [[
+      local start, _, err = system.now(), slow(3000, { timeout = 0.2, max_retries = 1, max_retry_wait = 0 }):purge(tags)
+      return { kind = err.kind, longest = (system.now() - start) / 10 }]],
+    deadline = [[
+      local start, _, err = system.now(), slow(3000, { deadline = 0.3 }):purge(tags)
+      return { kind = err.kind, longest = (system.now() - start) / 10 }]],
+    cancelled = [[
+      local request = begin((slow(3000)))
+      timed(request.cancel, request)
+      local _, err = request:result()
+      return { kind = err.kind, longest = longest }]],
+    closed = [[
+      local c = slow(3000)
+      local request = begin(c)
+      timed(c.close, c)
+      local _, err = request:result()
+      return { kind = err.kind, longest = longest }]],
+    ["closed by the collector"] = [[
+      local kind
+      begin((slow(3000, { on_event = function(event) if event.name == "done" then kind = event.kind end end })))
+      for _ = 1, 4 do timed(collectgarbage) end
+      return { kind = kind, longest = longest }]],
+  } do
+    it("delays nobody who is " .. name .. ", nor the end of the process", function()
+      local got, lived = run(code)
+      local kind = name:find "closed" and "closed" or name == "cancelled" and name or "timeout"
+      assert.equal(kind, got.kind)
+      assert.is_true(got.longest < AT_ONCE, got.longest)
+      assert.is_true(lived < 2.8, lived)
+    end)
+  end
+
+  it("delays no end of a state, and survives the unloading of the module", function()
+    local lua = os.getenv "CFPURGE_LUA" or "lua5.4"
+    local cpath = package.cpath .. ";" .. host.dir() .. "/" .. lua .. "/?.so"
+    local got = run([[
+      local start = system.now()
+      local said = system.threads(1, args.code)[1]
+      local seconds, began, ended = system.now() - start, system.lookups()
+      local maps = io.open "/proc/self/maps"
+      local mapped = maps and maps:read "*a":find("cfpurge/core.so", 1, true) ~= nil
+      while select(2, system.lookups()) == 0 do
+        system.poll(-1, 0.02)
+      end
+      -- The thread that looked it up goes on in libcurl.
+      system.poll(-1, 0.2)
+      return { said = said, seconds = seconds, began = began, ended = ended, mapped = mapped }]],
+      { bare = true, args = { code = ([[
+        package.cpath = %q
+        local core, system = require "cfpurge.core", require "spec_system"
+        local c = core.new { api_token = "t", zone_id = "z", allow_http = true, base_url = "http://slow-800.test:1" }
+        assert(c:start { tags = { "a" } })
+        while system.lookups() == 0 do c:step(0.01) end
+        return "left"]]):format(cpath) } })
+    assert.same({ "left", 1, 0, true }, { got.said, got.began, got.ended, got.mapped })
+    assert.is_true(got.seconds < 0.7, got.seconds)
+  end)
+
+  it("delays no exit that closes nothing", function()
+    local got, lived = run [[
+      KEPT = slow(3000)
+      begin(KEPT)
+      io.stdout:write('\n={"value":true}\n')
+      io.stdout:flush()
+      os.exit(0)]]
+    assert.is_true(got)
+    assert.is_true(lived < 2.8, lived)
+  end)
+end)
+
+describe("a libcurl that cannot keep the promise", function()
+  if host.watched then return pending "preloads" end
+
+  local code = [[
+    local names, messages = {}, {}
+    local function note(event)
+      names[#names + 1] = event.name
+      if event.name == "warning" then
+        messages[#messages + 1] = event.message
+        event.name, event.message = nil, nil
+        assert(next(event) == nil)
+      end
+    end
+    local c, silent = client.new { on_event = note }, client.new()
+    assert(#names == 0)
+    assert(silent:purge { tags = { "a" } })
+    assert(c:purge { tags = { "a" } })
+    assert(c:purge { tags = { "a" } })
+    assert((client.new { on_event = note }):purge { tags = { "a" } })
+    return { names = table.concat(names, " "), messages = messages }]]
+
+  it("is told of once a client, before its first request", function()
+    for what, text in pairs { blocking = "in the thread that calls it", ["7.86"] = "7%.87 or newer" } do
+      local got = run(code, { env = { SPEC_LIBCURL = what } })
+      assert.equal("warning request response done request response done warning request response done", got.names)
+      assert.equal(2, #got.messages)
+      assert.is_truthy(got.messages[1]:find(text), got.messages[1])
+    end
+  end)
+
+  it("is not the one that runs here", function()
+    local got = run(code)
+    assert.equal("request response done request response done request response done", got.names)
+  end)
+end)

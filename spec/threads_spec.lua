@@ -1,0 +1,50 @@
+-- Eight threads, a Lua state and clients in each, purging at once over HTTP and TLS: every answer reaches whoever
+-- asked, and ThreadSanitizer, by which engine and binding are built here (`make tsan`), has nothing to say.
+local edge = require "spec.support.edge"
+local host = require "spec.support.host"
+
+local env = edge.up()
+local dir = host.dir() .. "/tsan"
+local THREADS, PURGES = 8, 60
+-- Whatever Lua runs the specs: the program has its own. Once is enough.
+local elsewhere = (os.getenv "CFPURGE_LUA" or "lua5.4") ~= "lua5.4"
+
+local function build()
+  local flags = "-O1 -g -fsanitize=thread"
+  local make = "env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -s libcfpurge.a LUA=lua5.4 CC=gcc"
+  host.must(("%s BUILD=%s CPPFLAGS= CFLAGS='%s'"):format(make, dir, flags))
+  host.must(("gcc -Wall -Wextra -Werror %s spec/hosts/threads.c %s/lua5.4/libcfpurge.a -o %s/threads "):format(
+    flags, dir, dir) .. "-l:liblua5.4-cjson.so.0 $(pkg-config --cflags --libs lua5.4 libcurl) -lpthread")
+end
+
+describe("eight threads", function()
+  if elsewhere or host.watched then return pending "built once, and watched by ThreadSanitizer" end
+  build()
+
+  it("purge at once, each gets its own answers, and no data race is seen", function()
+    local zones = {}
+    for i = 1, THREADS do
+      local zone = edge.zone()
+      local answers = { { match = '"never"', times = 0, delay = 20, pass = true } }
+      for n = 1, PURGES do
+        answers[n + 1] = { match = ('"%d"'):format(n), delay = n % 4 * 0.005,
+          json = { success = true, errors = {}, messages = {}, result = { id = zone .. "-" .. n } } }
+      end
+      edge.script(zone, answers)
+      zones[i] = zone
+    end
+    local out = host.must(("env -u CLOUDFLARE_ZONE_ID TSAN_OPTIONS=exitcode=66 API_HTTP=%s API_TLS=%s CA_FILE=%s "
+      .. "CLOUDFLARE_API_TOKEN=%s timeout 120 %s/threads %d %s"):format(
+      env.API_HTTP, env.API_TLS, env.CA_FILE, env.TOKEN, dir, PURGES, table.concat(zones, " ")))
+    assert.equal(('{"matched": %d}\n'):format(THREADS * PURGES), out)
+    for _, zone in ipairs(zones) do
+      local seen = {}
+      for _, request in ipairs(edge.requests(zone)) do
+        local tag = request.body:match '"tags":%["(%w+)"%]'
+        assert.is_nil(tag ~= "never" and seen[tag] or nil)
+        seen[tag] = true
+      end
+      for n = 1, PURGES do assert.is_true(seen[tostring(n)]) end
+    end
+  end)
+end)
