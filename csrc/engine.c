@@ -19,6 +19,9 @@
 #define HTTP2_CONNECTIONS 4L
 #define HTTP2_STREAMS 256L
 #define POOLED 64
+/* A step that has worked so long leaves what is due now to the next one: a TLS handshake and the requests that waited for it
+ * are too much for one frame of a host. */
+#define LONG_STEP 1000
 
 enum protocol { UNKNOWN, HTTP1, HTTP2 };
 
@@ -521,11 +524,12 @@ static void tell_poller(struct cf_engine *engine)
     }
 }
 
-static void wait_for_events(struct cf_engine *engine, int64_t timeout)
+static void wait_for_events(struct cf_engine *engine, int64_t timeout, int64_t *woken)
 {
     struct cf_poller_event events[CF_POLLER_BATCH];
     int count = cf_poller_wait(&engine->poller, events, timeout), i;
 
+    *woken = cf_process_now();
     for (i = 0; i < count && engine->multi; i++)
         if (!act(engine, events[i].fd,
                  (events[i].what & CF_POLLER_READ ? CURL_CSELECT_IN : 0) |
@@ -542,6 +546,7 @@ size_t cf_engine_in_flight(struct cf_engine *engine)
 size_t cf_engine_step(struct cf_engine *engine, int64_t timeout)
 {
     uint64_t finished = engine->stats.finished;
+    int64_t woken;
 
     notice_fork(engine);
     if (engine->poller_open) {
@@ -552,8 +557,9 @@ size_t cf_engine_step(struct cf_engine *engine, int64_t timeout)
         cf_poller_deadline(&engine->poller, next_deadline(engine));
         /* What was left untaken must not keep this wait from waiting. */
         cf_poller_ring(&engine->poller, false);
-        wait_for_events(engine, timeout);
-        run_timers(engine);
+        wait_for_events(engine, timeout, &woken);
+        if (cf_process_now() - woken < LONG_STEP)
+            run_timers(engine);
         tell_poller(engine);
         cf_sigpipe_release(guard);
     }

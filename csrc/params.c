@@ -111,8 +111,12 @@ static bool write_text(const struct place *place, const char *text, size_t len)
         size_t size = 1;
 
         if (end - text >= 8 && is_plain(text)) {
-            size = 8;
-        } else if (byte < 0x20 || byte == 0x7f) {
+            memcpy(out, text, 8);
+            out += 8;
+            text += 8;
+            continue;
+        }
+        if (byte < 0x20 || byte == 0x7f) {
             return refuse(place, "must not hold control characters");
         } else if (byte >= 0x80) {
             size = utf8_length((const unsigned char *)text, (size_t)(end - text));
@@ -121,9 +125,8 @@ static bool write_text(const struct place *place, const char *text, size_t len)
         } else if (byte == '"' || byte == '\\') {
             *out++ = '\\';
         }
-        memcpy(out, text, size);
-        out += size;
-        text += size;
+        while (size-- > 0)
+            *out++ = *text++;
     }
     *out++ = '"';
     place->body->len = (size_t)(out - place->body->data);

@@ -83,10 +83,10 @@ local function wait_for(request)
   local waiter = request
   if request.waiters then
     waiter = setmetatable({}, { __index = request })
+    request.waiters[#request.waiters + 1] = waiter
   else
-    request.waiters = {}
+    request.waiters = { waiter }
   end
-  request.waiters[#request.waiters + 1] = waiter
   return request.client:current_loop().wait(request.client, waiter)
 end
 
@@ -165,12 +165,11 @@ end
 
 -- Tells every loop that was asked to step this client that it need not any more.
 function Client:undrive()
-  if not self:active() and next(self.driven) then
-    local driven = self.driven
-    self.driven = {}
-    for loop in pairs(driven) do
-      loop.drive(self)
-    end
+  local loop = next(self.driven)
+  while loop and not self:active() do
+    self.driven[loop] = nil
+    loop.drive(self)
+    loop = next(self.driven)
   end
 end
 
@@ -179,15 +178,17 @@ local function call(failures, callback, ...)
   if callback then
     local ok, raised = pcall(callback, ...)
     if not ok then
+      failures = failures or {}
       failures[#failures + 1] = { raised }
     end
   end
+  return failures
 end
 
 -- Takes every request that ended. All of them are reported before an error of an on_done is raised: as it is, or where
 -- there are several, as their texts.
 function Client:settle()
-  local failures
+  local ended, failures
   while true do
     local id, result, err = self.core:take()
     if not id then
@@ -195,26 +196,28 @@ function Client:settle()
     end
     local request = self.requests[id]
     if request then
-      failures = failures or {}
+      ended = true
       self.requests[id] = nil
       self.count = self.count - 1
       request.ended, request.value, request.failure = true, result, err
-      call(failures, request.on_done, result, err)
-      for _, waiter in ipairs(request.waiters or {}) do
-        call(failures, rawget(waiter, "wake"))
+      failures = call(failures, request.on_done, result, err)
+      local waiters = request.waiters
+      for i = 1, waiters and #waiters or 0 do
+        failures = call(failures, rawget(waiters[i], "wake"))
       end
     end
   end
-  if failures then
+  if ended then
     self:undrive()
+  end
+  if failures then
     if failures[2] then
       for i, failure in ipairs(failures) do
         failures[i] = tostring(failure[1])
       end
       error(table.concat(failures, "\n"), 0)
-    elseif failures[1] then
-      error(failures[1][1], 0)
     end
+    error(failures[1][1], 0)
   end
 end
 
