@@ -31,6 +31,7 @@ struct cf_engine {
     CURLSH *share;
     struct cf_poller poller;
     bool poller_open, closed, want_events, broken, warned;
+    bool unfinished;                    /* the last step left what was due to the next one */
     enum protocol protocol;
     long max_connections;
     int64_t curl_due;                   /* libcurl's own next timer */
@@ -488,6 +489,7 @@ static void start_due(struct cf_engine *engine)
 
 static void run_timers(struct cf_engine *engine)
 {
+    engine->unfinished = false;
     start_due(engine);
     if (engine->multi && engine->curl_due <= cf_process_now()) {
         engine->curl_due = CF_ENGINE_NEVER;
@@ -507,6 +509,8 @@ static int64_t next_deadline(const struct cf_engine *engine)
     int64_t deadline = engine->curl_due < engine->first_overdue ? engine->curl_due : engine->first_overdue;
     const struct cf_transfer *transfer;
 
+    if (engine->unfinished)
+        return 0;
     for (transfer = engine->waiting.first; transfer; transfer = transfer->next)
         if (transfer->due < deadline)
             deadline = transfer->due;
@@ -558,7 +562,8 @@ size_t cf_engine_step(struct cf_engine *engine, int64_t timeout)
         /* What was left untaken must not keep this wait from waiting. */
         cf_poller_ring(&engine->poller, false);
         wait_for_events(engine, timeout, &woken);
-        if (cf_process_now() - woken < LONG_STEP)
+        engine->unfinished = cf_process_now() - woken >= LONG_STEP;
+        if (!engine->unfinished)
             run_timers(engine);
         tell_poller(engine);
         cf_sigpipe_release(guard);

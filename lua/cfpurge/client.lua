@@ -108,8 +108,8 @@ end
 
 -- ---- the client ----
 
--- Raises what the core raised, in the name of the function that the caller called and at the caller's line. `shift` is how
--- much further right the core has the argument.
+-- Raises what the core raised, in the name of the function that the caller called and at the caller's line. `shift` is
+-- how much further right the core has the argument.
 local function raise(raised, name, shift, level)
   local number, detail = tostring(raised):match "^bad argument #(%d) to '[^']*' (.*)$"
   if number then
@@ -137,9 +137,9 @@ local function new(options)
   local self = setmetatable({ core = handle, loop = loop, requests = {}, count = 0, driven = {}, open = true }, Client)
   -- What is in flight when the client is collected is reported too.
   handle:settle(function()
-    for loop in pairs(self.driven) do
-      if loop.closing then
-        loop.closing()
+    for driven in pairs(self.driven) do
+      if driven.closing then
+        driven.closing()
       end
     end
     self.driven = {}
@@ -221,8 +221,8 @@ function Client:settle()
   end
 end
 
---- Is anything in flight? What a loop's `drive` asks: it sees that `step` is called while this is true. It is called when
---- that becomes so and when it no longer is, and may be called at any other time.
+--- Is anything in flight? What a loop's `drive` asks: it sees that `step` is called while this is true. It is called
+--- when that becomes so and when it no longer is, and may be called at any other time.
 ---@return boolean
 function Client:active()
   return self.open and self.count > 0
@@ -291,7 +291,8 @@ end
 ---@return cfpurge.Result?, cfpurge.Error?
 function Client:purge_environment(environment_id, params, options)
   if type(environment_id) ~= "string" then
-    error("bad argument #1 to 'purge_environment' (environment_id: string expected, got " .. type(environment_id) .. ")", 2)
+    error(("bad argument #1 to 'purge_environment' (environment_id: string expected, got %s)")
+      :format(type(environment_id)), 2)
   end
   return finish(begin(self, "purge_environment", 0, params, options, environment_id))
 end
@@ -322,8 +323,8 @@ function Client:step(timeout)
   return self.count
 end
 
---- A descriptor that is readable while `step` has work; nil where the system has no such thing. It is another one after a
---- fork.
+--- A descriptor that is readable while `step` has work; nil where the system has no such thing. It is another one after
+--- a fork.
 ---@return integer?
 function Client:fileno()
   return self.core:fileno()
