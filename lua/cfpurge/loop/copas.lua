@@ -1,0 +1,105 @@
+--- copas: one of its threads steps the client. What copas waits for has to look like a socket, and two that show the
+--- same descriptor would hide each other in select: so only the pump shows it, and one that waits shows nothing until
+--- it is "dirty", LuaSocket's word for having data without the system's help.
+local copas = require "copas"
+local loops = require "cfpurge.loop"
+
+local pumps = setmetatable({}, { __mode = "k" })
+-- coroutine -> the client that it steps
+local running = setmetatable({}, { __mode = "k" })
+
+local NOTHING = -1
+
+local Fake = {}
+Fake.__index = Fake
+
+function Fake:getfd()
+  -- A dirty one is only looked at where it has a descriptor; which one does not matter.
+  return self.ready and 0 or self.fd
+end
+
+function Fake:dirty()
+  return self.ready
+end
+
+-- copas calls it before it waits and when it was told that there is something to read.
+function Fake:receive()
+  self.asked = not self.asked
+  if self.asked and not self.ready then
+    return nil, "timeout"
+  end
+  self.asked = false
+  return true
+end
+
+function Fake.close() end
+
+local function fake(fd)
+  return setmetatable({ fd = fd, ready = false, asked = false }, Fake)
+end
+
+local function pump(client, socket)
+  running[coroutine.running()] = client
+  while client:active() and not socket.ready do
+    copas.receive(socket)
+    if not socket.ready then
+      local ok, err = pcall(client.step, client, 0)
+      if not ok then
+        copas.addthread(function()
+          error(err, 0)
+        end)
+      end
+    end
+  end
+end
+
+local function stop(client)
+  if pumps[client] then
+    pumps[client].ready = true
+    pumps[client] = nil
+  end
+end
+
+local function drive(client)
+  if not client:active() then
+    stop(client)
+  elseif not pumps[client] then
+    local fd = client:fileno()
+    if not fd then
+      return false, "this system has no descriptor to watch"
+    end
+    local socket = fake(fd)
+    pumps[client] = socket
+    copas.addthread(function()
+      pump(client, socket)
+    end)
+  end
+  return true
+end
+
+return {
+  wait = function(_, request)
+    local thread, is_main = coroutine.running()
+    if not thread or is_main then
+      return false, "purge waits in a thread of copas only"
+    end
+    local own = running[thread]
+    if own and not loops.yields_over_pcall then
+      return false, "an on_done cannot wait under Lua 5.1: use start"
+    elseif own then
+      -- An on_done waits: another thread has to step meanwhile.
+      stop(own)
+      drive(own)
+    end
+    local socket = fake(NOTHING)
+    request.wake = function()
+      socket.ready = true
+    end
+    while not request:done() do
+      copas.receive(socket)
+    end
+    return true
+  end,
+
+  drive = drive,
+}

@@ -1,0 +1,50 @@
+--- Which loop a call belongs to: by what is running at the call, not by what was loaded.
+
+local names = { openresty = true, luv = true, cqueues = true, copas = true, blocking = true }
+
+local function in_coroutine()
+  local thread, is_main = coroutine.running()
+  return thread ~= nil and not is_main
+end
+
+local function running()
+  local loaded = package.loaded
+  local ngx, vim = rawget(_G, "ngx"), rawget(_G, "vim")
+  if ngx and ngx.get_phase then
+    return "openresty"
+  elseif vim and (vim.uv or vim.loop) then
+    return "luv"
+  elseif loaded.cqueues and loaded.cqueues.running() then
+    return "cqueues"
+  elseif loaded.copas and in_coroutine() then
+    return "copas"
+  elseif loaded.luv then
+    return "luv"
+  end
+  return "blocking"
+end
+
+return {
+  -- Lua 5.1 cannot: there an on_done, which is called under pcall, is not able to wait in a coroutine.
+  yields_over_pcall = coroutine.wrap(function()
+    return pcall(coroutine.yield)
+  end)() == nil,
+
+  ---@param loop string|table the option
+  ---@return string? problem
+  check = function(loop)
+    if type(loop) == "table" then
+      return not (loop.wait and loop.drive) and "a table needs the functions wait and drive" or nil
+    end
+    return not (names[loop] or loop == "auto") and "there is no loop '" .. loop .. "'" or nil
+  end,
+
+  ---@param loop string|table the option
+  ---@return {wait: fun(client, request): boolean, string?, drive: fun(client): boolean, string?}
+  pick = function(loop)
+    if type(loop) == "table" then
+      return loop
+    end
+    return require("cfpurge.loop." .. (loop == "auto" and running() or loop))
+  end,
+}

@@ -1,0 +1,110 @@
+--- libuv: Neovim, and plain luv. The loop watches the client's descriptor while something is in flight.
+local vim = rawget(_G, "vim")
+local uv = vim and (vim.uv or vim.loop) or require "luv"
+
+local handles = setmetatable({}, { __mode = "k" })
+
+-- In Neovim a callback of libuv may not call the editor's API, and neither could an on_done: the step is handed to the
+-- main loop, and the descriptor, which stays readable until then, is not watched meanwhile.
+local function watch(client, handle)
+  local function on_ready()
+    handle:stop()
+    vim.schedule(function()
+      if handles[client] == handle then
+        -- Before the step: an on_done may wait for another purge.
+        handle:start("r", on_ready)
+        client:step(0)
+      end
+    end)
+  end
+  return vim and on_ready or function()
+    client:step(0)
+  end
+end
+
+local function forget(client)
+  local handle = handles[client]
+  handles[client] = nil
+  if handle and not handle:is_closing() then
+    handle:close()
+  end
+end
+
+-- What a coroutine raises is the host's to report, not the business of whoever happened to wake it.
+local function report(err)
+  if vim then
+    vim.schedule(function()
+      error(err, 0)
+    end)
+  else
+    local timer = uv.new_timer()
+    timer:start(0, 0, function()
+      timer:close()
+      error(err, 0)
+    end)
+  end
+end
+
+local function wait_in_coroutine(thread, request)
+  request.wake = function()
+    local ok, err = coroutine.resume(thread)
+    if not ok then
+      report(debug.traceback(thread, tostring(err)))
+    end
+  end
+  while not request:done() do
+    coroutine.yield()
+  end
+  return true
+end
+
+local IN_CALLBACK = "purge cannot wait in a callback of libuv: use start, or a coroutine"
+
+return {
+  wait = function(client, request)
+    local thread, is_main = coroutine.running()
+    if thread and not is_main then
+      return wait_in_coroutine(thread, request)
+    elseif not vim then
+      if uv.loop_mode() then
+        return false, IN_CALLBACK
+      end
+      while not request:done() do
+        -- False: nothing is left to run, so somebody has closed our handle.
+        if not uv.run "once" then
+          client:step()
+        end
+      end
+      return true
+    elseif vim.in_fast_event() then
+      return false, IN_CALLBACK
+    end
+    -- It looks after each event; the interval is only for a request that ends without one.
+    local ended = vim.wait(0x7fffffff, function()
+      return request:done()
+    end, 200)
+    if not ended then
+      -- Ctrl-C, where Neovim lets it through.
+      request:cancel()
+    end
+    return true
+  end,
+
+  drive = function(client)
+    if not client:active() then
+      forget(client)
+    elseif not handles[client] then
+      local fd = client:fileno()
+      if not fd then
+        return false, "this system has no descriptor to watch"
+      end
+      local handle, err = uv.new_poll(fd)
+      if not handle then
+        return false, "libuv: " .. tostring(err)
+      end
+      handles[client] = handle
+      handle:start("r", watch(client, handle))
+    end
+    return true
+  end,
+}
