@@ -32,6 +32,8 @@ struct cf_engine {
     long max_connections;
     int64_t curl_due;                   /* libcurl's own next timer */
     int64_t first_overdue;              /* no running one is overdue before */
+    int64_t pace_due;                   /* when the pacer lets the next queued request go */
+    struct cf_pacer pacer;
     uint64_t last_id, random;
     struct cf_transfer_list queued, running, waiting, done, taken, idle;
     struct cf_event *events;
@@ -43,11 +45,16 @@ struct cf_engine *cf_engine_new(void)
 {
     struct cf_engine *engine = cf_zalloc(sizeof *engine);
     if (engine) {
-        engine->curl_due = engine->first_overdue = CF_ENGINE_NEVER;
+        engine->curl_due = engine->pace_due = engine->first_overdue = CF_ENGINE_NEVER;
         engine->random = (uint64_t)cf_process_now() ^ (uint64_t)(uintptr_t)engine;
         engine->generation = cf_process_generation();
     }
     return engine;
+}
+
+bool cf_engine_pace(struct cf_engine *engine, const struct cf_rates *rates)
+{
+    return cf_pacer_set(&engine->pacer, rates, cf_process_now());
 }
 
 /* xorshift64*: spreading retries needs no better one, and rand() belongs to the host. */
@@ -333,10 +340,26 @@ static void give_up(struct cf_engine *engine, CURLMcode code)
 
 /* ---- moving forward ---- */
 
+/* A 429 stops all that draw from the same bucket, not only the request that met it. */
+static void heed(struct cf_engine *engine, const struct cf_transfer *transfer, int64_t wait, int64_t now)
+{
+    const struct cf_response *response = &transfer->response;
+
+    if (transfer->failure != CF_OK)
+        return;
+    if (response->ratelimit[0])
+        cf_pacer_heard(&engine->pacer, transfer->bucket, response->ratelimit, now);
+    if (response->status == 429)
+        /* 10100 is the account's limit over all calls. */
+        cf_pacer_refused(&engine->pacer, transfer->bucket,
+                         response->body.len > 0 && memmem(response->body.data, response->body.len, "10100", 5), wait, now);
+}
+
 static void attempt_ended(struct cf_engine *engine, struct cf_transfer *transfer, CURLcode code)
 {
     struct cf_outcome outcome;
-    int64_t wait, now = cf_process_now();
+    int64_t wait = 0, now = cf_process_now();
+    bool again;
 
     cf_transfer_finish(transfer, code);
     engine->stats.bytes_sent += transfer->body.len;
@@ -346,8 +369,9 @@ static void attempt_ended(struct cf_engine *engine, struct cf_transfer *transfer
     outcome.status = transfer->response.status;
     outcome.should_retry = transfer->response.should_retry;
     outcome.retry_after = transfer->retry_after;
-    if (cf_retry_decide(&transfer->retry, transfer->attempts, &outcome, chance(engine), &wait) &&
-        (!transfer->deadline || now + wait < transfer->deadline)) {
+    again = cf_retry_decide(&transfer->retry, transfer->attempts, &outcome, chance(engine), &wait);
+    heed(engine, transfer, transfer->retry_after >= 0 ? transfer->retry_after : wait, now);
+    if (again && (!transfer->deadline || now + wait < transfer->deadline)) {
         transfer->due = now + wait;
         engine->stats.retries++;
         add_event(engine, transfer, CF_EVENT_RETRY, wait);
@@ -411,33 +435,66 @@ static bool may_start(const struct cf_engine *engine, const struct cf_transfer *
            strncmp(transfer->url, "https:", 6) != 0;
 }
 
+/* What the pacer says of a queued request: it may go, it waits, or it was ended, for nobody would wait that long. */
+static bool may_go(struct cf_engine *engine, struct cf_transfer *transfer, int64_t now)
+{
+    int64_t ordered, when = cf_pacer_when(&engine->pacer, transfer->bucket, (double)transfer->items, now, &ordered);
+
+    if (when <= now)
+        return true;
+    if (ordered - now > transfer->retry.max_wait) {
+        end_because(engine, transfer, CF_HELD_BACK, "the server ordered to wait longer than max_retry_wait");
+        transfer->retry_after = ordered - now;
+    } else if (transfer->deadline && when > transfer->deadline) {
+        end_because(engine, transfer, CF_TIMEOUT, "the deadline would pass before it may be sent");
+    } else if (when < engine->pace_due) {
+        engine->pace_due = when;
+    }
+    return false;
+}
+
+static void start_one(struct cf_engine *engine, struct cf_transfer *transfer, int64_t now)
+{
+    CURLcode code;
+
+    if (!ensure_open(engine)) {
+        end_because(engine, transfer, CF_NO_MEMORY, "out of memory or descriptors");
+        return;
+    }
+    cf_pacer_take(&engine->pacer, transfer->bucket, (double)transfer->items, now);
+    cf_transfer_move(transfer, &engine->running);
+    /* The cap counts busy connections too: below their number every purge would reconnect. */
+    if ((long)engine->running.count > engine->max_connections) {
+        engine->max_connections *= 2;
+        curl_multi_setopt(engine->multi, CURLMOPT_MAXCONNECTS, engine->max_connections);
+    }
+    code = cf_transfer_prepare(transfer, engine->share, &engine->poller, now);
+    engine->stats.attempts++;
+    add_event(engine, transfer, CF_EVENT_REQUEST, 0);
+    if (code == CURLE_OK && curl_multi_add_handle(engine->multi, transfer->easy) != CURLM_OK)
+        code = CURLE_OUT_OF_MEMORY;
+    if (code != CURLE_OK)
+        attempt_ended(engine, transfer, code);
+    else if (transfer->overdue < engine->first_overdue)
+        engine->first_overdue = transfer->overdue;
+}
+
+/* A request that has to wait for its bucket holds up those behind it that draw from the same one, and no others. */
 static void start_queued(struct cf_engine *engine)
 {
-    struct cf_transfer *transfer;
+    struct cf_transfer *transfer, *next;
+    bool held[CF_BUCKETS] = {false};
 
-    while ((transfer = engine->queued.first) && may_start(engine, transfer)) {
+    engine->pace_due = CF_ENGINE_NEVER;
+    for (transfer = engine->queued.first; transfer && may_start(engine, transfer); transfer = next) {
         int64_t now = cf_process_now();
-        CURLcode code;
-
-        if (!ensure_open(engine)) {
-            end_because(engine, transfer, CF_NO_MEMORY, "out of memory or descriptors");
+        next = transfer->next;
+        if (held[transfer->bucket])
             continue;
-        }
-        cf_transfer_move(transfer, &engine->running);
-        /* The cap counts busy connections too: below their number every purge would reconnect. */
-        if ((long)engine->running.count > engine->max_connections) {
-            engine->max_connections *= 2;
-            curl_multi_setopt(engine->multi, CURLMOPT_MAXCONNECTS, engine->max_connections);
-        }
-        code = cf_transfer_prepare(transfer, engine->share, &engine->poller, now);
-        engine->stats.attempts++;
-        add_event(engine, transfer, CF_EVENT_REQUEST, 0);
-        if (code == CURLE_OK && curl_multi_add_handle(engine->multi, transfer->easy) != CURLM_OK)
-            code = CURLE_OUT_OF_MEMORY;
-        if (code != CURLE_OK)
-            attempt_ended(engine, transfer, code);
-        else if (transfer->overdue < engine->first_overdue)
-            engine->first_overdue = transfer->overdue;
+        if (may_go(engine, transfer, now))
+            start_one(engine, transfer, now);
+        else
+            held[transfer->bucket] = transfer->list == &engine->queued;
     }
 }
 
@@ -501,9 +558,11 @@ static void run_timers(struct cf_engine *engine)
 
 static int64_t next_deadline(const struct cf_engine *engine)
 {
-    int64_t deadline = engine->curl_due < engine->first_overdue ? engine->curl_due : engine->first_overdue;
+    int64_t deadline = engine->curl_due < engine->pace_due ? engine->curl_due : engine->pace_due;
     const struct cf_transfer *transfer;
 
+    if (engine->first_overdue < deadline)
+        deadline = engine->first_overdue;
     for (transfer = engine->waiting.first; transfer; transfer = transfer->next)
         if (transfer->due < deadline)
             deadline = transfer->due;
@@ -689,12 +748,20 @@ int64_t cf_engine_timeout(struct cf_engine *engine)
 
 void cf_engine_stats(struct cf_engine *engine, struct cf_engine_stats *stats)
 {
+    int64_t now = cf_process_now(), ordered;
+    int i;
+
     notice_fork(engine);
     *stats = engine->stats;
     stats->queued = engine->queued.count;
     stats->running = engine->running.count;
     stats->waiting = engine->waiting.count;
     stats->done = engine->done.count;
+    for (i = 0; i < CF_BUCKETS; i++) {
+        int64_t when = cf_pacer_when(&engine->pacer, (enum cf_bucket)i, 1, now, &ordered);
+        stats->left[i] = cf_pacer_left(&engine->pacer, (enum cf_bucket)i, now);
+        stats->held[i] = when > now ? when - now : 0;
+    }
 }
 
 void cf_engine_close(struct cf_engine *engine)
@@ -725,6 +792,7 @@ void cf_engine_free(struct cf_engine *engine)
         cf_transfer_move(transfer, NULL);
         cf_transfer_free(transfer);
     }
+    cf_pacer_free(&engine->pacer);
     cf_free(engine->events);
     cf_free(engine);
 }

@@ -5,7 +5,13 @@
 #include "process.h"
 #include "result.h"
 
-/* { new, purge, purge_environment, error, options, version } */
+static int now(lua_State *L)
+{
+    lua_pushnumber(L, (lua_Number)cf_process_now() / 1e6);
+    return 1;
+}
+
+/* { new, purge, purge_environment, now, error, options, version } */
 CFPURGE_EXPORT int luaopen_cfpurge_core(lua_State *L);
 
 int luaopen_cfpurge_core(lua_State *L)
@@ -13,6 +19,7 @@ int luaopen_cfpurge_core(lua_State *L)
     static const luaL_Reg functions[] = {{"new", cf_client_new},
                                          {"purge", cf_client_purge},
                                          {"purge_environment", cf_client_purge_environment},
+                                         {"now", now},
                                          {NULL, NULL}};
 
     if (!cf_process_init())

@@ -11,9 +11,9 @@
 #include "error.h"
 #include "memory.h"
 
-enum type { TEXT, SECONDS, COUNT, FLAG, HEADERS, FUNCTION, LOOP };
+enum type { TEXT, SECONDS, COUNT, FLAG, HEADERS, FUNCTION, RATES, LOOP };
 
-static const char *const type_names[] = {"string", "number", "integer", "boolean", "table", "function", "string or table"};
+static const char *const type_names[] = {"string", "number", "integer", "boolean", "table", "function", "table", "string or table"};
 
 static const struct option {
     const char *name;
@@ -28,7 +28,9 @@ static const struct option {
     {"api_email", TEXT, AT(api_email), CF_SCOPE_REQUEST, 0, 0, NULL, "CLOUDFLARE_EMAIL"},
     {"api_key", TEXT, AT(api_key), CF_SCOPE_REQUEST, 0, 0, NULL, "CLOUDFLARE_API_KEY"},
     {"zone_id", TEXT, AT(zone_id), CF_SCOPE_REQUEST, 0, 0, NULL, "CLOUDFLARE_ZONE_ID"},
+    {"zone", TEXT, AT(zone), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
     {"environment_id", TEXT, AT(environment_id), CF_SCOPE_CALL, 0, 0, NULL, NULL},
+    {"environment", TEXT, AT(environment), CF_SCOPE_CALL, 0, 0, NULL, NULL},
     {"base_url", TEXT, AT(base_url), CF_SCOPE_REQUEST, 0, 0, "https://api.cloudflare.com/client/v4",
      "CLOUDFLARE_BASE_URL"},
     {"timeout", SECONDS, AT(timeout), CF_SCOPE_REQUEST, 0.001, 60, NULL, NULL},
@@ -37,8 +39,13 @@ static const struct option {
     {"max_retry_wait", SECONDS, AT(max_retry_wait), CF_SCOPE_REQUEST, 0, 60, NULL, NULL},
     {"deadline", SECONDS, AT(deadline), CF_SCOPE_REQUEST, 0.001, 0, NULL, NULL},
     {"plan", TEXT, AT(plan), CF_SCOPE_CLIENT, 0, 0, NULL, NULL},
+    {"rate", RATES, 0, CF_SCOPE_CLIENT, 0, 0, NULL, NULL},
     {"max_items", COUNT, AT(max_items), CF_SCOPE_REQUEST, 1, 0, NULL, NULL},
     {"max_in_flight", COUNT, AT(max_in_flight), CF_SCOPE_REQUEST, 1, 8, NULL, NULL},
+    {"isolate", FLAG, AT(isolate), CF_SCOPE_REQUEST, 0, 1, NULL, NULL},
+    {"invalidate", FLAG, AT(invalidate), CF_SCOPE_CALL, 0, 0, NULL, NULL},
+    {"dry_run", FLAG, AT(dry_run), CF_SCOPE_CALL, 0, 0, NULL, NULL},
+    {"on_progress", FUNCTION, 0, CF_SCOPE_CALL, 0, 0, NULL, NULL},
     {"proxy", TEXT, AT(proxy), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
     {"ca_file", TEXT, AT(ca_file), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
     {"default_headers", HEADERS, 0, CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
@@ -52,7 +59,25 @@ static const struct option {
 #define MAX_HEADERS ((size_t)64 << 10)
 #define SCHEMA_END (schema + sizeof schema / sizeof *schema)
 
-static const char *const plans[] = {"free", "pro", "business", "enterprise"};
+/* https://developers.cloudflare.com/cache/how-to/purge-cache/#availability-and-limits, and for all calls
+ * https://developers.cloudflare.com/fundamentals/api/reference/limits/ */
+static const struct plan {
+    const char *name;
+    struct cf_rates rates;
+} plans[] = {{"free", {5.0 / 60, 25, 800, 800, 1200, 200}},
+             {"pro", {5, 25, 1500, 1500, 1200, 200}},
+             {"business", {10, 50, 1500, 1500, 1200, 200}},
+             {"enterprise", {50, 500, 3000, 3000, 1200, 200}}};
+
+static const struct {
+    const char *name;
+    size_t at;
+} rate_fields[] = {{"requests", offsetof(struct cf_rates, requests)},
+                   {"requests_bucket", offsetof(struct cf_rates, requests_bucket)},
+                   {"urls", offsetof(struct cf_rates, urls)},
+                   {"urls_bucket", offsetof(struct cf_rates, urls_bucket)},
+                   {"overall", offsetof(struct cf_rates, overall)},
+                   {"address", offsetof(struct cf_rates, address)}};
 
 static void *member(struct cf_options *options, const struct option *option)
 {
@@ -73,6 +98,7 @@ static int64_t microseconds(double seconds)
 void cf_options_default(struct cf_options *options)
 {
     const struct option *option;
+    size_t i;
 
     memset(options, 0, sizeof *options);
     for (option = schema; option < SCHEMA_END; option++) {
@@ -82,7 +108,11 @@ void cf_options_default(struct cf_options *options)
             *(int64_t *)member(options, option) = microseconds(option->initial);
         else if (option->type == COUNT)
             *(int64_t *)member(options, option) = (int64_t)option->initial;
+        else if (option->type == FLAG)
+            *(bool *)member(options, option) = option->initial > 0;
     }
+    for (i = 0; i < sizeof rate_fields / sizeof *rate_fields; i++)
+        *(double *)(void *)((char *)&options->rates + rate_fields[i].at) = NAN;
 }
 
 const char *cf_options_id_problem(const char *id, size_t len)
@@ -217,6 +247,30 @@ static bool read_headers(lua_State *L, int arg, const struct option *option, str
     return true;
 }
 
+/* The table on the top of the stack. What it does not name stays NaN, until it is set by the plan. */
+static bool read_rates(lua_State *L, int arg, const struct option *option, struct cf_options *options)
+{
+    size_t i;
+
+    if (!lua_istable(L, -1))
+        wrong_type(L, arg, option->name, "table", -1);
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+        double *rate = NULL;
+        for (i = 0; i < sizeof rate_fields / sizeof *rate_fields; i++)
+            if (lua_type(L, -2) == LUA_TSTRING && strcmp(lua_tostring(L, -2), rate_fields[i].name) == 0)
+                rate = (double *)(void *)((char *)&options->rates + rate_fields[i].at);
+        if (!rate)
+            return refuse(L, option->name,
+                          "may have requests, requests_bucket, urls, urls_bucket, overall and address");
+        if (lua_type(L, -1) != LUA_TNUMBER)
+            wrong_type(L, arg, lua_pushfstring(L, "%s.%s", option->name, lua_tostring(L, -2)), "number", -2);
+        *rate = lua_tonumber(L, -1);
+        if (!(*rate >= 0 && *rate <= 1e6))
+            return refuse(L, lua_pushfstring(L, "%s.%s", option->name, lua_tostring(L, -2)), "must be from 0 to 1000000");
+    }
+    return true;
+}
+
 static bool read_one(lua_State *L, int arg, const struct option *option, struct cf_buffer *lines,
                      struct cf_options *options)
 {
@@ -236,6 +290,8 @@ static bool read_one(lua_State *L, int arg, const struct option *option, struct 
             wrong_type(L, arg, option->name, "boolean", -1);
         *(bool *)member(options, option) = lua_toboolean(L, -1);
         return true;
+    case RATES:
+        return read_rates(L, arg, option, options);
     case FUNCTION:
         if (type != LUA_TFUNCTION)
             wrong_type(L, arg, option->name, "function", -1);
@@ -296,10 +352,33 @@ static bool check_environment(lua_State *L, const struct cf_options *options)
     return true;
 }
 
+static double *rate_of(struct cf_rates *rates, size_t field)
+{
+    return (double *)(void *)((char *)rates + rate_fields[field].at);
+}
+
+/* What `rate` left open is as the plan says; without a plan there is no limit. False: no such plan. */
+static bool set_rates(struct cf_options *options)
+{
+    struct cf_rates of_plan;
+    bool found = !options->plan;
+    size_t i;
+
+    memset(&of_plan, 0, sizeof of_plan);
+    for (i = 0; !found && i < sizeof plans / sizeof *plans; i++)
+        if (strcmp(options->plan, plans[i].name) == 0) {
+            of_plan = plans[i].rates;
+            found = true;
+        }
+    for (i = 0; i < sizeof rate_fields / sizeof *rate_fields; i++)
+        if (isnan(*rate_of(&options->rates, i)))
+            *rate_of(&options->rates, i) = *rate_of(&of_plan, i);
+    return found;
+}
+
 static bool check(lua_State *L, struct cf_options *options)
 {
     const char *problem;
-    size_t i;
 
     if (options->zone_id && (problem = cf_options_id_problem(options->zone_id, strlen(options->zone_id))))
         return refuse(L, "zone_id", problem);
@@ -314,10 +393,7 @@ static bool check(lua_State *L, struct cf_options *options)
         return refuse(L, "base_url", "would send the credential in clear text: use https, or set allow_http");
     if (options->allow_http)
         options->direct = false;
-    for (i = 0; options->plan && i < sizeof plans / sizeof *plans; i++)
-        if (strcmp(options->plan, plans[i]) == 0)
-            return true;
-    return options->plan ? refuse(L, "plan", "must be free, pro, business or enterprise") : true;
+    return set_rates(options) || refuse(L, "plan", "must be free, pro, business or enterprise");
 }
 
 bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_environment, struct cf_buffer *lines,
@@ -410,7 +486,7 @@ void cf_options_push_schema(lua_State *L)
         lua_pushstring(L, option->scope == CF_SCOPE_CLIENT ? "client" : option->scope == CF_SCOPE_CALL ? "call" : "request");
         lua_setfield(L, -2, "scope");
         if (option->type == FLAG)
-            lua_pushboolean(L, 0);
+            lua_pushboolean(L, option->initial > 0);
         else if (option->initial > 0 || (option->type == COUNT && option->least <= 0))
             lua_pushinteger(L, (lua_Integer)option->initial);
         else

@@ -1,10 +1,11 @@
 --- The public face: what `require "cfpurge"` returns.
-local core = require "cfpurge.core"
 local client = require "cfpurge.client"
+local core = require "cfpurge.core"
 
 return {
   _VERSION = core.version,
   new = client.new,
+  variants = require "cfpurge.variants".variants,
   purge = core.purge,
   purge_environment = core.purge_environment,
 }
