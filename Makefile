@@ -45,7 +45,7 @@ else
 endif
 
 # The engine knows no Lua and is compiled once; the binding knows no curl (DESIGN.md, the strata).
-BINDING := $(filter $(patsubst %,csrc/%.c,error options params draft result event client module),$(wildcard csrc/*.c))
+BINDING := $(filter $(patsubst %,csrc/%.c,error rates options params draft result event client module),$(wildcard csrc/*.c))
 ENGINE  := $(filter-out $(BINDING),$(wildcard csrc/*.c))
 ENGINE_O  = $(ENGINE:csrc/%.c=$(BUILD)/obj/%.o)
 BINDING_O = $(BINDING:csrc/%.c=$(BUILD)/$(LUA)/obj/%.o)

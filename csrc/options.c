@@ -10,6 +10,7 @@
 #include "address.h"
 #include "error.h"
 #include "memory.h"
+#include "rates.h"
 
 enum type { TEXT, SECONDS, COUNT, FLAG, HEADERS, FUNCTION, RATES, LOOP };
 
@@ -59,26 +60,6 @@ static const struct option {
 #define MAX_HEADERS ((size_t)64 << 10)
 #define SCHEMA_END (schema + sizeof schema / sizeof *schema)
 
-/* https://developers.cloudflare.com/cache/how-to/purge-cache/#availability-and-limits, and for all calls
- * https://developers.cloudflare.com/fundamentals/api/reference/limits/ */
-static const struct plan {
-    const char *name;
-    struct cf_rates rates;
-} plans[] = {{"free", {5.0 / 60, 25, 800, 800, 1200, 200}},
-             {"pro", {5, 25, 1500, 1500, 1200, 200}},
-             {"business", {10, 50, 1500, 1500, 1200, 200}},
-             {"enterprise", {50, 500, 3000, 3000, 1200, 200}}};
-
-static const struct {
-    const char *name;
-    size_t at;
-} rate_fields[] = {{"requests", offsetof(struct cf_rates, requests)},
-                   {"requests_bucket", offsetof(struct cf_rates, requests_bucket)},
-                   {"urls", offsetof(struct cf_rates, urls)},
-                   {"urls_bucket", offsetof(struct cf_rates, urls_bucket)},
-                   {"overall", offsetof(struct cf_rates, overall)},
-                   {"address", offsetof(struct cf_rates, address)}};
-
 static void *member(struct cf_options *options, const struct option *option)
 {
     return (char *)options + option->at;
@@ -98,7 +79,6 @@ static int64_t microseconds(double seconds)
 void cf_options_default(struct cf_options *options)
 {
     const struct option *option;
-    size_t i;
 
     memset(options, 0, sizeof *options);
     for (option = schema; option < SCHEMA_END; option++) {
@@ -111,8 +91,7 @@ void cf_options_default(struct cf_options *options)
         else if (option->type == FLAG)
             *(bool *)member(options, option) = option->initial > 0;
     }
-    for (i = 0; i < sizeof rate_fields / sizeof *rate_fields; i++)
-        *(double *)(void *)((char *)&options->rates + rate_fields[i].at) = NAN;
+    cf_rates_open(&options->rates);
 }
 
 const char *cf_options_id_problem(const char *id, size_t len)
@@ -247,30 +226,6 @@ static bool read_headers(lua_State *L, int arg, const struct option *option, str
     return true;
 }
 
-/* The table on the top of the stack. What it does not name stays NaN, until it is set by the plan. */
-static bool read_rates(lua_State *L, int arg, const struct option *option, struct cf_options *options)
-{
-    size_t i;
-
-    if (!lua_istable(L, -1))
-        wrong_type(L, arg, option->name, "table", -1);
-    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
-        double *rate = NULL;
-        for (i = 0; i < sizeof rate_fields / sizeof *rate_fields; i++)
-            if (lua_type(L, -2) == LUA_TSTRING && strcmp(lua_tostring(L, -2), rate_fields[i].name) == 0)
-                rate = (double *)(void *)((char *)&options->rates + rate_fields[i].at);
-        if (!rate)
-            return refuse(L, option->name,
-                          "may have requests, requests_bucket, urls, urls_bucket, overall and address");
-        if (lua_type(L, -1) != LUA_TNUMBER)
-            wrong_type(L, arg, lua_pushfstring(L, "%s.%s", option->name, lua_tostring(L, -2)), "number", -2);
-        *rate = lua_tonumber(L, -1);
-        if (!(*rate >= 0 && *rate <= 1e6))
-            return refuse(L, lua_pushfstring(L, "%s.%s", option->name, lua_tostring(L, -2)), "must be from 0 to 1000000");
-    }
-    return true;
-}
-
 static bool read_one(lua_State *L, int arg, const struct option *option, struct cf_buffer *lines,
                      struct cf_options *options)
 {
@@ -291,7 +246,7 @@ static bool read_one(lua_State *L, int arg, const struct option *option, struct 
         *(bool *)member(options, option) = lua_toboolean(L, -1);
         return true;
     case RATES:
-        return read_rates(L, arg, option, options);
+        return cf_rates_read(L, arg, option->name, &options->rates);
     case FUNCTION:
         if (type != LUA_TFUNCTION)
             wrong_type(L, arg, option->name, "function", -1);
@@ -352,30 +307,6 @@ static bool check_environment(lua_State *L, const struct cf_options *options)
     return true;
 }
 
-static double *rate_of(struct cf_rates *rates, size_t field)
-{
-    return (double *)(void *)((char *)rates + rate_fields[field].at);
-}
-
-/* What `rate` left open is as the plan says; without a plan there is no limit. False: no such plan. */
-static bool set_rates(struct cf_options *options)
-{
-    struct cf_rates of_plan;
-    bool found = !options->plan;
-    size_t i;
-
-    memset(&of_plan, 0, sizeof of_plan);
-    for (i = 0; !found && i < sizeof plans / sizeof *plans; i++)
-        if (strcmp(options->plan, plans[i].name) == 0) {
-            of_plan = plans[i].rates;
-            found = true;
-        }
-    for (i = 0; i < sizeof rate_fields / sizeof *rate_fields; i++)
-        if (isnan(*rate_of(&options->rates, i)))
-            *rate_of(&options->rates, i) = *rate_of(&of_plan, i);
-    return found;
-}
-
 static bool check(lua_State *L, struct cf_options *options)
 {
     const char *problem;
@@ -393,7 +324,7 @@ static bool check(lua_State *L, struct cf_options *options)
         return refuse(L, "base_url", "would send the credential in clear text: use https, or set allow_http");
     if (options->allow_http)
         options->direct = false;
-    return set_rates(options) || refuse(L, "plan", "must be free, pro, business or enterprise");
+    return cf_rates_settle(&options->rates, options->plan) || refuse(L, "plan", "must be free, pro, business or enterprise");
 }
 
 bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_environment, struct cf_buffer *lines,
