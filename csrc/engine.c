@@ -434,10 +434,16 @@ static bool may_start(const struct cf_engine *engine, const struct cf_transfer *
            strncmp(transfer->url, "https:", 6) != 0;
 }
 
+/* Its tokens: its URLs, or one for a purge by anything else, however many items it has. */
+static double cost_of(const struct cf_transfer *transfer)
+{
+    return transfer->bucket == CF_BUCKET_URLS ? (double)transfer->items : transfer->items > 0;
+}
+
 /* What the pacer says of a queued request: it may go, it waits, or it was ended, for nobody would wait that long. */
 static bool may_go(struct cf_engine *engine, struct cf_transfer *transfer, int64_t now)
 {
-    int64_t ordered, when = cf_pacer_when(&engine->pacer, transfer->bucket, (double)transfer->items, now, &ordered);
+    int64_t ordered, when = cf_pacer_when(&engine->pacer, transfer->bucket, cost_of(transfer), now, &ordered);
 
     if (when <= now)
         return true;
@@ -460,7 +466,7 @@ static void start_one(struct cf_engine *engine, struct cf_transfer *transfer, in
         end_because(engine, transfer, CF_NO_MEMORY, "out of memory or descriptors");
         return;
     }
-    cf_pacer_take(&engine->pacer, transfer->bucket, (double)transfer->items, now);
+    cf_pacer_take(&engine->pacer, transfer->bucket, cost_of(transfer), now);
     cf_transfer_move(transfer, &engine->running);
     /* The cap counts busy connections too: below their number every purge would reconnect. */
     if ((long)engine->running.count > engine->max_connections) {
