@@ -311,7 +311,7 @@ static bool read_call_options(lua_State *L, struct client *client, int index, st
     return is_open(L, client) && cf_draft_options(L, &client->options, &client->draft, index, index, options);
 }
 
-/* limits(kind, options) -> max_items, max_in_flight, max_retry_wait, deadline: as they hold for a call; no deadline is nil. */
+/* limits(kind, options) -> max_items, max_in_flight, max_retry_wait, isolate, deadline: as they hold for a call. */
 static int limits(lua_State *L)
 {
     struct client *client = check(L);
@@ -324,11 +324,12 @@ static int limits(lua_State *L)
     lua_pushinteger(L, (lua_Integer)cf_draft_max_items(&options, of_files));
     lua_pushinteger(L, (lua_Integer)options.max_in_flight);
     lua_pushnumber(L, (lua_Number)options.max_retry_wait / 1e6);
+    lua_pushboolean(L, options.isolate);
     if (options.deadline)
         lua_pushnumber(L, (lua_Number)options.deadline / 1e6);
     else
         lua_pushnil(L);
-    return 4;
+    return 5;
 }
 
 /* key(kind, item): the same string for two items that are the same to the API; nil for one that breaks a rule. */

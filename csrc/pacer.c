@@ -8,11 +8,10 @@
 
 #define SECOND INT64_C(1000000)
 #define OVERALL (300 * SECOND)
-/* Requests reach the server sooner or later than they were sent: this much of a bucket's rate is kept back, so that one
- * that overtakes another still finds its token. */
-#define JITTER (25 * 1000)
-/* A window is counted by the server at its own end of the line. */
-#define WINDOW_MARGIN (100 * 1000)
+/* This much of a bucket's rate is kept back, for clocks that round. */
+#define JITTER (2 * 1000)
+/* A bucket that lacks less than this much of its rate may be full at the server. */
+#define NEARLY SECOND
 /* Fewer than this many are spread over the time until there are more; none are, until then. */
 #define LITTLE 10
 #define LONGEST (24 * 3600 * SECOND)
@@ -38,7 +37,8 @@ static bool set_window(struct cf_pacer_window *window, double count, int64_t int
     window->sent = sent;
     window->size = size;
     window->next = 0;
-    window->interval = interval + WINDOW_MARGIN;
+    /* The server counts at its own end of the line. */
+    window->interval = interval + (interval > SECOND ? SECOND : interval / 10);
     return true;
 }
 
@@ -60,7 +60,10 @@ void cf_pacer_free(struct cf_pacer *pacer)
 
 static double left_at(const struct cf_pacer_bucket *bucket, int64_t now)
 {
-    double left = bucket->left + (now > bucket->filled ? (double)(now - bucket->filled) * bucket->rate : 0);
+    double left = bucket->left;
+
+    if (now > bucket->filled && !bucket->untouched)
+        left += (double)(now - bucket->filled) * bucket->rate;
     return left < bucket->size ? left : bucket->size;
 }
 
@@ -114,11 +117,24 @@ void cf_pacer_take(struct cf_pacer *pacer, enum cf_bucket bucket, double cost, i
     struct cf_pacer_bucket *own = &pacer->buckets[bucket];
 
     if (own->rate > 0) {
-        own->left = left_at(own, now) - cost;
+        double left = left_at(own, now);
+        /* The server's bucket, if it is full, refills from when it is drawn from, which is later than now. */
+        own->untouched = own->untouched || left + own->rate * NEARLY >= own->size;
+        own->left = left - cost;
         own->filled = later(own->filled, now);
     }
     note(&pacer->overall, now);
     note(&pacer->address, now);
+}
+
+void cf_pacer_answered(struct cf_pacer *pacer, enum cf_bucket bucket, int64_t now)
+{
+    struct cf_pacer_bucket *own = &pacer->buckets[bucket];
+
+    if (own->untouched) {
+        own->untouched = false;
+        own->filled = later(own->filled, now);
+    }
 }
 
 static void pause_bucket(struct cf_pacer_bucket *bucket, int64_t until, int64_t now)
@@ -192,6 +208,7 @@ int64_t cf_pacer_forecast(const struct cf_rates *rates, enum cf_bucket bucket, u
         when = cf_pacer_when(&pacer, bucket, cost, now, &ordered);
         now = later(now, when);
         cf_pacer_take(&pacer, bucket, cost, now);
+        cf_pacer_answered(&pacer, bucket, now);
     }
     cf_pacer_free(&pacer);
     return now;

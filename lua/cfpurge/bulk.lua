@@ -1,8 +1,8 @@
 --- Lists of any length: split, stream, isolate, account for every item.
 --
--- A job fills one request of the client. Its chunks are { items, at = the first one's place in the source }; what to send
--- next comes from `again` (chunks that were split or put back), then from the source. It moves only when one of its chunks
--- has ended, so that it works the same in every host.
+-- A job fills one request of the client. Its chunks are { items, at = the first one's place in the source }; what to
+-- send next comes from `again` (chunks that were split or put back), then from the source. It moves only when one of
+-- its chunks has ended, so that it works the same in every host.
 local core = require "cfpurge.core"
 local variants = require "cfpurge.variants"
 
@@ -40,7 +40,7 @@ end
 
 function Job:put_back(chunk, from, to)
   if from <= to then
-    self.again[#self.again + 1] = slice(chunk, from, to)
+    table.insert(self.again, self.refused > 0 and 1 or #self.again + 1, slice(chunk, from, to))
   end
 end
 
@@ -69,8 +69,10 @@ function Job:read()
   return #items > 0 and { items = items, at = self.position - #items + 1 } or nil
 end
 
+-- While all is refused, what was never tried goes first, and all halves before a quarter: one item accepted shows that
+-- the request is not at fault.
 function Job:next_chunk()
-  local chunk = table.remove(self.again)
+  local chunk = self.refused > 0 and self:read() or table.remove(self.again)
   if chunk and #chunk.items > self.size then
     self:split(chunk, self.size)
     chunk = table.remove(self.again)
@@ -97,7 +99,8 @@ function Job:refused_here(chunk, err)
     self:fail(chunk, err)
     return self:stop(err)
   end
-  err.field = err.field:gsub("%[%d+%]", ("[%d]"):format(chunk.at + place - 1), 1)
+  local at = ("[%d]"):format(chunk.at + place - 1)
+  err.field, err.message = err.field:gsub("%[%d+%]", at, 1), err.message:gsub("%[%d+%]", at, 1)
   err.remaining = nil
   self:fail(slice(chunk, place, place), err)
   self:put_back(chunk, place + 1, #chunk.items)
@@ -136,11 +139,13 @@ function Job:refused_one(chunk, err)
     self.limited = self.limited + 1
     return self:put_back(chunk, 1, count)
   elseif is_refusal(err) and not about_request[err.code] then
-    if self.isolate and count > 1 and (self.refused < REFUSALS or about_item[err.code]) then
-      self.refused = self.refused + (self.accepted == 0 and not about_item[err.code] and 1 or 0)
-      return self:split(chunk, math.floor(count / 2))
-    elseif self.isolate and count > 1 then
+    if self.accepted == 0 and not about_item[err.code] then
+      self.refused = self.refused + 1
+    end
+    if self.refused > REFUSALS then
       self:stop(err)
+    elseif self.isolate and count > 1 then
+      return self:split(chunk, math.floor(count / 2))
     end
   elseif hopeless[err.kind] or err.kind == "rate_limited" or is_refusal(err) then
     self:stop(err)
@@ -165,8 +170,8 @@ function Job:ended(part, chunk, result, err)
   else
     self:refused_one(chunk, err)
   end
-  self:go_on()
   self:progress()
+  self:go_on()
 end
 
 -- ---- sending ----
@@ -200,13 +205,25 @@ function Job:send(chunk)
 end
 
 function Job:go_on()
+  -- An iterator that came back to the client: whoever called it goes on.
+  if self.is_going then
+    return
+  end
+  self.is_going = true
   while not self.stopped and self.in_flight < self.max_in_flight do
     local chunk = self:next_chunk()
+    if self.ends and core.now() >= self.ends then
+      self:stop(core.error("timeout", "the deadline passed"))
+    end
     if not chunk then
       break
+    elseif self.stopped then
+      self:put_back(chunk, 1, #chunk.items)
+    else
+      self:send(chunk)
     end
-    self:send(chunk)
   end
+  self.is_going = false
   if self.in_flight == 0 and not self.finished then
     self.finished = true
     self:finish()
@@ -226,14 +243,14 @@ function Job:progress()
   if self.on_progress then
     local seconds = core.now() - self.started
     local rate = seconds > 0 and self.accepted / seconds or 0
-    self.on_progress {
+    self.client:call(self.on_progress, {
       accepted = self.accepted,
       failed = self.failed,
       sent = self.sent,
       total = self.total,
       rate = rate,
       eta = self.total and rate > 0 and (self.total - self.accepted - self.failed) / rate or nil,
-    }
+    })
   end
 end
 
@@ -284,6 +301,9 @@ function Job:error(cause)
   fields.accepted, fields.failures, fields.remaining = self.accepted, self.failures, remaining
   fields.requests, fields.attempts, fields.ids = self.requests, self.attempts, self.ids
   local message = cause.message
+  if self.refused > REFUSALS then
+    message = ("every one of %d requests was refused, it is not about an item: %s"):format(self.requests, message)
+  end
   if self.accepted > 0 or #self.failures > 1 then
     local count = type(remaining[self.kind]) == "table" and #remaining[self.kind] .. " items" or "items"
     message = ("%s were not accepted, %d were: %s"):format(count, self.accepted, message)
@@ -319,15 +339,15 @@ local function new(client, request, kind, call, base)
   for name, value in pairs(call.options or {}) do
     options[name] = value
   end
-  local size, max_in_flight, max_retry_wait, deadline = client.core:limits(kind, call.options)
+  local size, max_in_flight, max_retry_wait, isolate, deadline = client.core:limits(kind, call.options)
   if not size then
     return nil, max_in_flight
   end
   local job = setmetatable({
     client = client, request = request, kind = kind, base = base, options = options,
     size = math.min(size, client.sizes[kind] or size), max_in_flight = max_in_flight, max_retry_wait = max_retry_wait,
-    isolate = options.isolate ~= false, on_progress = options.on_progress,
-    started = core.now(), ends = deadline and core.now() + deadline,
+    isolate = isolate, on_progress = options.on_progress,
+    started = call.started, ends = deadline and call.started + deadline,
     again = {}, parts = {}, failures = {}, ids = {}, messages = {},
     position = 0, in_flight = 0, accepted = 0, failed = 0, sent = 0, requests = 0, attempts = 0,
     refused = 0, unanswered = 0, limited = 0,
@@ -374,7 +394,7 @@ function M.start(client, request, kind, list, call, base, check_list)
     list = distinct(client, kind, list)
     job.next_item, job.total = iterate(list), #list
   else
-    local ok, raised, err = check_list(client, call, kind, {}, 1)
+    local ok, raised, err = check_list(client, call, kind, list, 1)
     if not ok then
       return ok, raised, err
     end
@@ -387,12 +407,12 @@ end
 
 --- Goes on with a request that failed, where smaller ones may do better. False: they may not.
 function M.adopt(client, request, kind, items, call, err)
-  if #items < 2 or not (is_over_limit(err) or
-    (is_refusal(err) and not about_request[err.code] and (call.options or {}).isolate ~= false)) then
+  if #items < 2 or not (is_over_limit(err) or (is_refusal(err) and not about_request[err.code])) then
     return false
   end
   local job = new(client, request, kind, call, call.base)
-  if not job then
+  if not job or not (job.isolate or is_over_limit(err)) then
+    request.job = nil
     return false
   end
   job.next_item, job.total, job.exhausted = iterate {}, #items, true

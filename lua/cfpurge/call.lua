@@ -1,9 +1,12 @@
 --- From a call of a method to what is in flight: names to ids, short lists to one request, long ones to a job.
-local bulk = require "cfpurge.bulk"
 local core = require "cfpurge.core"
 local names = require "cfpurge.names"
-local plan = require "cfpurge.plan"
 local requests = require "cfpurge.request"
+
+-- What one short list does not need is loaded by init.lua, or when it is needed: the command starts as fast as curl.
+local function bulk()
+  return require "cfpurge.bulk"
+end
 
 local M = { kinds = { "files", "tags", "hosts", "prefixes" } }
 
@@ -54,8 +57,38 @@ local function base_of(call)
   }
 end
 
+-- An item that is right: to check what stands beside an iterator.
+local stand_ins = { files = "https://a.example/", tags = "a", hosts = "a.example", prefixes = "a.example/a" }
+
+-- A hole or a name among the keys must not hide what stands behind it.
+local function key_problem(kind, list)
+  local keys = 0
+  for _ in next, list do
+    keys = keys + 1
+  end
+  if keys ~= #list then
+    local field, problem = kind, "is not a list: it has keys that are not 1 to " .. #list
+    for i = 1, #list do
+      if list[i] == nil then
+        field, problem = ("%s[%d]"):format(kind, i), "the list has a hole here"
+        break
+      end
+    end
+    return core.error("invalid_request", field .. ": " .. problem, { field = field })
+  end
+end
+
 -- The whole list checked before anything of it is sent; what it raises names the item by its place in the list.
 local function check_list(self, call, kind, list, size)
+  if type(list) == "function" then
+    list = { stand_ins[kind] }
+  else
+    local err = key_problem(kind, list)
+    if err then
+      err.remaining = call.params
+      return nil, nil, err
+    end
+  end
   for first = 1, #list, size do
     local items = {}
     for i = first, math.min(first + size - 1, #list) do
@@ -88,9 +121,11 @@ local function dispatch(self, request, call)
   local kind, list = kind_of(call.params)
   local options = call.options
   if type(options) == "table" and rawget(options, "dry_run") then
-    return plan(self, request, kind, list, call)
+    return require "cfpurge.plan"(self, request, kind, list, call)
   end
-  local is_long = type(list) == "function" or (type(list) == "table" and self.sizes[kind] and #list > self.sizes[kind])
+  -- Whoever wants to hear of the progress of a short one gets a job as well.
+  local size = type(list) == "table" and (type(options) == "table" and options.on_progress and 0 or self.sizes[kind])
+  local is_long = type(list) == "function" or (size and #list > size)
   if not is_long then
     local ok, id, err = pcall(self.core.start, self.core, call.params, options, call.environment_id)
     if not ok then
@@ -103,7 +138,7 @@ local function dispatch(self, request, call)
       return false, nil, err
     end
   end
-  return bulk.start(self, request, kind, list, call, base_of(call), check_list)
+  return bulk().start(self, request, kind, list, call, base_of(call), check_list)
 end
 
 -- The options of a call for a request that is not the purge itself.
@@ -121,9 +156,9 @@ end
 local function begin_named(self, request, call, wanted)
   local stand_in = resolved(call, wanted.zone_id or "0", (wanted.environment_id or wanted.environment) and "0" or nil)
   local kind, list = kind_of(stand_in.params)
-  if type(list) ~= "function" then
+  do
     local ok, raised, err
-    if kind and type(list) == "table" and #list > 0 then
+    if kind and (type(list) == "function" or (type(list) == "table" and #list > 0)) then
       ok, raised, err = check_list(self, stand_in, kind, list, self.core:limits(kind, call.options) or 1)
     else
       local called, path, problem = pcall(self.core.check, self.core, stand_in.params, call.options)
@@ -153,15 +188,28 @@ local function begin_named(self, request, call, wanted)
   return true
 end
 
+local function check_names(name, shift, params)
+  for _, field in ipairs { "zone", "environment" } do
+    local value = type(params) == "table" and rawget(params, field)
+    if value and type(value) ~= "string" then
+      error(("bad argument #%d to '%s' (%s: string expected, got %s)"):format(2 - shift, name, field, type(value)), 4)
+    end
+  end
+end
+
 -- `name` is the function that the caller called, `shift` how much further right the core has its params.
 function M.begin(self, name, shift, params, options, environment_id, on_done)
   local call = {
     name = name, shift = shift, params = params, options = options, environment_id = environment_id, on_done = on_done,
+    started = core.now(),
   }
   local request = requests.new(self, call)
+  check_names(name, shift, params)
   local wanted = type(params) == "table" and (options == nil or type(options) == "table") and names.wanted(self, call)
   local ok, raised, err
-  if wanted and (wanted.zone or wanted.environment) then
+  if wanted and wanted.problem then
+    err = core.error("invalid_request", wanted.problem, { field = wanted.problem:match "^%w+", remaining = params })
+  elseif wanted and (wanted.zone or wanted.environment) then
     ok, raised, err = begin_named(self, request, call, wanted)
   else
     ok, raised, err = dispatch(self, request, call)
@@ -185,7 +233,7 @@ end
 function M.mend(self, request, err)
   local call, kind = request.call, request.kind
   local items = call and kind and not request.job and err.remaining and err.remaining[kind]
-  return items and bulk.adopt(self, request, kind, items, call, err)
+  return items and bulk().adopt(self, request, kind, items, call, err)
 end
 
 return M

@@ -73,9 +73,9 @@ local function new(options)
   }, Client)
   -- What is in flight when the client is collected is reported too.
   handle:settle(function()
-    for loop in pairs(self.driven) do
-      if loop.closing then
-        loop.closing()
+    for driving in pairs(self.driven) do
+      if driving.closing then
+        driving.closing()
       end
     end
     self.driven = {}
@@ -131,8 +131,8 @@ function Client:complete(request, result, err)
   end
 end
 
--- Takes every request that ended. All of them are reported before an error of an on_done is raised: as it is, or where there
--- are several, as their texts.
+-- Takes every request that ended. All of them are reported before an error of an on_done is raised: as it is, or where
+-- there are several, as their texts.
 function Client:settle()
   local settled = false
   while true do
@@ -170,8 +170,8 @@ function Client:raise_failures()
   end
 end
 
---- Is anything in flight? What a loop's `drive` asks: it sees that `step` is called while this is true. It is called when
---- that becomes so and when it no longer is, and may be called at any other time.
+--- Is anything in flight? What a loop's `drive` asks: it sees that `step` is called while this is true. It is called
+--- when that becomes so and when it no longer is, and may be called at any other time.
 ---@return boolean
 function Client:active()
   return self.open and self.count > 0
@@ -205,7 +205,8 @@ local function part_of(self, on_done, ok, id, err)
   if not ok then
     -- A wrong type in what an iterator gave: nobody is there to raise it to.
     local field, problem = tostring(id):match "%(([^:]+): (.*)%)$"
-    id, err = nil, core.error("invalid_request", (field or "params") .. ": " .. (problem or tostring(id)), { field = field })
+    problem = (field or "params") .. ": " .. (problem or tostring(id))
+    id, err = nil, core.error("invalid_request", problem, { field = field })
   end
   if not id then
     return nil, err
@@ -230,7 +231,7 @@ end
 --- Begins a purge and returns at once. `options.environment_id` picks an environment.
 ---@param params cfpurge.Params
 ---@param options? table options of one request
----@param on_done? fun(result?: cfpurge.Result, err?: cfpurge.Error) runs exactly once, unless this returns an error
+---@param on_done? fun(result?: cfpurge.Result, err?: cfpurge.Error) runs once, unless this returns an error
 ---@return cfpurge.Request?, cfpurge.Error?
 function Client:start(params, options, on_done)
   if on_done ~= nil and type(on_done) ~= "function" then
@@ -309,7 +310,10 @@ function Client:purge_everything(options)
 end
 
 -- Waits for a list that `list(done)` looks up.
-local function listed(self, options, list)
+local function listed(self, name, arg, options, list)
+  if options ~= nil and type(options) ~= "table" then
+    error(("bad argument #%d to '%s' (table expected, got %s)"):format(arg, name, type(options)), 3)
+  end
   local request = requests.new(self, { params = {}, options = options })
   list(request, function(found, err)
     self:complete(request, found, err)
@@ -327,7 +331,7 @@ end
 ---@param options? table options of one request
 ---@return {id: string, name: string}[]?, cfpurge.Error?
 function Client:zones(options)
-  return listed(self, options, function(request, done)
+  return listed(self, "zones", 1, options, function(request, done)
     names.zones(self, request, options, done)
   end)
 end
@@ -337,12 +341,22 @@ end
 ---@param options? table options of one request
 ---@return {id: string, name: string}[]?, cfpurge.Error?
 function Client:environments(zone_id, options)
-  zone_id = zone_id or self.zone_id
-  if type(zone_id) ~= "string" or not zone_id:match "^[%w_-]+$" then
-    return nil, core.error("invalid_request", "zone_id: must be 1 to 32 letters, digits, '_' or '-'", { field = "zone_id" })
+  if zone_id ~= nil and type(zone_id) ~= "string" then
+    error(("bad argument #1 to 'environments' (zone_id: string expected, got %s)"):format(type(zone_id)), 2)
   end
-  return listed(self, options, function(request, done)
-    names.environments(self, request, zone_id, options, done)
+  local wanted = { zone_id = zone_id or self.zone_id, zone = self.zone }
+  local id = wanted.zone_id or (wanted.zone and "0") or ""
+  if #id > 32 or not id:match "^[%w_-]+$" then
+    local problem = "zone_id: must be 1 to 32 letters, digits, '_' or '-'"
+    return nil, core.error("invalid_request", problem, { field = "zone_id" })
+  end
+  return listed(self, "environments", 2, options, function(request, done)
+    names.resolve(self, request, wanted, options, function(found, _, err)
+      if err then
+        return done(nil, err)
+      end
+      names.environments(self, request, found, options, done)
+    end)
   end)
 end
 
@@ -355,8 +369,8 @@ function Client:step(timeout)
   return self.count
 end
 
---- A descriptor that is readable while `step` has work; nil where the system has no such thing. It is another one after a
---- fork.
+--- A descriptor that is readable while `step` has work; nil where the system has no such thing. It is another one
+--- after a fork.
 ---@return integer?
 function Client:fileno()
   return self.core:fileno()

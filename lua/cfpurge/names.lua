@@ -66,7 +66,8 @@ local function id_named(list, name, field)
       return entry.id
     end
   end
-  return nil, core.error("not_found", ("%s: the credential sees none named '%s'"):format(field, name), { field = field })
+  local problem = ("%s: the credential sees none named '%s'"):format(field, name)
+  return nil, core.error("not_found", problem, { field = field })
 end
 
 local M = {}
@@ -81,10 +82,18 @@ function M.environments(client, request, zone_id, options, done)
   lookup(client, request, "/zones/" .. zone_id .. "/environments", options, add_environments, done)
 end
 
---- The ids of a call that are known, and what is left to look up: `zone` and `environment` are names, or nil.
+--- The ids of a call that are known, and what is left to look up: `zone` and `environment` are names, or nil; a
+--- `problem` where one place gives both.
 function M.wanted(client, call)
   local params, options = call.params, call.options or {}
   local wanted = { zone_id = rawget(params, "zone_id"), zone = rawget(params, "zone") }
+  for _, place in ipairs { params, options } do
+    for _, name in ipairs { "zone", "environment" } do
+      if rawget(place, name) ~= nil and rawget(place, name .. "_id") ~= nil then
+        wanted.problem = ("%s: either %s or %s_id"):format(name, name, name)
+      end
+    end
+  end
   if not (wanted.zone_id or wanted.zone) then
     wanted.zone_id, wanted.zone = options.zone_id, options.zone
   end

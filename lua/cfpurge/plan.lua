@@ -51,10 +51,10 @@ return function(client, request, kind, list, call)
     if not size then
       return false, nil, refused
     end
-    local next_item, chunk = next_of(list), nil
+    local next_item = next_of(list)
     size = math.min(size, client.sizes[kind] or size)
     repeat
-      chunk = read(next_item, size)
+      local chunk = read(next_item, size)
       if #chunk > 0 or #planned == 0 then
         ok, raised, err = add(copy_with(call.params, kind, chunk))
       end
