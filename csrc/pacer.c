@@ -11,7 +11,7 @@
 /* This much of a bucket's rate is kept back, for clocks that round. */
 #define JITTER (2 * 1000)
 /* A bucket that lacks less than this much of its rate may be full at the server. */
-#define NEARLY SECOND
+#define NEARLY (SECOND / 20)
 /* Fewer than this many are spread over the time until there are more; none are, until then. */
 #define LITTLE 10
 #define LONGEST (24 * 3600 * SECOND)
