@@ -10,6 +10,9 @@
 
 /* Transfers that are kept for the next requests, with their easy handles. */
 #define POOLED 64
+/* A step that has worked so long leaves what is due now to the next one: a TLS handshake and the requests that waited for it
+ * are too much for one frame of a host. */
+#define LONG_STEP 1000
 
 struct cf_engine *cf_engine_new(void)
 {
@@ -79,6 +82,7 @@ static bool act(struct cf_engine *engine, curl_socket_t fd, int what)
 
 static void run_timers(struct cf_engine *engine)
 {
+    engine->unfinished = false;
     cf_schedule_due(engine);
     if (engine->multi && engine->curl_due <= cf_process_now()) {
         engine->curl_due = CF_ENGINE_NEVER;
@@ -101,11 +105,12 @@ static void tell_poller(struct cf_engine *engine)
     }
 }
 
-static void wait_for_events(struct cf_engine *engine, int64_t timeout)
+static void wait_for_events(struct cf_engine *engine, int64_t timeout, int64_t *woken)
 {
     struct cf_poller_event events[CF_POLLER_BATCH];
     int count = cf_poller_wait(&engine->poller, events, timeout), i;
 
+    *woken = cf_process_now();
     for (i = 0; i < count && engine->multi; i++)
         if (!act(engine, events[i].fd,
                  (events[i].what & CF_POLLER_READ ? CURL_CSELECT_IN : 0) |
@@ -122,6 +127,7 @@ size_t cf_engine_in_flight(struct cf_engine *engine)
 size_t cf_engine_step(struct cf_engine *engine, int64_t timeout)
 {
     uint64_t finished = engine->stats.finished;
+    int64_t woken;
 
     cf_link_notice_fork(engine);
     if (engine->poller_open) {
@@ -132,8 +138,10 @@ size_t cf_engine_step(struct cf_engine *engine, int64_t timeout)
         cf_poller_deadline(&engine->poller, cf_schedule_next(engine));
         /* What was left untaken must not keep this wait from waiting. */
         cf_poller_ring(&engine->poller, false);
-        wait_for_events(engine, timeout);
-        run_timers(engine);
+        wait_for_events(engine, timeout, &woken);
+        engine->unfinished = cf_process_now() - woken >= LONG_STEP;
+        if (!engine->unfinished)
+            run_timers(engine);
         tell_poller(engine);
         cf_sigpipe_release(guard);
     }

@@ -18,6 +18,7 @@ struct cf_engine {
     CURLSH *share;
     struct cf_poller poller;
     bool poller_open, closed, want_events, broken, warned;
+    bool unfinished;                    /* the last step left what was due to the next one */
     enum protocol protocol;
     long max_connections;
     int64_t curl_due;                   /* libcurl's own next timer */

@@ -56,8 +56,12 @@ enum cf_json_status cf_json_string(struct cf_buffer *buffer, const char *text, s
         size_t size = 1;
 
         if (end - text >= 8 && is_plain(text)) {
-            size = 8;
-        } else if (byte < 0x20 || byte == 0x7f) {
+            memcpy(out, text, 8);
+            out += 8;
+            text += 8;
+            continue;
+        }
+        if (byte < 0x20 || byte == 0x7f) {
             return CF_JSON_CONTROL;
         } else if (byte >= 0x80) {
             size = utf8_length((const unsigned char *)text, (size_t)(end - text));
@@ -66,9 +70,8 @@ enum cf_json_status cf_json_string(struct cf_buffer *buffer, const char *text, s
         } else if (byte == '"' || byte == '\\') {
             *out++ = '\\';
         }
-        memcpy(out, text, size);
-        out += size;
-        text += size;
+        while (size-- > 0)
+            *out++ = *text++;
     }
     *out++ = '"';
     buffer->len = (size_t)(out - buffer->data);

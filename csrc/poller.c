@@ -40,38 +40,31 @@ static int to_milliseconds(int64_t timeout)
 static uint64_t inode_of(int fd)
 {
     struct stat status;
-    return fd >= 0 && fstat(fd, &status) == 0 ? (uint64_t)status.st_ino : 0;
+    return fstat(fd, &status) == 0 ? (uint64_t)status.st_ino : 0;
 }
 
 bool cf_poller_open(struct cf_poller *poller)
 {
-    bool opened;
-
     memset(poller, 0, sizeof *poller);
     poller->fd = poller->timer = poller->bell = -1;
     poller->deadline = poller->armed = CF_POLLER_NEVER;
-    opened = system_open(poller);
-    poller->inode = inode_of(poller->fd);
-    return opened;
-}
-
-static void close_one(int fd, uint64_t inode, bool check)
-{
-    if (fd >= 0 && !(check && inode_of(fd) != inode))
-        close(fd);
+    return system_open(poller);
 }
 
 void cf_poller_close(struct cf_poller *poller, bool forget)
 {
+    bool is_ours = !forget || system_is_ours(poller);
     size_t fd;
 
     for (fd = 0; forget && fd < poller->slot_count; fd++)
-        if (poller->slots[fd].tracked)
-            close_one((int)fd, poller->slots[fd].inode, true);
-    close_one(poller->timer, poller->inode, forget);
-    close_one(poller->bell, poller->inode, forget);
-    if (!(forget && !system_is_inherited))
-        close_one(poller->fd, poller->inode, forget);
+        if (poller->slots[fd].tracked && inode_of((int)fd) == poller->slots[fd].inode)
+            close((int)fd);
+    if (is_ours && poller->timer >= 0)
+        close(poller->timer);
+    if (is_ours && poller->bell >= 0)
+        close(poller->bell);
+    if (is_ours && poller->fd >= 0)
+        close(poller->fd);
     poller->fd = poller->timer = poller->bell = -1;
     cf_free(poller->slots);
     poller->slots = NULL;

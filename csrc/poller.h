@@ -27,7 +27,7 @@ struct cf_poller {
     int fd, timer, bell;            /* -1 where there is none */
     bool shown, ringing;            /* the descriptor was handed out; completions wait */
     int64_t deadline, armed;
-    uint64_t inode;                 /* of `fd` and the two others */
+    int64_t mark;                   /* by which the three are told from others under their numbers */
     struct cf_poller_slot *slots;   /* by descriptor */
     size_t slot_count;
 };

@@ -5,9 +5,6 @@
 #define TIMER_IDENT 1
 #define BELL_IDENT 2
 
-/* A child has no copy of a kqueue, so its number may be another file there. */
-static const bool system_is_inherited = false;
-
 /* EV_SET's fields differ in type from system to system. */
 static bool change(struct cf_poller *poller, uintptr_t ident, short filter, unsigned flags, unsigned fflags, int64_t data)
 {
@@ -26,6 +23,13 @@ static bool system_open(struct cf_poller *poller)
     poller->fd = kqueue();
     return poller->fd >= 0 && fcntl(poller->fd, F_SETFD, FD_CLOEXEC) == 0 &&
            change(poller, BELL_IDENT, EVFILT_USER, EV_ADD, 0, 0);
+}
+
+/* A child has no copy of a kqueue: whatever has its number there is something else. */
+static bool system_is_ours(struct cf_poller *poller)
+{
+    (void)poller;
+    return false;
 }
 
 static bool system_register(struct cf_poller *poller, int fd, int from, int to)

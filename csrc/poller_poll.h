@@ -1,12 +1,16 @@
 /* Anywhere else: poll(2), and nothing to hand out. Included by poller.c alone. */
 #include <poll.h>
 
-static const bool system_is_inherited = true;
-
 static bool system_open(struct cf_poller *poller)
 {
     (void)poller;
     return true;
+}
+
+static bool system_is_ours(struct cf_poller *poller)
+{
+    (void)poller;
+    return false;
 }
 
 static bool system_register(struct cf_poller *poller, int fd, int from, int to)

@@ -183,6 +183,8 @@ int64_t cf_schedule_next(const struct cf_engine *engine)
     int64_t deadline = engine->curl_due < engine->pace_due ? engine->curl_due : engine->pace_due;
     const struct cf_transfer *transfer;
 
+    if (engine->unfinished)
+        return 0;
     if (engine->first_overdue < deadline)
         deadline = engine->first_overdue;
     for (transfer = engine->waiting.first; transfer; transfer = transfer->next)

@@ -13,7 +13,10 @@ static bool may_raise(void)
 #ifdef CF_SIGPIPE_ALWAYS
     return true;
 #else
-    return curl_version_info(CURLVERSION_NOW)->version_num < 0x075700;
+    static _Atomic unsigned version;
+    if (version == 0)
+        version = curl_version_info(CURLVERSION_NOW)->version_num;
+    return version < 0x075700;
 #endif
 }
 

@@ -193,7 +193,9 @@ CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct
     CURL *easy;
 
     if (transfer->easy && transfer->generation == generation) {
-        curl_easy_reset(transfer->easy);
+        /* cf_transfer_clear has reset one that was used before. */
+        if (transfer->attempts > 0)
+            curl_easy_reset(transfer->easy);
     } else {
         transfer->generation = generation;
         transfer->easy = curl_easy_init();

@@ -101,12 +101,11 @@ end
 
 -- Tells every loop that was asked to step this client that it need not any more.
 function Client:undrive()
-  if not self:active() and next(self.driven) then
-    local driven = self.driven
-    self.driven = {}
-    for loop in pairs(driven) do
-      loop.drive(self)
-    end
+  local loop = next(self.driven)
+  while loop and not self:active() do
+    self.driven[loop] = nil
+    loop.drive(self)
+    loop = next(self.driven)
   end
 end
 
@@ -125,8 +124,9 @@ function Client:complete(request, result, err)
   if not request.ended then
     request.ended, request.value, request.failure = true, result, err
     self:call(request.on_done, result, err)
-    for _, waiter in ipairs(request.waiters or {}) do
-      self:call(rawget(waiter, "wake"))
+    local waiters = request.waiters
+    for i = 1, waiters and #waiters or 0 do
+      self:call(rawget(waiters[i], "wake"))
     end
   end
 end

@@ -56,10 +56,10 @@ local function wait_for(request)
   local waiter = request
   if request.waiters then
     waiter = setmetatable({}, { __index = request })
+    request.waiters[#request.waiters + 1] = waiter
   else
-    request.waiters = {}
+    request.waiters = { waiter }
   end
-  request.waiters[#request.waiters + 1] = waiter
   return request.client:current_loop().wait(request.client, waiter)
 end
 

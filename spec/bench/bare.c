@@ -171,10 +171,10 @@ int main(int argc, char **argv)
 {
     double wall, cpu;
     long count, i;
-    FILE *file;
+    FILE *file = argc == 7 ? fopen(argv[4], "rb") : NULL;
     CURLSH *share;
 
-    if (argc != 7 || !(file = fopen(argv[4], "rb")))
+    if (!file)
         die("bare HOW URL CA_FILE BODY_FILE IN_FLIGHT COUNT");
     url = argv[2];
     ca_file = argv[3];

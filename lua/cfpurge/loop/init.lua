@@ -1,6 +1,9 @@
 --- Which loop a call belongs to: by what is running at the call, not by what was loaded.
 
-local names = { openresty = true, luv = true, cqueues = true, copas = true, blocking = true }
+local names = {}
+for _, name in ipairs { "openresty", "luv", "cqueues", "copas", "blocking" } do
+  names[name] = "cfpurge.loop." .. name
+end
 
 local function in_coroutine()
   local thread, is_main = coroutine.running()
@@ -45,6 +48,7 @@ return {
     if type(loop) == "table" then
       return loop
     end
-    return require("cfpurge.loop." .. (loop == "auto" and running() or loop))
+    local name = names[loop == "auto" and running() or loop]
+    return package.loaded[name] or require(name)
   end,
 }
