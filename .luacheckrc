@@ -11,7 +11,7 @@ files["lua/cfpurge/loop/init.lua"] = { read_globals = { "ngx", "vim" } }
 files["lua/cfpurge/client.lua"] = { read_globals = { "ngx", "vim" } }
 
 files["spec"] = { std = "max" }
-files["spec/**/*_spec.lua"] = { std = "max+busted" }
-files["spec/support"] = { std = "max+busted" }
+files["spec/**/*_spec.lua"] = { std = "max+busted", max_line_length = 130 }
+files["spec/support"] = { std = "max+busted", max_line_length = 130 }
 files["spec/edge"] = { std = "ngx_lua" }
 files["spec/hosts"] = { std = "max+ngx_lua+busted", read_globals = { "vim" } }

@@ -1,13 +1,14 @@
 /* Token buckets and server-ordered pauses; the clock is an argument. Times are microseconds. */
 #include "pacer.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "memory.h"
 
 #define SECOND INT64_C(1000000)
 #define OVERALL (300 * SECOND)
+/* No two clocks run alike: ours may be the faster one, hour after hour. */
+#define CLOCKS 0.995
 /* This much of a bucket's rate is kept back, for clocks that round. */
 #define JITTER (2 * 1000)
 /* A bucket that lacks less than this much of its rate may be full at the server. */
@@ -18,7 +19,7 @@
 
 static void set_bucket(struct cf_pacer_bucket *bucket, double rate, double size, int64_t now)
 {
-    bucket->rate = rate / (double)SECOND;
+    bucket->rate = rate * CLOCKS / (double)SECOND;
     bucket->size = size > 0 ? size : rate > 1 ? rate : 1;
     bucket->left = bucket->size;
     bucket->filled = now;
@@ -84,7 +85,7 @@ static int64_t bucket_when(const struct cf_pacer_bucket *bucket, double cost, in
     if (cost > bucket->size)
         cost = bucket->size;
     short_of = cost + reserve - left_at(bucket, now);
-    return short_of <= 0 ? now : now + (int64_t)ceil(short_of / bucket->rate);
+    return short_of <= 0 ? now : now + 1 + (int64_t)(short_of / bucket->rate);
 }
 
 static int64_t window_when(const struct cf_pacer_window *window, int64_t now)

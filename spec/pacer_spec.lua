@@ -115,7 +115,7 @@ describe("by the plan", function()
   end
 
   it("everything that the request buckets allow goes, and nothing is refused", function()
-    together { { "free", "requests", 15 }, { "pro", "requests", 15 }, { "business", "requests", 15 } }
+    together { { "free", "requests", 6 }, { "pro", "requests", 6 }, { "business", "requests", 6 } }
   end)
 
   it("and where much is allowed", function()

@@ -339,9 +339,10 @@ local function new(client, request, kind, call, base)
   for name, value in pairs(call.options or {}) do
     options[name] = value
   end
-  local size, max_in_flight, max_retry_wait, isolate, deadline = client.core:limits(kind, call.options)
-  if not size then
-    return nil, max_in_flight
+  local ok, size, max_in_flight, max_retry_wait, isolate, deadline =
+    pcall(client.core.limits, client.core, kind, call.options)
+  if not (ok and size) then
+    return nil, not ok and size or nil, ok and max_in_flight or nil
   end
   local job = setmetatable({
     client = client, request = request, kind = kind, base = base, options = options,
@@ -382,22 +383,19 @@ local M = {}
 --- Sends what `list` holds, a table or an iterator, and completes `request`.
 ---@return boolean ok, string? raised, cfpurge.Error? err
 function M.start(client, request, kind, list, call, base, check_list)
-  local job, refused = new(client, request, kind, call, base)
+  local job, raised, err = new(client, request, kind, call, base)
   if not job then
-    return false, nil, refused
+    return false, raised, err
+  end
+  local ok
+  ok, raised, err = check_list(client, call, kind, list, job.size)
+  if not ok then
+    return ok, raised, err
   end
   if type(list) == "table" then
-    local ok, raised, err = check_list(client, call, kind, list, job.size)
-    if not ok then
-      return ok, raised, err
-    end
     list = distinct(client, kind, list)
     job.next_item, job.total = iterate(list), #list
   else
-    local ok, raised, err = check_list(client, call, kind, list, 1)
-    if not ok then
-      return ok, raised, err
-    end
     job.next_item, job.total = list, variants.total(list)
     job.is_stream = true
   end

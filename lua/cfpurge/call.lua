@@ -8,6 +8,18 @@ local function bulk()
   return require "cfpurge.bulk"
 end
 
+-- Nobody's metamethods are run: a table that has some is copied.
+local function bare(value)
+  if type(value) ~= "table" or getmetatable(value) == nil then
+    return value
+  end
+  local copy = {}
+  for name, member in next, value do
+    copy[name] = member
+  end
+  return copy
+end
+
 local M = { kinds = { "files", "tags", "hosts", "prefixes" } }
 
 -- Raises what the core raised, in the name of the function that the caller called and at the caller's line. `shift` is
@@ -26,7 +38,7 @@ local function kind_of(params)
   end
   for _, kind in ipairs(M.kinds) do
     if rawget(params, kind) ~= nil then
-      return kind, rawget(params, kind)
+      return kind, bare(rawget(params, kind))
     end
   end
 end
@@ -50,10 +62,10 @@ end
 
 -- What the parts of a job have in common with the call.
 local function base_of(call)
-  local options = call.options or {}
+  local options, params = bare(call.options or {}), bare(call.params)
   return {
-    zone_id = call.params.zone_id or options.zone_id,
-    environment_id = call.environment_id or call.params.environment_id or options.environment_id,
+    zone_id = params.zone_id or options.zone_id,
+    environment_id = call.environment_id or params.environment_id or options.environment_id,
   }
 end
 
@@ -120,11 +132,12 @@ end
 local function dispatch(self, request, call)
   local kind, list = kind_of(call.params)
   local options = call.options
-  if type(options) == "table" and rawget(options, "dry_run") then
+  if type(options) == "table" and rawget(options, "dry_run") == true then
     return require "cfpurge.plan"(self, request, kind, list, call)
   end
   -- Whoever wants to hear of the progress of a short one gets a job as well.
-  local size = type(list) == "table" and (type(options) == "table" and options.on_progress and 0 or self.sizes[kind])
+  local reports = type(options) == "table" and type(rawget(options, "on_progress")) == "function"
+  local size = type(list) == "table" and (reports and 0 or self.sizes[kind])
   local is_long = type(list) == "function" or (size and #list > size)
   if not is_long then
     local ok, id, err = pcall(self.core.start, self.core, call.params, options, call.environment_id)
@@ -153,20 +166,26 @@ local function plain(options)
 end
 
 -- Names first. What is wrong with the rest of the call is found before they are looked up.
-local function begin_named(self, request, call, wanted)
+local function check_named(self, call, wanted)
   local stand_in = resolved(call, wanted.zone_id or "0", (wanted.environment_id or wanted.environment) and "0" or nil)
   local kind, list = kind_of(stand_in.params)
-  do
-    local ok, raised, err
-    if kind and (type(list) == "function" or (type(list) == "table" and #list > 0)) then
-      ok, raised, err = check_list(self, stand_in, kind, list, self.core:limits(kind, call.options) or 1)
-    else
-      local called, path, problem = pcall(self.core.check, self.core, stand_in.params, call.options)
-      ok, raised, err = called and path, not called and path or nil, problem
+  local ok, size, err = pcall(self.core.limits, self.core, kind or "tags", call.options)
+  if not (ok and size) then
+    return false, not ok and size or nil, ok and err or nil
+  elseif kind and (type(list) == "function" or (type(list) == "table" and #list > 0)) then
+    return check_list(self, stand_in, kind, list, size)
+  end
+  local called, path, problem = pcall(self.core.check, self.core, stand_in.params, call.options)
+  return called and path, not called and path or nil, problem
+end
+
+local function begin_named(self, request, call, wanted)
+  local right, wrong, refused = check_named(self, call, wanted)
+  if not right then
+    if refused then
+      refused.remaining = call.params
     end
-    if not ok then
-      return false, raised, err
-    end
+    return false, wrong, refused
   end
   if wanted.environment and not (wanted.zone_id or wanted.zone or self.zone_id) then
     return false, nil, core.error("invalid_request", "no zone_id: give it to new, with the call or in params",

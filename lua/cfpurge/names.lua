@@ -95,7 +95,7 @@ function M.wanted(client, call)
     end
   end
   if not (wanted.zone_id or wanted.zone) then
-    wanted.zone_id, wanted.zone = options.zone_id, options.zone
+    wanted.zone_id, wanted.zone = rawget(options, "zone_id"), rawget(options, "zone")
   end
   if not (wanted.zone_id or wanted.zone) then
     wanted.zone = client.zone
@@ -103,7 +103,7 @@ function M.wanted(client, call)
   wanted.environment_id = call.environment_id or rawget(params, "environment_id")
   wanted.environment = not wanted.environment_id and rawget(params, "environment") or nil
   if not (wanted.environment_id or wanted.environment) then
-    wanted.environment_id, wanted.environment = options.environment_id, options.environment
+    wanted.environment_id, wanted.environment = rawget(options, "environment_id"), rawget(options, "environment")
   end
   return wanted
 end

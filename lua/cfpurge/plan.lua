@@ -47,9 +47,9 @@ return function(client, request, kind, list, call)
   if type(list) ~= "function" and type(list) ~= "table" then
     ok, raised, err = add(call.params)
   else
-    local size, refused = client.core:limits(kind, call.options)
-    if not size then
-      return false, nil, refused
+    local known, size, refused = pcall(client.core.limits, client.core, kind, call.options)
+    if not (known and size) then
+      return false, not known and size or nil, known and refused or nil
     end
     local next_item = next_of(list)
     size = math.min(size, client.sizes[kind] or size)

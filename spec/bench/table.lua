@@ -269,6 +269,21 @@ end)
 
 -- ---- all of them ----
 
+-- Ticks of all CPUs that went to this machine's work, and that a hypervisor gave to others.
+local function ticks()
+  local file = io.open "/proc/stat"
+  local text = file and file:read "*l" or ""
+  if file then
+    file:close()
+  end
+  local list, sum = {}, 0
+  for number in text:gmatch "%d+" do
+    list[#list + 1] = tonumber(number)
+    sum = sum + (#list <= 8 and list[#list] or 0)
+  end
+  return sum - (list[4] or 0) - (list[5] or 0), list[8] or 0
+end
+
 local function is_wanted(name)
   for _, word in ipairs(arg) do
     if name:find(word, 1, true) then
@@ -278,6 +293,7 @@ local function is_wanted(name)
   return #arg == 0
 end
 
+local used, stolen = ticks()
 line("what", "ours", "baseline", "compared", "mark", "")
 local failed = false
 for _, one in ipairs(sections) do
@@ -288,5 +304,10 @@ for _, one in ipairs(sections) do
       print(one.name .. ": " .. tostring(problem))
     end
   end
+end
+local used_now, stolen_now = ticks()
+local share = (stolen_now - stolen) / math.max(used_now - used, 1)
+if share > 0.05 then
+  print(("(the hypervisor gave %.0f%% of our CPU time to others: wall times mean little)"):format(share * 100))
 end
 os.exit(not failed)
