@@ -2,7 +2,6 @@
 #include "client.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "engine.h"
@@ -298,6 +297,15 @@ static bool check_environment_id(lua_State *L, int index, int arg, const char **
     return problem == NULL;
 }
 
+/* What was refused here remains as a whole: the caller's own table, untouched. The error is on the top. */
+static void set_remaining(lua_State *L, int params)
+{
+    if (lua_istable(L, params)) {
+        lua_pushvalue(L, params);
+        lua_setfield(L, -2, "remaining");
+    }
+}
+
 /* The environment's id stands at `environment`, the caller's argument `environment_arg`; 0 for none. */
 static uint64_t start(lua_State *L, struct client *client, int params, int arg, int environment, int environment_arg)
 {
@@ -306,11 +314,8 @@ static uint64_t start(lua_State *L, struct client *client, int params, int arg, 
 
     if (!environment || check_environment_id(L, environment, environment_arg, &environment_id))
         id = start_unreported(L, client, params, arg, environment_id);
-    if (id == 0 && lua_istable(L, params)) {
-        /* What was refused here remains as a whole: the caller's own table, untouched. */
-        lua_pushvalue(L, params);
-        lua_setfield(L, -2, "remaining");
-    }
+    if (id == 0)
+        set_remaining(L, params);
     return id;
 }
 
@@ -581,10 +586,7 @@ static bool insert_own_client(lua_State *L)
 
 static int push_refusal(lua_State *L, int params)
 {
-    if (lua_istable(L, params)) {
-        lua_pushvalue(L, params);
-        lua_setfield(L, -2, "remaining");
-    }
+    set_remaining(L, params);
     return push_failure(L);
 }
 

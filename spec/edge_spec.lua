@@ -29,24 +29,6 @@ local function describe_page(cache, page)
   return text
 end
 
--- Puts every page into every cache and then has a newer version of each at the origin.
-local function make_stale(pages)
-  for _, page in ipairs(pages) do
-    for _, cache in ipairs(CACHES) do
-      local _, version = get(cache, page)
-      held[cache][page] = version
-    end
-  end
-  for _, page in ipairs(pages) do edge.bump((page[1]:gsub("^https?://", "")), page[2]) end
-  for _, page in ipairs(pages) do
-    for _, cache in ipairs(CACHES) do
-      local seen, version = get(cache, page)
-      assert.equal("HIT", seen, describe_page(cache, page))
-      assert.equal(held[cache][page], version, describe_page(cache, page))
-    end
-  end
-end
-
 -- Kept pages are looked at first: a look at a page that is gone brings it back.
 local function stays(pages, caches)
   for _, page in ipairs(pages) do
@@ -56,6 +38,18 @@ local function stays(pages, caches)
       assert.equal(held[cache][page], version, describe_page(cache, page))
     end
   end
+end
+
+-- Puts every page into every cache and then has a newer version of each at the origin.
+local function make_stale(pages)
+  for _, page in ipairs(pages) do
+    for _, cache in ipairs(CACHES) do
+      local _, version = get(cache, page)
+      held[cache][page] = version
+    end
+  end
+  for _, page in ipairs(pages) do edge.bump((page[1]:gsub("^https?://", "")), page[2]) end
+  stays(pages)
 end
 
 local function gone(pages, caches)

@@ -90,29 +90,22 @@ describe("where the system has only a bundle", function()
 
   it("ca_file is trusted beside it, and only where it was given", function()
     if host.watched then return pending "no preloading" end
+    local ask = [[
+      local kinds = {}
+      for i, file in ipairs(args) do
+        local c = client.new { base_url = edge.env.API_TLS, ca_file = file ~= "" and file or nil }
+        local result, err = c:purge { tags = { "a" } }
+        kinds[i] = result and "accepted" or err.kind
+        c:close()
+      end
+      return kinds]]
     local bundle = file_with("edge-only.pem", env.CA_FILE)
     local other = host.other_ca()
-    local outcomes = host.run([[
-      local kinds = {}
-      for i, file in ipairs(args) do
-        local c = client.new { base_url = edge.env.API_TLS, ca_file = file ~= "" and file or nil }
-        local result, err = c:purge { tags = { "a" } }
-        kinds[i] = result and "accepted" or err.kind
-        c:close()
-      end
-      return kinds]], { args = { other, "", other, "", env.EDGE .. "/none.pem", other }, build = BUILD, preload = true,
-      env = { SPEC_CAINFO = bundle } })
+    local outcomes = host.run(ask, { args = { other, "", other, "", env.EDGE .. "/none.pem", other },
+      build = BUILD, preload = true, env = { SPEC_CAINFO = bundle } })
     assert.same({ "accepted", "accepted", "accepted", "accepted", "tls", "accepted" }, outcomes)
     -- A private CA must not slip into the store that all later connections share.
-    outcomes = host.run([[
-      local kinds = {}
-      for i, file in ipairs(args) do
-        local c = client.new { base_url = edge.env.API_TLS, ca_file = file ~= "" and file or nil }
-        local result, err = c:purge { tags = { "a" } }
-        kinds[i] = result and "accepted" or err.kind
-        c:close()
-      end
-      return kinds]], { args = { env.CA_FILE, "", env.CA_FILE, "" }, build = BUILD })
+    outcomes = host.run(ask, { args = { env.CA_FILE, "", env.CA_FILE, "" }, build = BUILD })
     assert.same({ "accepted", "tls", "accepted", "tls" }, outcomes)
   end)
 
