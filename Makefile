@@ -3,7 +3,7 @@
 #   make                    build/$(LUA)/cfpurge/core.so; LUA=lua5.4 or lua5.1 lua5.2 lua5.3 luajit
 #   make all-luas           the same for every Lua in LUAS
 #   make libcfpurge.a       build/$(LUA)/libcfpurge.a, for a host that links luaopen_cfpurge_core itself
-#   make install            LUA= PREFIX=/usr/local DESTDIR=
+#   make install            the modules and the command: LUA= PREFIX=/usr/local DESTDIR=
 #   make deps               installs the Debian packages that the targets below need
 #   make demo               every kind of purge shown on a real edge on this machine
 #   make edge               the same edge, to try things by hand
@@ -25,6 +25,9 @@ SPEC   ?= spec
 LUA_VERSION  = $(patsubst lua%,%,$(LUA:luajit=lua5.1))
 INST_LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_VERSION)
 INST_LUADIR ?= $(PREFIX)/share/lua/$(LUA_VERSION)
+INST_BINDIR ?= $(PREFIX)/bin
+# Whose directories the command puts first in its path; none where the one who starts it has set the path.
+COMMAND_PATH ?= $(INST_LUADIR) $(INST_LIBDIR)
 
 # Asked when used, not when read: `make demo` installs pkg-config first.
 LUA_INCDIR  ?= $(patsubst -I%,%,$(shell pkg-config --cflags-only-I $(LUA)))
@@ -45,7 +48,7 @@ else
 endif
 
 # The engine knows no Lua and is compiled once; the binding knows no curl (DESIGN.md, the strata).
-BINDING := $(filter $(patsubst %,csrc/%.c,error options params result client module),$(wildcard csrc/*.c))
+BINDING := $(filter $(patsubst %,csrc/%.c,error rates options params draft result event client module),$(wildcard csrc/*.c))
 ENGINE  := $(filter-out $(BINDING),$(wildcard csrc/*.c))
 ENGINE_O  = $(ENGINE:csrc/%.c=$(BUILD)/obj/%.o)
 BINDING_O = $(BINDING:csrc/%.c=$(BUILD)/$(LUA)/obj/%.o)
@@ -103,7 +106,19 @@ $(BUILD)/$(LUA)/obj/flags: NOTE = $(COMPILE) $(LUA_CFLAGS) $(LDFLAGS) $(CURL_LIB
 
 -include $(ENGINE_O:.o=.d) $(BINDING_O:.o=.d)
 
-install: build
+# The command: the Lua that it was installed for, and the directories that it was installed in.
+COMMAND = $(BUILD)/$(LUA)/cfpurge.lua
+$(COMMAND): FORCE
+	@mkdir -p $(@D)
+	@{ printf '\043!%s\n' '$(or $(shell command -v $(LUA)),/usr/bin/env $(LUA))'; \
+	  set -- $(COMMAND_PATH); \
+	  [ $$# = 0 ] || printf 'package.path = "%s/?.lua;%s/?/init.lua;" .. package.path\n' "$$1" "$$1"; \
+	  [ $$# = 0 ] || printf 'package.cpath = "%s/?.so;" .. package.cpath\n' "$$2"; \
+	  echo 'os.exit(require "cfpurge.cli"(arg))'; } > $@
+
+install: build $(COMMAND)
+	install -d $(DESTDIR)$(INST_BINDIR)
+	install -m 755 $(COMMAND) $(DESTDIR)$(INST_BINDIR)/cfpurge
 	install -d $(DESTDIR)$(INST_LIBDIR)/cfpurge
 	install -m 755 $(CORE) $(DESTDIR)$(INST_LIBDIR)/cfpurge/core.so
 	cd lua && find cfpurge -name '*.lua' | while read -r file; do \

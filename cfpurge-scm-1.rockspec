@@ -22,6 +22,7 @@ supported_platforms = { "unix" }
 dependencies = {
    "lua >= 5.1, < 5.5", -- LuaJIT is a 5.1 here; csrc/compat.h knows no version after 5.4
    "lua-cjson >= 2.1", -- the first with cjson.new(), the private instance that decodes answers
+   "argparse >= 0.7", -- of the command only; the first that writes completions of the three shells
 }
 
 external_dependencies = {
@@ -47,6 +48,8 @@ build = {
    install_variables = {
       INST_LIBDIR = "$(LIBDIR)",
       INST_LUADIR = "$(LUADIR)",
+      INST_BINDIR = "$(BINDIR)",
+      COMMAND_PATH = "", -- LuaRocks wraps the command in a script that sets it
    },
    copy_directories = {},
 }

@@ -4,15 +4,13 @@
 #include <math.h>
 #include <string.h>
 
+#include "draft.h"
 #include "engine.h"
 #include "error.h"
-#include "memory.h"
-#include "options.h"
-#include "params.h"
+#include "event.h"
 #include "result.h"
 
 #define TYPE "cfpurge.client"
-#define MAX_BODY ((size_t)100 << 20)
 
 struct client {
     struct cf_engine *engine;           /* NULL before it is made and after __gc */
@@ -20,8 +18,7 @@ struct client {
     int busy;                           /* requests that are being taken: the engine must stay */
     struct cf_options options;          /* owned: wiped on close */
     struct cf_buffer header_lines;      /* owned: what options.headers points to */
-    struct cf_buffer body, call_lines, headers, url;    /* scratch of one start: it allocates nothing in Lua, so that no
-                                                           finalizer can come back to us in the middle */
+    struct cf_draft draft;              /* scratch */
 };
 
 static const char own_client = 0;
@@ -45,7 +42,7 @@ static struct client *push_new(lua_State *L)
     struct client *client = lua_newuserdata(L, sizeof *client);
 
     memset(client, 0, sizeof *client);
-    client->body.max = client->headers.max = client->url.max = MAX_BODY;
+    cf_draft_init(&client->draft);
     luaL_getmetatable(L, TYPE);
     lua_setmetatable(L, -2);
     lua_newtable(L);
@@ -64,7 +61,7 @@ static bool furnish(lua_State *L, struct client *client, int index, bool needs_c
     if (needs_credential && !cf_options_need_credential(L, &options))
         return false;
     client->engine = cf_engine_new();
-    if (!client->engine || !cf_options_own(&client->options, &options)) {
+    if (!client->engine || !cf_engine_pace(client->engine, &options.rates) || !cf_options_own(&client->options, &options)) {
         luaL_error(L, "not enough memory");
         return false;
     }
@@ -100,59 +97,10 @@ static void wipe(struct client *client)
     client->closed = true;
     cf_options_wipe(&client->options);
     cf_buffer_wipe(&client->header_lines);
-    cf_buffer_wipe(&client->body);
-    cf_buffer_wipe(&client->call_lines);
-    cf_buffer_wipe(&client->headers);
-    cf_buffer_wipe(&client->url);
+    cf_draft_wipe(&client->draft);
 }
 
 /* ---- events ---- */
-
-static void push_event(lua_State *L, const struct cf_event *event)
-{
-    static const char *const names[] = {"request", "response", "retry", "done", "warning"};
-    bool is_over = event->name == CF_EVENT_RESPONSE || event->name == CF_EVENT_DONE;
-
-    lua_createtable(L, 0, 11);
-    lua_pushstring(L, names[event->name]);
-    lua_setfield(L, -2, "name");
-    if (event->message) {
-        lua_pushstring(L, event->message);
-        lua_setfield(L, -2, "message");
-        return;
-    }
-    lua_pushinteger(L, (lua_Integer)event->id);
-    lua_setfield(L, -2, "id");
-    lua_pushstring(L, event->method);
-    lua_setfield(L, -2, "method");
-    lua_pushstring(L, event->path);
-    lua_setfield(L, -2, "path");
-    lua_pushinteger(L, event->attempt);
-    lua_setfield(L, -2, "attempt");
-    if (event->status) {
-        lua_pushinteger(L, event->status);
-        lua_setfield(L, -2, "status");
-    }
-    if (event->ray_id[0]) {
-        lua_pushstring(L, event->ray_id);
-        lua_setfield(L, -2, "ray_id");
-    }
-    if (is_over) {
-        lua_pushnumber(L, (lua_Number)event->elapsed / 1e6);
-        lua_setfield(L, -2, "seconds");
-    }
-    if (event->name == CF_EVENT_RETRY) {
-        lua_pushnumber(L, (lua_Number)event->wait / 1e6);
-        lua_setfield(L, -2, "wait");
-    } else {
-        lua_pushinteger(L, (lua_Integer)event->bytes);
-        lua_setfield(L, -2, "bytes");
-    }
-    if (event->name != CF_EVENT_REQUEST && (event->failure != CF_OK || event->status < 200 || event->status >= 300)) {
-        lua_pushstring(L, cf_result_kind(event->failure, event->status));
-        lua_setfield(L, -2, "kind");
-    }
-}
 
 /* An error raised by the handler breaks nothing; the handler may call the client again. */
 static void emit(lua_State *L, struct client *client)
@@ -166,7 +114,7 @@ static void emit(lua_State *L, struct client *client)
     cf_get_uservalue(L, 1);
     while (client->engine && cf_engine_next_event(client->engine, &event)) {
         cf_rawgetfield(L, top + 1, "on_event");
-        push_event(L, &event);
+        cf_event_push(L, &event);
         lua_pcall(L, 1, 0, 0);
         lua_settop(L, top + 1);
     }
@@ -175,126 +123,20 @@ static void emit(lua_State *L, struct client *client)
 
 /* ---- starting ---- */
 
-static bool add(struct cf_buffer *buffer, const char *text)
+/* The new request's id, or 0 with an error pushed. */
+static uint64_t submit(lua_State *L, struct client *client, struct cf_submission *submission)
 {
-    return cf_buffer_add(buffer, text, strlen(text)) == CF_BUFFER_OK;
-}
-
-static bool add_header(struct cf_buffer *lines, const char *name, const char *value)
-{
-    return add(lines, name) && cf_buffer_add(lines, value, strlen(value) + 1) == CF_BUFFER_OK;
-}
-
-static bool write_headers(struct client *client, const struct cf_options *options)
-{
-    struct cf_buffer *lines = &client->headers;
-
-    lines->len = 0;
-    if (options->api_token ? !add_header(lines, "Authorization: Bearer ", options->api_token)
-                           : !(add_header(lines, "X-Auth-Email: ", options->api_email) &&
-                               add_header(lines, "X-Auth-Key: ", options->api_key)))
-        return false;
-    /* libcurl would ask for a "100 Continue" before a large body, and wait a second for it. */
-    return add_header(lines, "Content-Type: ", "application/json") && add_header(lines, "Accept: ", "application/json") &&
-           add_header(lines, "Expect:", "") &&
-           (!options->headers || cf_buffer_add(lines, options->headers->data, options->headers->len) == CF_BUFFER_OK);
-}
-
-static bool write_url(struct client *client, const struct cf_options *options, const char *zone_id,
-                      const char *environment_id, size_t *path_at)
-{
-    struct cf_buffer *url = &client->url;
-    size_t base = strlen(options->base_url);
-
-    while (base > 0 && options->base_url[base - 1] == '/')
-        base--;
-    url->len = 0;
-    *path_at = base;
-    return cf_buffer_add(url, options->base_url, base) == CF_BUFFER_OK && add(url, "/zones/") && add(url, zone_id) &&
-           (!environment_id || (add(url, "/environments/") && add(url, environment_id))) && add(url, "/purge_cache") &&
-           cf_buffer_add(url, "", 1) == CF_BUFFER_OK;
-}
-
-static size_t limit_of(const struct cf_options *options, bool of_files)
-{
-    bool enterprise = options->plan && strcmp(options->plan, "enterprise") == 0;
-    return options->max_items ? (size_t)options->max_items : of_files && enterprise ? CF_MAX_FILES_ENTERPRISE : CF_MAX_ITEMS;
-}
-
-/* params stand at `params`, the caller's argument `arg`, options behind them. The new request's id, or 0 with an error
- * pushed. */
-static uint64_t start_unreported(lua_State *L, struct client *client, int params, int arg, const char *environment_id)
-{
-    struct cf_options options = client->options;
-    struct cf_submission submission;
-    struct cf_purge purge;
-    uint64_t id = 0;
-    bool written;
-
-    if (client->closed) {
-        cf_error_push(L, "closed", NULL, "the client is closed");
-        return 0;
-    }
-    if (lua_isnoneornil(L, params + 1)) {
-        options.direct = client->options.direct;
-    } else if (!cf_options_read(L, params + 1, arg + 1, CF_SCOPE_REQUEST | CF_SCOPE_CALL, false, &client->call_lines,
-                                &options)) {
-        return 0;
-    }
-    if (!cf_params_write(L, params, arg, limit_of(&options, true), limit_of(&options, false), &client->body, &purge))
-        return 0;
-    if (purge.zone_id)
-        options.zone_id = purge.zone_id;
-    if (!environment_id)
-        environment_id = purge.environment_id ? purge.environment_id : options.environment_id;
-    if (!options.zone_id) {
-        cf_error_push(L, "invalid_request", "zone_id", "no zone_id: give it to new, with the call or in params");
-        return 0;
-    }
-    if (!cf_options_need_credential(L, &options))
-        return 0;
-    memset(&submission, 0, sizeof submission);
-    written = write_headers(client, &options) &&
-              write_url(client, &options, options.zone_id, environment_id, &submission.path_at);
-    if (written) {
-        submission.url = client->url.data;
-        submission.headers = client->headers.data;
-        submission.headers_size = client->headers.len;
-        submission.body = &client->body;
-        submission.secrets[0] = options.api_token ? options.api_token : options.api_key;
-        submission.secrets[1] = options.api_token ? NULL : options.api_email;
-        submission.items = purge.items;
-        submission.proxy = options.proxy;
-        submission.ca_file = options.ca_file;
-        submission.user_agent = options.user_agent;
-        submission.direct = options.direct;
-        submission.retry.max_retries = (int)options.max_retries;
-        submission.retry.max_wait = options.max_retry_wait;
-        submission.timeout = options.timeout;
-        submission.connect_timeout = options.connect_timeout;
-        submission.deadline = options.deadline;
-        id = cf_engine_submit(client->engine, &submission);
-    }
-    if (client->headers.data)
-        cf_wipe(client->headers.data, client->headers.len);
+    uint64_t id = cf_engine_submit(client->engine, submission);
     if (id == 0)
         cf_error_push(L, "connection", NULL, "out of memory or descriptors");
     return id;
 }
 
-/* False: an error was pushed. */
-static bool check_environment_id(lua_State *L, int index, int arg, const char **environment_id)
+static bool is_open(lua_State *L, const struct client *client)
 {
-    const char *problem;
-    size_t len;
-
-    if (lua_type(L, index) != LUA_TSTRING)
-        luaL_argerror(L, arg, lua_pushfstring(L, "environment_id: string expected, got %s", luaL_typename(L, index)));
-    *environment_id = lua_tolstring(L, index, &len);
-    problem = cf_options_id_problem(*environment_id, len);
-    if (problem)
-        cf_error_push(L, "invalid_request", "environment_id", "environment_id: %s", problem);
-    return problem == NULL;
+    if (client->closed)
+        cf_error_push(L, "closed", NULL, "the client is closed");
+    return !client->closed;
 }
 
 /* What was refused here remains as a whole: the caller's own table, untouched. The error is on the top. */
@@ -306,16 +148,20 @@ static void set_remaining(lua_State *L, int params)
     }
 }
 
-/* The environment's id stands at `environment`, the caller's argument `environment_arg`; 0 for none. */
-static uint64_t start(lua_State *L, struct client *client, int params, int arg, int environment, int environment_arg)
+static bool draft(lua_State *L, struct client *client, const struct cf_call *call, struct cf_submission *submission)
 {
-    const char *environment_id = NULL;
-    uint64_t id = 0;
+    if (is_open(L, client) && cf_draft_write(L, &client->options, &client->draft, call, submission))
+        return true;
+    set_remaining(L, call->params);
+    return false;
+}
 
-    if (!environment || check_environment_id(L, environment, environment_arg, &environment_id))
-        id = start_unreported(L, client, params, arg, environment_id);
-    if (id == 0)
-        set_remaining(L, params);
+static uint64_t start(lua_State *L, struct client *client, const struct cf_call *call)
+{
+    struct cf_submission submission;
+    uint64_t id = draft(L, client, call, &submission) ? submit(L, client, &submission) : 0;
+
+    cf_draft_forget(&client->draft);
     return id;
 }
 
@@ -392,14 +238,14 @@ static int purge_with(lua_State *L, int skipped)
 {
     struct client *client = check(L);
     lua_settop(L, 3);
-    return wait_for(L, client, start(L, client, 2, 2 - skipped, 0, 0));
+    return wait_for(L, client, start(L, client, &(struct cf_call){2, 2 - skipped, 0, 0}));
 }
 
 static int purge_environment_with(lua_State *L, int skipped)
 {
     struct client *client = check(L);
     lua_settop(L, 4);
-    return wait_for(L, client, start(L, client, 3, 3 - skipped, 2, 2 - skipped));
+    return wait_for(L, client, start(L, client, &(struct cf_call){3, 3 - skipped, 2, 2 - skipped}));
 }
 
 static int purge(lua_State *L)
@@ -412,17 +258,104 @@ static int purge_environment(lua_State *L)
     return purge_environment_with(L, 0);
 }
 
-static int start_request(lua_State *L)
+/* start and check: params, options, environment_id. */
+static struct cf_call call_of(lua_State *L)
 {
-    struct client *client = check(L);
-    uint64_t id;
-
     lua_settop(L, 4);
-    id = start(L, client, 2, 2, lua_isnil(L, 4) ? 0 : 4, 4);
+    return (struct cf_call){2, 2, lua_isnil(L, 4) ? 0 : 4, 4};
+}
+
+static int push_id(lua_State *L, uint64_t id)
+{
     if (id == 0)
         return push_failure(L);
     /* No event yet: a handler that steps or closes would end a request whose id nobody has seen. */
     lua_pushinteger(L, (lua_Integer)id);
+    return 1;
+}
+
+static int start_request(lua_State *L)
+{
+    struct client *client = check(L);
+    struct cf_call call = call_of(L);
+    return push_id(L, start(L, client, &call));
+}
+
+/* check(…) -> path, body, items: what start would send. */
+static int check_request(lua_State *L)
+{
+    struct client *client = check(L);
+    struct cf_call call = call_of(L);
+    struct cf_submission submission;
+
+    if (!draft(L, client, &call, &submission))
+        return push_failure(L);
+    cf_draft_forget(&client->draft);
+    lua_pushstring(L, submission.url + submission.path_at);
+    lua_pushlstring(L, submission.body->data, submission.body->len);
+    lua_pushinteger(L, (lua_Integer)submission.items);
+    return 3;
+}
+
+/* fetch(path, options) -> id: a GET, whose result is the envelope's. */
+static int fetch(lua_State *L)
+{
+    struct client *client = check(L);
+    struct cf_submission submission;
+    uint64_t id = 0;
+
+    lua_settop(L, 3);
+    if (is_open(L, client) && cf_draft_write_get(L, &client->options, &client->draft, 2, &submission))
+        id = submit(L, client, &submission);
+    cf_draft_forget(&client->draft);
+    return push_id(L, id);
+}
+
+static bool read_call_options(lua_State *L, struct client *client, int index, struct cf_options *options)
+{
+    return is_open(L, client) && cf_draft_options(L, &client->options, &client->draft, index, index, options);
+}
+
+/* limits(kind, options) -> max_items, max_in_flight, max_retry_wait, isolate, deadline: as they hold for a call. */
+static int limits(lua_State *L)
+{
+    struct client *client = check(L);
+    struct cf_options options;
+    bool of_files = strcmp(luaL_checkstring(L, 2), "files") == 0;
+
+    lua_settop(L, 3);
+    if (!read_call_options(L, client, 3, &options))
+        return push_failure(L);
+    lua_pushinteger(L, (lua_Integer)cf_draft_max_items(&options, of_files));
+    lua_pushinteger(L, (lua_Integer)options.max_in_flight);
+    lua_pushnumber(L, (lua_Number)options.max_retry_wait / 1e6);
+    lua_pushboolean(L, options.isolate);
+    if (options.deadline)
+        lua_pushnumber(L, (lua_Number)options.deadline / 1e6);
+    else
+        lua_pushnil(L);
+    return 5;
+}
+
+/* key(kind, item): the same string for two items that are the same to the API; nil for one that breaks a rule. */
+static int key(lua_State *L)
+{
+    struct client *client = check(L);
+    lua_settop(L, 3);
+    cf_params_push_key(L, 2, &client->draft.body);
+    return 1;
+}
+
+/* forecast(kind, requests, items): the seconds that so many requests of so many items each take by the plan. */
+static int forecast(lua_State *L)
+{
+    struct client *client = check(L);
+    enum cf_bucket bucket = strcmp(luaL_checkstring(L, 2), "files") == 0 ? CF_BUCKET_URLS : CF_BUCKET_REQUESTS;
+    int64_t duration = cf_pacer_forecast(&client->options.rates, bucket, (uint64_t)luaL_checkinteger(L, 3),
+                                         bucket == CF_BUCKET_URLS ? luaL_checknumber(L, 4) : 1);
+    if (duration < 0)
+        return luaL_error(L, "not enough memory");
+    lua_pushnumber(L, (lua_Number)duration / 1e6);
     return 1;
 }
 
@@ -481,6 +414,18 @@ static int timeout(lua_State *L)
     return 1;
 }
 
+static void push_bucket(lua_State *L, const char *name, double left, int64_t held)
+{
+    lua_createtable(L, 0, 2);
+    if (left >= 0) {
+        lua_pushnumber(L, (lua_Number)left);
+        lua_setfield(L, -2, "left");
+    }
+    lua_pushnumber(L, (lua_Number)held / 1e6);
+    lua_setfield(L, -2, "wait");
+    lua_setfield(L, -2, name);
+}
+
 static int stats(lua_State *L)
 {
     struct client *client = check(L);
@@ -510,6 +455,10 @@ static int stats(lua_State *L)
         lua_pushinteger(L, (lua_Integer)fields[i].value);
         lua_setfield(L, -2, fields[i].name);
     }
+    lua_newtable(L);
+    push_bucket(L, "requests", now.left[CF_BUCKET_REQUESTS], now.held[CF_BUCKET_REQUESTS]);
+    push_bucket(L, "urls", now.left[CF_BUCKET_URLS], now.held[CF_BUCKET_URLS]);
+    lua_setfield(L, -2, "buckets");
     return 1;
 }
 
@@ -607,6 +556,11 @@ void cf_client_open(lua_State *L)
     static const luaL_Reg methods[] = {{"purge", purge},
                                        {"purge_environment", purge_environment},
                                        {"start", start_request},
+                                       {"check", check_request},
+                                       {"fetch", fetch},
+                                       {"limits", limits},
+                                       {"key", key},
+                                       {"forecast", forecast},
                                        {"step", step},
                                        {"take", take},
                                        {"cancel", cancel},

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "buffer.h"
+#include "pacer.h"
 #include "response.h"
 #include "retry.h"
 
@@ -24,7 +25,8 @@ struct cf_submission {
     size_t headers_size;
     struct cf_buffer *body;
     const char *secrets[2];             /* masked in whatever comes back; NULL for none */
-    size_t items;                       /* comes back in the ending */
+    size_t items;                       /* comes back in the ending; what it costs where `bucket` counts URLs */
+    enum cf_bucket bucket;
     const char *proxy, *ca_file, *user_agent;   /* NULL for none; an empty proxy means: not even the environment's */
     bool direct;                        /* no proxy of the environment either */
     struct cf_retry_policy retry;
@@ -65,12 +67,16 @@ struct cf_event {
 };
 
 struct cf_engine_stats {
+    double left[CF_BUCKETS];            /* tokens; negative where there is no limit */
+    int64_t held[CF_BUCKETS];           /* how long the next request of a bucket would wait for it */
     size_t queued, running, waiting, done;
     uint64_t started, finished, attempts, retries, connections, bytes_sent, bytes_received;
 };
 
 /* NULL: out of memory. It opens nothing until it is first used, and starts anew in a forked child. */
 struct cf_engine *cf_engine_new(void);
+/* Holds requests back to these rates, from full buckets on. False: out of memory. */
+bool cf_engine_pace(struct cf_engine *engine, const struct cf_rates *rates);
 /* Frees everything, requests in flight and those not taken included; NULL is fine. */
 void cf_engine_free(struct cf_engine *engine);
 /* Ends all that is in flight with CF_CLOSED, ready to be taken, and frees the connections. */

@@ -10,10 +10,11 @@
 #include "address.h"
 #include "error.h"
 #include "memory.h"
+#include "rates.h"
 
-enum type { TEXT, SECONDS, COUNT, FLAG, HEADERS, FUNCTION, LOOP };
+enum type { TEXT, SECONDS, COUNT, FLAG, HEADERS, FUNCTION, RATES, LOOP };
 
-static const char *const type_names[] = {"string", "number", "integer", "boolean", "table", "function", "string or table"};
+static const char *const type_names[] = {"string", "number", "integer", "boolean", "table", "function", "table", "string or table"};
 
 static const struct option {
     const char *name;
@@ -28,7 +29,9 @@ static const struct option {
     {"api_email", TEXT, AT(api_email), CF_SCOPE_REQUEST, 0, 0, NULL, "CLOUDFLARE_EMAIL"},
     {"api_key", TEXT, AT(api_key), CF_SCOPE_REQUEST, 0, 0, NULL, "CLOUDFLARE_API_KEY"},
     {"zone_id", TEXT, AT(zone_id), CF_SCOPE_REQUEST, 0, 0, NULL, "CLOUDFLARE_ZONE_ID"},
+    {"zone", TEXT, AT(zone), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
     {"environment_id", TEXT, AT(environment_id), CF_SCOPE_CALL, 0, 0, NULL, NULL},
+    {"environment", TEXT, AT(environment), CF_SCOPE_CALL, 0, 0, NULL, NULL},
     {"base_url", TEXT, AT(base_url), CF_SCOPE_REQUEST, 0, 0, "https://api.cloudflare.com/client/v4",
      "CLOUDFLARE_BASE_URL"},
     {"timeout", SECONDS, AT(timeout), CF_SCOPE_REQUEST, 0.001, 60, NULL, NULL},
@@ -37,8 +40,13 @@ static const struct option {
     {"max_retry_wait", SECONDS, AT(max_retry_wait), CF_SCOPE_REQUEST, 0, 60, NULL, NULL},
     {"deadline", SECONDS, AT(deadline), CF_SCOPE_REQUEST, 0.001, 0, NULL, NULL},
     {"plan", TEXT, AT(plan), CF_SCOPE_CLIENT, 0, 0, NULL, NULL},
+    {"rate", RATES, 0, CF_SCOPE_CLIENT, 0, 0, NULL, NULL},
     {"max_items", COUNT, AT(max_items), CF_SCOPE_REQUEST, 1, 0, NULL, NULL},
     {"max_in_flight", COUNT, AT(max_in_flight), CF_SCOPE_REQUEST, 1, 8, NULL, NULL},
+    {"isolate", FLAG, AT(isolate), CF_SCOPE_REQUEST, 0, 1, NULL, NULL},
+    {"invalidate", FLAG, AT(invalidate), CF_SCOPE_CALL, 0, 0, NULL, NULL},
+    {"dry_run", FLAG, AT(dry_run), CF_SCOPE_CALL, 0, 0, NULL, NULL},
+    {"on_progress", FUNCTION, 0, CF_SCOPE_CALL, 0, 0, NULL, NULL},
     {"proxy", TEXT, AT(proxy), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
     {"ca_file", TEXT, AT(ca_file), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
     {"default_headers", HEADERS, 0, CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
@@ -51,8 +59,6 @@ static const struct option {
 
 #define MAX_HEADERS ((size_t)64 << 10)
 #define SCHEMA_END (schema + sizeof schema / sizeof *schema)
-
-static const char *const plans[] = {"free", "pro", "business", "enterprise"};
 
 static void *member(struct cf_options *options, const struct option *option)
 {
@@ -82,7 +88,10 @@ void cf_options_default(struct cf_options *options)
             *(int64_t *)member(options, option) = microseconds(option->initial);
         else if (option->type == COUNT)
             *(int64_t *)member(options, option) = (int64_t)option->initial;
+        else if (option->type == FLAG)
+            *(bool *)member(options, option) = option->initial > 0;
     }
+    cf_rates_open(&options->rates);
 }
 
 const char *cf_options_id_problem(const char *id, size_t len)
@@ -236,6 +245,8 @@ static bool read_one(lua_State *L, int arg, const struct option *option, struct 
             wrong_type(L, arg, option->name, "boolean", -1);
         *(bool *)member(options, option) = lua_toboolean(L, -1);
         return true;
+    case RATES:
+        return cf_rates_read(L, arg, option->name, &options->rates);
     case FUNCTION:
         if (type != LUA_TFUNCTION)
             wrong_type(L, arg, option->name, "function", -1);
@@ -299,7 +310,6 @@ static bool check_environment(lua_State *L, const struct cf_options *options)
 static bool check(lua_State *L, struct cf_options *options)
 {
     const char *problem;
-    size_t i;
 
     if (options->zone_id && (problem = cf_options_id_problem(options->zone_id, strlen(options->zone_id))))
         return refuse(L, "zone_id", problem);
@@ -314,10 +324,7 @@ static bool check(lua_State *L, struct cf_options *options)
         return refuse(L, "base_url", "would send the credential in clear text: use https, or set allow_http");
     if (options->allow_http)
         options->direct = false;
-    for (i = 0; options->plan && i < sizeof plans / sizeof *plans; i++)
-        if (strcmp(options->plan, plans[i]) == 0)
-            return true;
-    return options->plan ? refuse(L, "plan", "must be free, pro, business or enterprise") : true;
+    return cf_rates_settle(&options->rates, options->plan) || refuse(L, "plan", "must be free, pro, business or enterprise");
 }
 
 bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_environment, struct cf_buffer *lines,
@@ -410,7 +417,7 @@ void cf_options_push_schema(lua_State *L)
         lua_pushstring(L, option->scope == CF_SCOPE_CLIENT ? "client" : option->scope == CF_SCOPE_CALL ? "call" : "request");
         lua_setfield(L, -2, "scope");
         if (option->type == FLAG)
-            lua_pushboolean(L, 0);
+            lua_pushboolean(L, option->initial > 0);
         else if (option->initial > 0 || (option->type == COUNT && option->least <= 0))
             lua_pushinteger(L, (lua_Integer)option->initial);
         else

@@ -7,6 +7,7 @@
 
 #include "buffer.h"
 #include "compat.h"
+#include "pacer.h"
 
 #define CF_VERSION "0.1.0"
 
@@ -14,9 +15,11 @@
 struct cf_options {
     const char *api_token, *api_email, *api_key;    /* a token, or the other two (one may be missing), or nothing */
     const char *zone_id, *environment_id, *base_url, *proxy, *ca_file, *user_agent, *plan;
+    const char *zone, *environment; /* names, which the Lua side looks up */
     int64_t timeout, connect_timeout, max_retry_wait, deadline;
     int64_t max_retries, max_items, max_in_flight;  /* max_items 0: as the plan says */
-    bool allow_http;
+    struct cf_rates rates;          /* by plan and rate; all 0 where neither was given */
+    bool allow_http, isolate, invalidate, dry_run;
     bool direct;                    /* worked out: no proxy of the environment */
     const struct cf_buffer *headers;    /* borrowed: default_headers as lines, each NUL-terminated; NULL for none */
 };

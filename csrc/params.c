@@ -3,11 +3,12 @@
 #include "params.h"
 
 #include <math.h>
-#include <stdint.h>
 #include <string.h>
 #include <strings.h>
 
+#include "distinct.h"
 #include "error.h"
+#include "json.h"
 #include "options.h"
 
 #define MAX_TAG 1024
@@ -18,7 +19,7 @@
 struct place {
     lua_State *L;
     int arg;
-    struct cf_buffer *body;
+    struct cf_buffer *body, *slots;
     const char *list;
     size_t item;                /* 0: the list itself */
     const char *part, *header;  /* NULL: the item itself */
@@ -54,83 +55,24 @@ static int wrong_type(const struct place *place, const char *expected)
 
 /* ---- text ---- */
 
-#define EVERY(byte) (UINT64_C(0x0101010101010101) * (byte))
-#define HAS_ZERO(word) (((word) - EVERY(0x01)) & ~(word) & EVERY(0x80))
-
-/* Eight bytes that may be copied as they are: no control character, quote, backslash or byte of a longer character. */
-static bool is_plain(const char *text)
-{
-    uint64_t word;
-    memcpy(&word, text, sizeof word);
-    return !((word & EVERY(0x80)) | ((word - EVERY(0x20)) & ~word & EVERY(0x80)) | HAS_ZERO(word ^ EVERY('"')) |
-             HAS_ZERO(word ^ EVERY('\\')) | HAS_ZERO(word ^ EVERY(0x7f)));
-}
-
-/* How many bytes the UTF-8 character at `text` has; 0 where there is none (RFC 3629, section 4). */
-static size_t utf8_length(const unsigned char *text, size_t len)
-{
-    unsigned char lead = text[0], least = 0x80, most = 0xbf;
-    size_t size = lead >= 0xc2 && lead <= 0xdf ? 2 : lead >= 0xe0 && lead <= 0xef ? 3 : lead >= 0xf0 && lead <= 0xf4 ? 4 : 0;
-    size_t i;
-
-    if (size == 0 || size > len)
-        return 0;
-    if (lead == 0xe0)
-        least = 0xa0;
-    else if (lead == 0xed)
-        most = 0x9f;
-    else if (lead == 0xf0)
-        least = 0x90;
-    else if (lead == 0xf4)
-        most = 0x8f;
-    if (text[1] < least || text[1] > most)
-        return 0;
-    for (i = 2; i < size; i++)
-        if (text[i] < 0x80 || text[i] > 0xbf)
-            return 0;
-    return size;
-}
-
 static bool write_raw(const struct place *place, const char *json, size_t len)
 {
     return cf_buffer_add(place->body, json, len) == CF_BUFFER_OK || refuse(place, "the body does not fit into memory");
 }
 
-/* Writes a JSON string. */
 static bool write_text(const struct place *place, const char *text, size_t len)
 {
-    const char *end = text + len;
-    char *out;
-
-    if (len > SIZE_MAX / 2 - 2 || cf_buffer_reserve(place->body, 2 * len + 2) != CF_BUFFER_OK)
-        return refuse(place, "the body does not fit into memory");
-    out = place->body->data + place->body->len;
-    *out++ = '"';
-    while (text < end) {
-        unsigned char byte = (unsigned char)*text;
-        size_t size = 1;
-
-        if (end - text >= 8 && is_plain(text)) {
-            memcpy(out, text, 8);
-            out += 8;
-            text += 8;
-            continue;
-        }
-        if (byte < 0x20 || byte == 0x7f) {
-            return refuse(place, "must not hold control characters");
-        } else if (byte >= 0x80) {
-            size = utf8_length((const unsigned char *)text, (size_t)(end - text));
-            if (size == 0)
-                return refuse(place, "is not valid UTF-8");
-        } else if (byte == '"' || byte == '\\') {
-            *out++ = '\\';
-        }
-        while (size-- > 0)
-            *out++ = *text++;
+    switch (cf_json_string(place->body, text, len)) {
+    case CF_JSON_OK:
+        return true;
+    case CF_JSON_CONTROL:
+        return refuse(place, "must not hold control characters");
+    case CF_JSON_NOT_UTF8:
+        return refuse(place, "is not valid UTF-8");
+    case CF_JSON_NO_MEMORY:
+        break;
     }
-    *out++ = '"';
-    place->body->len = (size_t)(out - place->body->data);
-    return true;
+    return refuse(place, "the body does not fit into memory");
 }
 
 /* ---- the rules, one function a kind of item: NULL, or what it breaks ---- */
@@ -334,11 +276,12 @@ static bool write_file(struct place *place)
 static const struct kind {
     const char *name;
     bool (*write_item)(struct place *);
-} kinds[] = {{"purge_everything", NULL},
-             {"files", write_file},
-             {"tags", write_tag},
-             {"hosts", write_host},
-             {"prefixes", write_prefix}};
+    cf_distinct_folded *folded;
+} kinds[] = {{"purge_everything", NULL, NULL},
+             {"files", write_file, cf_distinct_url},
+             {"tags", write_tag, cf_distinct_whole},
+             {"hosts", write_host, cf_distinct_whole},
+             {"prefixes", write_prefix, cf_distinct_prefix}};
 
 /* The number at `index` as text; lua_tostring would turn the key itself into a string, and lua_next be lost. */
 static const char *key_text(lua_State *L, int index)
@@ -382,31 +325,45 @@ static bool write_list(struct place *place, const struct kind *kind, size_t most
 {
     lua_State *L = place->L;
     int list = lua_gettop(L);
-    size_t i;
+    size_t i, count;
 
     if (!lua_istable(L, -1))
         wrong_type(place, "table");
-    purge->items = lua_rawlen(L, -1);
-    if (purge->items > most)
-        return refuse(place, lua_pushfstring(L, "has %d items, and one request holds %d", (int)purge->items, (int)most));
-    if (refuse_extra(place, purge->items))
+    count = lua_rawlen(L, -1);
+    if (count > most) {
+        refuse(place, lua_pushfstring(L, "has %d items, and one request holds %d", (int)count, (int)most));
+        /* Whoever can split it needs to know. */
+        lua_pushinteger(L, (lua_Integer)most);
+        lua_setfield(L, -2, "limit");
+        return false;
+    }
+    if (refuse_extra(place, count))
         return false;
     lua_settop(L, list);
-    if (purge->items == 0)
+    if (count == 0)
         return refuse(place, "must not be empty");
     if (!write_raw(place, "[", 1))
         return false;
-    for (i = 1; i <= purge->items; i++) {
+    if (!cf_distinct_begin(place->slots, count))
+        return refuse(place, "the body does not fit into memory");
+    for (i = 1; i <= count; i++) {
+        size_t start = place->body->len;
+
         place->item = i;
         lua_rawgeti(L, list, (int)i);
         if (lua_isnil(L, -1))
             return refuse(place, "the list has a hole here");
-        if ((i > 1 && !write_raw(place, ",", 1)) || !kind->write_item(place))
+        if (!kind->write_item(place))
             return false;
         lua_settop(L, list);
+        if (!cf_distinct_add(place->slots, place->body, start, kind->folded))
+            place->body->len = start;
+        else if (purge->items++, !write_raw(place, ",", 1))
+            return false;
     }
     place->item = 0;
-    return write_raw(place, "]", 1);
+    place->body->data[place->body->len - 1] = ']';
+    return true;
 }
 
 static bool write_everything(struct place *place, struct cf_purge *purge)
@@ -439,9 +396,9 @@ static bool read_id(struct place *place, const char **id)
 }
 
 bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t max_items, struct cf_buffer *body,
-                     struct cf_purge *purge)
+                     struct cf_buffer *slots, struct cf_purge *purge)
 {
-    struct place place = {L, arg, body, NULL, 0, NULL, NULL};
+    struct place place = {L, arg, body, slots, NULL, 0, NULL, NULL};
     const struct kind *kind = NULL;
     int slot;
 
@@ -474,6 +431,8 @@ bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t 
             return refuse(&place, "no such parameter");
         }
     }
+    if (kind)
+        purge->bucket = kind->write_item == write_file ? CF_BUCKET_URLS : CF_BUCKET_REQUESTS;
     place.list = kind ? kind->name : "params";
     if (!kind)
         return refuse(&place, "one of purge_everything, files, tags, hosts, prefixes is needed");
@@ -482,4 +441,24 @@ bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t 
            (kind->write_item ? write_list(&place, kind, kind->write_item == write_file ? max_files : max_items, purge)
                              : write_everything(&place, purge)) &&
            write_raw(&place, "}", 1);
+}
+
+void cf_params_push_key(lua_State *L, int kind_index, struct cf_buffer *body)
+{
+    struct place place = {L, 2, body, NULL, "item", 0, NULL, NULL};
+    const struct kind *kind = kind_at(L, kind_index);
+    size_t i, folded;
+
+    body->len = 0;
+    if (!kind || !kind->write_item)
+        luaL_argerror(L, kind_index, "files, tags, hosts or prefixes expected");
+    if (!kind->write_item(&place)) {
+        lua_pushnil(L);
+        return;
+    }
+    folded = kind->folded(body->data, body->len);
+    for (i = 0; i < folded; i++)
+        if (body->data[i] >= 'A' && body->data[i] <= 'Z')
+            body->data[i] = (char)(body->data[i] | 0x20);
+    lua_pushlstring(L, body->data, body->len);
 }

@@ -7,19 +7,24 @@
 
 #include "buffer.h"
 #include "compat.h"
+#include "pacer.h"
 
 #define CF_MAX_ITEMS 100
 #define CF_MAX_FILES_ENTERPRISE 500
 
 struct cf_purge {
     const char *zone_id, *environment_id;   /* borrowed from the table; NULL where it is silent */
-    size_t items;                           /* 1 for purge_everything */
+    size_t items;                           /* that are not the same to the API; 1 for purge_everything */
+    enum cf_bucket bucket;
 };
 
-/* Writes the table at `index`, argument `arg` of the running function, into `body` (emptied first). `max_files` holds for
+/* Writes the table at `index`, argument `arg` of the running function, into `body` (emptied first), equal items once; `slots` is scratch. `max_files` holds for
  * files, `max_items` for the other lists. False: an error table was pushed and nothing of `body` is to be used. Raises where
  * a type is wrong. Allocates nothing in Lua unless it refuses, so that no finalizer can run in the middle. */
 bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t max_items, struct cf_buffer *body,
-                     struct cf_purge *purge);
+                     struct cf_buffer *slots, struct cf_purge *purge);
+/* Pushes a string that is the same for two items on the top of the stack if they are the same to the API, nil where the item
+ * breaks a rule; raises where its type is wrong. The kind stands at `kind_index`. */
+void cf_params_push_key(lua_State *L, int kind_index, struct cf_buffer *body);
 
 #endif

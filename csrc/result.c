@@ -198,7 +198,12 @@ static void push_result(lua_State *L, const struct cf_ending *ending, int envelo
     result = lua_gettop(L);
     lua_newtable(L);
     cf_rawgetfield(L, envelope, "result");
-    if (lua_istable(L, -1)) {
+    if (lua_istable(L, -1) && ending->body_len == 0) {
+        /* What was fetched, as it came, and how many pages there are of it. */
+        lua_setfield(L, result, "result");
+        cf_rawgetfield(L, envelope, "result_info");
+        lua_setfield(L, result, "result_info");
+    } else if (lua_istable(L, -1)) {
         cf_rawgetfield(L, -1, "id");
         if (lua_type(L, -1) == LUA_TSTRING) {
             lua_pushvalue(L, -1);
@@ -242,6 +247,8 @@ const char *cf_result_kind(enum cf_failure failure, int status)
     case CF_CUT_SHORT:
     case CF_TOO_BIG:
         return "bad_response";
+    case CF_HELD_BACK:
+        return "rate_limited";
     case CF_CANCELLED:
         return "cancelled";
     case CF_CLOSED:

@@ -12,6 +12,7 @@ bool cf_retry_may_help(const struct cf_outcome *outcome)
     case CF_CONNECTION:
     case CF_TIMEOUT:
     case CF_CUT_SHORT:
+    case CF_HELD_BACK:
         return true;
     case CF_OK:
         break;

@@ -16,7 +16,8 @@ enum cf_failure {
     CF_TOO_BIG,     /* the answer went over a cap */
     CF_NO_MEMORY,
     CF_CANCELLED,
-    CF_CLOSED
+    CF_CLOSED,
+    CF_HELD_BACK    /* not sent: the server had ordered a longer wait than the request allows */
 };
 
 struct cf_retry_policy {

@@ -108,6 +108,7 @@ bool cf_transfer_fill(struct cf_transfer *transfer, struct cf_submission *submis
     }
     transfer->direct = submission->direct;
     transfer->items = submission->items;
+    transfer->bucket = submission->bucket;
     transfer->retry = submission->retry;
     transfer->timeout = submission->timeout;
     transfer->connect_timeout = submission->connect_timeout;

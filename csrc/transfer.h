@@ -22,6 +22,7 @@ struct cf_transfer {
     const char *url, *path, *secrets[2], *proxy, *ca_file, *user_agent;
     bool direct, is_get;
     size_t items;
+    enum cf_bucket bucket;
     struct cf_buffer body;
     struct cf_response response;
     struct cf_retry_policy retry;

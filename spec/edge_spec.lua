@@ -258,9 +258,11 @@ describe("the edge", function()
       { "has an unknown token", "authentication", everything, { api_token = "unknown" } },
       { "is for another zone", "permission_denied", everything, { zone_id = not_found } },
       { "is for an unknown environment", "not_found", everything, { environment_id = not_found } },
-      { "names one URL of another zone", "bad_request", { files = { "https://www.@/a", "https://www.other-@/a" } } },
-      { "names one host of another zone", "bad_request", { hosts = { "www.@", "www.other-@" } } },
-      { "names one prefix of another zone", "bad_request", { prefixes = { "www.@/", "www.other-@/" } } },
+      { "names one URL of another zone", "bad_request", { files = { "https://www.@/a", "https://www.other-@/a" } },
+        { isolate = false } },
+      { "names one host of another zone", "bad_request", { hosts = { "www.@", "www.other-@" } }, { isolate = false } },
+      { "names one prefix of another zone", "bad_request", { prefixes = { "www.@/", "www.other-@/" } },
+        { isolate = false } },
       { "breaks a rule in its last item", "invalid_request", { tags = { "news", "two words" } } },
       { "has an empty list", "invalid_request", { tags = {} } },
       { "asks for two kinds", "invalid_request", { purge_everything = true, tags = { "news" } } },
@@ -281,7 +283,10 @@ describe("the edge", function()
       make_stale(pages)
       edge.limits { zone = zone_id, plan = "free" }
       for _ = 1, 25 do assert(client:purge { tags = { "other" } }) end
-      local result, err = client:purge({ tags = { "news" } }, { max_retries = 0 })
+      -- One that has not heard how little is left.
+      local other = assert(cfpurge.new { zone_id = zone_id, api_token = env.TOKEN, base_url = env.API_HTTP, proxy = "" })
+      local result, err = other:purge({ tags = { "news" } }, { max_retries = 0 })
+      other:close()
       assert.is_nil(result)
       assert.equal("rate_limited", err.kind)
       stays(pages)

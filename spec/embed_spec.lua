@@ -46,13 +46,14 @@ describe("a C program that embeds it", function()
       local base = "https://www." .. about.name .. "/"
       edge.script(zone, { { match = "slow", delay = 0.5, pass = true }, { match = "never", delay = 20, pass = true },
         { match = "bad", status = 403, json = { success = false, errors = {} } } })
-      local outcomes, last = run(zone, 1, { base .. "a", base .. "slow", base .. "never", base .. "bad" }, transport)
+      local outcomes, last = run(zone, 3, { base .. "a", base .. "slow", base .. "never", base .. "bad" }, transport)
       assert.same({ [base .. "a"] = "accepted", [base .. "slow"] = "accepted", [base .. "never"] = "cancelled",
         [base .. "bad"] = "permission_denied" }, outcomes)
       assert.equal(4, #edge.requests(zone))
-      -- Sixty frames until it gave up; a sleep may be late, a frame is never.
-      assert.is_true(last.frames > 30 and last.frames <= 62, last.frames)
-      assert.is_true(last.longest < 100000, last.longest)
+      -- Sixty frames a second until it gave up; a sleep may be late, a frame is never.
+      assert.is_true(last.frames > 90 and last.frames <= 182, last.frames)
+      -- A frame may meet a busy machine, but none has waited for an answer.
+      assert.is_true(last.longest < 400000, last.longest)
     end)
   end
 

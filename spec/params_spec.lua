@@ -392,7 +392,8 @@ describe("params", function()
       for _, kind in ipairs { "files", "tags", "hosts", "prefixes" } do
         local name = "purge_" .. kind
         local _, raised = pcall(call, name, "x")
-        assert.equal(("%sbad argument #1 to '%s' (%s: table expected, got string)"):format(line, name, kind), raised)
+        assert.equal(("%sbad argument #1 to '%s' (%s: table or function expected, got string)")
+          :format(line, name, kind), raised)
         _, raised = pcall(call, name, { true })
         assert.equal(1, (raised:find(("%sbad argument #1 to '%s' (%s[1]: string"):format(line, name, kind), 1, true)))
       end

@@ -245,6 +245,7 @@ describe("the README", function()
 
     local adapters = {
       active = true, in_flight = true, current_loop = true, settle = true, undrive = true, drive = true,
+      call = true, complete = true, raise_failures = true, register = true, forget = true, part = true, fetch = true,
     }
 
     it("of a client", function()
@@ -254,7 +255,7 @@ describe("the README", function()
     it("of a request", function()
       local client, request = started()
       client:close()
-      assert.same(methods(request, {}), names "| method of a request |")
+      assert.same(methods(request, { withdraw = true }), names "| method of a request |")
     end)
 
     it("and what stats() has", function()

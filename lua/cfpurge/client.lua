@@ -1,6 +1,9 @@
 --- The only conductor: requests, waiting, conveniences.
+local calls = require "cfpurge.call"
 local core = require "cfpurge.core"
 local loops = require "cfpurge.loop"
+local names = require "cfpurge.names"
+local requests = require "cfpurge.request"
 
 ---@class cfpurge.Params exactly one of the five kinds
 ---@field purge_everything? true
@@ -36,87 +39,9 @@ local loops = require "cfpurge.loop"
 ---@field accepted integer items
 ---@field remaining? cfpurge.Params exactly what was not accepted
 
----@class cfpurge.Request
-local Request = {}
-Request.__index = Request
-
 ---@class cfpurge.Client
 local Client = {}
 Client.__index = Client
-
--- ---- requests ----
-
----@return boolean
-function Request:done()
-  return self.ended
-end
-
---- What `purge` would have returned; nothing while the request is in flight.
----@return cfpurge.Result?, cfpurge.Error?
-function Request:result()
-  return self.value, self.failure
-end
-
---- Ends it with an error of the kind `cancelled`; its on_done runs before this returns.
----@return boolean cancelled false where it had ended already
-function Request:cancel()
-  local cancelled = not self.ended and self.client.core:cancel(self.id)
-  self.client:settle()
-  return cancelled
-end
-
--- Takes a request back before anything of it was sent.
-local function withdraw(request, problem)
-  local client = request.client
-  if client.requests[request.id] then
-    client.requests[request.id] = nil
-    client.count = client.count - 1
-    client.core:cancel(request.id)
-    client.core:take(request.id)
-    client:undrive()
-  end
-  return nil, core.error("invalid_request", problem, { remaining = request.params })
-end
-
--- Several may wait for one request, each with a `wake` of its own.
-local function wait_for(request)
-  local waiter = request
-  if request.waiters then
-    waiter = setmetatable({}, { __index = request })
-    request.waiters[#request.waiters + 1] = waiter
-  else
-    request.waiters = { waiter }
-  end
-  return request.client:current_loop().wait(request.client, waiter)
-end
-
---- Waits the way the host waits.
----@return cfpurge.Result?, cfpurge.Error?
-function Request:wait()
-  if not self.ended then
-    -- It may have been started under another loop, which does not run now.
-    local can, problem = self.client:drive()
-    if can ~= false then
-      can, problem = wait_for(self)
-    end
-    if can == false then
-      return nil, core.error("invalid_request", problem)
-    end
-  end
-  return self.value, self.failure
-end
-
--- ---- the client ----
-
--- Raises what the core raised, in the name of the function that the caller called and at the caller's line. `shift` is
--- how much further right the core has the argument.
-local function raise(raised, name, shift, level)
-  local number, detail = tostring(raised):match "^bad argument #(%d) to '[^']*' (.*)$"
-  if number then
-    raised = ("bad argument #%d to '%s' %s"):format(number - shift, name, detail)
-  end
-  error(raised, level)
-end
 
 --- Errors are of the kind `invalid_request`; a wrong type raises.
 ---@param options? table see the README's table
@@ -124,7 +49,7 @@ end
 local function new(options)
   local ok, handle, err = pcall(core.new, options)
   if not ok then
-    raise(handle, "new", 0, 3)
+    calls.raise(handle, "new", 0, 3)
   end
   if not handle then
     return nil, err
@@ -134,12 +59,23 @@ local function new(options)
   if problem then
     return nil, core.error("invalid_request", "loop: " .. problem, { field = "loop" })
   end
-  local self = setmetatable({ core = handle, loop = loop, requests = {}, count = 0, driven = {}, open = true }, Client)
+  local zone, zone_id = options and rawget(options, "zone"), options and rawget(options, "zone_id")
+  if zone and zone_id then
+    return nil, core.error("invalid_request", "zone: either zone or zone_id", { field = "zone" })
+  end
+  local path = not zone and handle:check { purge_everything = true }
+  local self = setmetatable({
+    core = handle, loop = loop, open = true,
+    zone = zone, zone_id = path and path:match "^/zones/([^/]+)", zone_ids = {}, environment_ids = {},
+    requests = {}, count = 0, driven = {}, failures = {},
+    -- What the server taught: items in a request, by kind.
+    sizes = {},
+  }, Client)
   -- What is in flight when the client is collected is reported too.
   handle:settle(function()
-    for driven in pairs(self.driven) do
-      if driven.closing then
-        driven.closing()
+    for driving in pairs(self.driven) do
+      if driving.closing then
+        driving.closing()
       end
     end
     self.driven = {}
@@ -173,22 +109,32 @@ function Client:undrive()
   end
 end
 
--- Runs a callback of a request that ended; what it raises waits until all have run.
-local function call(failures, callback, ...)
+-- What a callback raises waits until all that ended has been reported.
+function Client:call(callback, ...)
   if callback then
     local ok, raised = pcall(callback, ...)
     if not ok then
-      failures = failures or {}
-      failures[#failures + 1] = { raised }
+      self.failures[#self.failures + 1] = { raised }
     end
   end
-  return failures
+end
+
+-- Ends a request and reports it, once.
+function Client:complete(request, result, err)
+  if not request.ended then
+    request.ended, request.value, request.failure = true, result, err
+    self:call(request.on_done, result, err)
+    local waiters = request.waiters
+    for i = 1, waiters and #waiters or 0 do
+      self:call(rawget(waiters[i], "wake"))
+    end
+  end
 end
 
 -- Takes every request that ended. All of them are reported before an error of an on_done is raised: as it is, or where
 -- there are several, as their texts.
 function Client:settle()
-  local ended, failures
+  local settled = false
   while true do
     local id, result, err = self.core:take()
     if not id then
@@ -196,21 +142,24 @@ function Client:settle()
     end
     local request = self.requests[id]
     if request then
-      ended = true
+      settled = true
       self.requests[id] = nil
       self.count = self.count - 1
-      request.ended, request.value, request.failure = true, result, err
-      failures = call(failures, request.on_done, result, err)
-      local waiters = request.waiters
-      for i = 1, waiters and #waiters or 0 do
-        failures = call(failures, rawget(waiters[i], "wake"))
+      if not (err and calls.mend(self, request, err)) then
+        self:complete(request, result, err)
       end
     end
   end
-  if ended then
+  if settled then
     self:undrive()
   end
-  if failures then
+  self:raise_failures()
+end
+
+function Client:raise_failures()
+  local failures = self.failures
+  if failures[1] then
+    self.failures = {}
     if failures[2] then
       for i, failure in ipairs(failures) do
         failures[i] = tostring(failure[1])
@@ -233,56 +182,76 @@ function Client:in_flight()
   return self.count
 end
 
--- `name` is the function that the caller called, `shift` how much further right the core has its params.
-local function begin(self, name, shift, params, options, environment_id, on_done)
-  local ok, id, err = pcall(self.core.start, self.core, params, options, environment_id)
+-- ---- beginning ----
+
+-- Notes what the core has started for `request`.
+function Client:register(request, id)
+  request.id = id
+  self.requests[id] = request
+  self.count = self.count + 1
+end
+
+-- Drops a request of the core without a report.
+function Client:forget(request)
+  if self.requests[request.id] then
+    self.requests[request.id] = nil
+    self.count = self.count - 1
+    self.core:cancel(request.id)
+    self.core:take(request.id)
+  end
+end
+
+local function part_of(self, on_done, ok, id, err)
   if not ok then
-    raise(id, name, shift, 4)
+    -- A wrong type in what an iterator gave: nobody is there to raise it to.
+    local field, problem = tostring(id):match "%(([^:]+): (.*)%)$"
+    problem = (field or "params") .. ": " .. (problem or tostring(id))
+    id, err = nil, core.error("invalid_request", problem, { field = field })
   end
   if not id then
     return nil, err
   end
-  local request = setmetatable({ client = self, id = id, params = params, on_done = on_done, ended = false }, Request)
-  self.requests[id] = request
-  self.count = self.count + 1
-  local can, problem = self:drive()
-  if can == false then
-    return withdraw(request, problem)
-  end
-  return request
+  local part = requests.new(self, { on_done = on_done })
+  self:register(part, id)
+  return part
 end
+
+--- A request of a job. Errors of its input are returned, never raised.
+function Client:part(params, options, on_done)
+  return part_of(self, on_done, pcall(self.core.start, self.core, params, options))
+end
+
+--- A GET of a job; its result is what the envelope holds.
+function Client:fetch(path, options, on_done)
+  return part_of(self, on_done, pcall(self.core.fetch, self.core, path, options))
+end
+
+-- ---- methods ----
 
 --- Begins a purge and returns at once. `options.environment_id` picks an environment.
 ---@param params cfpurge.Params
 ---@param options? table options of one request
----@param on_done? fun(result?: cfpurge.Result, err?: cfpurge.Error) runs exactly once, unless this returns an error
+---@param on_done? fun(result?: cfpurge.Result, err?: cfpurge.Error) runs once, unless this returns an error
 ---@return cfpurge.Request?, cfpurge.Error?
 function Client:start(params, options, on_done)
   if on_done ~= nil and type(on_done) ~= "function" then
     error("bad argument #3 to 'start' (on_done: function expected, got " .. type(on_done) .. ")", 2)
   end
-  local request, err = begin(self, "start", 1, params, options, nil, on_done)
+  local request, err = calls.begin(self, "start", 1, params, options, nil, on_done)
   return request, err
-end
-
-local function finish(request, err)
-  if not request then
-    return nil, err
-  end
-  if not request.ended then
-    local can, problem = wait_for(request)
-    if can == false then
-      return withdraw(request, problem)
-    end
-  end
-  return request.value, request.failure
 end
 
 ---@param params cfpurge.Params
 ---@param options? table options of one request
 ---@return cfpurge.Result?, cfpurge.Error?
 function Client:purge(params, options)
-  return finish(begin(self, "purge", 1, params, options))
+  return requests.finish(calls.begin(self, "purge", 1, params, options))
+end
+
+local function check_environment(name, environment_id)
+  if type(environment_id) ~= "string" then
+    error(("bad argument #1 to '%s' (environment_id: string expected, got %s)"):format(name, type(environment_id)), 3)
+  end
 end
 
 ---@param environment_id string
@@ -290,28 +259,105 @@ end
 ---@param options? table options of one request
 ---@return cfpurge.Result?, cfpurge.Error?
 function Client:purge_environment(environment_id, params, options)
-  if type(environment_id) ~= "string" then
-    error(("bad argument #1 to 'purge_environment' (environment_id: string expected, got %s)")
-      :format(type(environment_id)), 2)
+  check_environment("purge_environment", environment_id)
+  return requests.finish(calls.begin(self, "purge_environment", 0, params, options, environment_id))
+end
+
+-- The options of a call with `invalidate`, which makes what the cache holds stale instead of dropping it.
+local function to_invalidate(options)
+  if options ~= nil and type(options) ~= "table" then
+    return options
   end
-  return finish(begin(self, "purge_environment", 0, params, options, environment_id))
+  local copy = { invalidate = true }
+  for name, value in pairs(options or {}) do
+    copy[name] = value
+  end
+  return copy
+end
+
+--- A soft purge: what the cache holds becomes stale, and is revalidated when it is asked for.
+---@param params cfpurge.Params
+---@param options? table options of one request
+---@return cfpurge.Result?, cfpurge.Error?
+function Client:invalidate(params, options)
+  return requests.finish(calls.begin(self, "invalidate", 1, params, to_invalidate(options)))
+end
+
+---@param environment_id string
+---@param params cfpurge.Params
+---@param options? table options of one request
+---@return cfpurge.Result?, cfpurge.Error?
+function Client:invalidate_environment(environment_id, params, options)
+  check_environment("invalidate_environment", environment_id)
+  return requests.finish(calls.begin(self, "invalidate_environment", 0, params, to_invalidate(options), environment_id))
 end
 
 -- purge_files, purge_tags, purge_hosts, purge_prefixes: the list first.
-for _, kind in ipairs { "files", "tags", "hosts", "prefixes" } do
+for _, kind in ipairs(calls.kinds) do
   local name = "purge_" .. kind
   Client[name] = function(self, list, options)
-    if type(list) ~= "table" then
-      error(("bad argument #1 to '%s' (%s: table expected, got %s)"):format(name, kind, type(list)), 2)
+    if type(list) ~= "table" and type(list) ~= "function" then
+      error(("bad argument #1 to '%s' (%s: table or function expected, got %s)"):format(name, kind, type(list)), 2)
     end
-    return finish(begin(self, name, 1, { [kind] = list }, options))
+    return requests.finish(calls.begin(self, name, 1, { [kind] = list }, options))
   end
 end
 
 ---@param options? table options of one request
 ---@return cfpurge.Result?, cfpurge.Error?
 function Client:purge_everything(options)
-  return finish(begin(self, "purge_everything", 2, { purge_everything = true }, options))
+  return requests.finish(calls.begin(self, "purge_everything", 2, { purge_everything = true }, options))
+end
+
+-- Waits for a list that `list(done)` looks up.
+local function listed(self, name, arg, options, list)
+  if options ~= nil and type(options) ~= "table" then
+    error(("bad argument #%d to '%s' (table expected, got %s)"):format(arg, name, type(options)), 3)
+  end
+  local request = requests.new(self, { params = {}, options = options })
+  list(request, function(found, err)
+    self:complete(request, found, err)
+  end)
+  if not request.ended then
+    local can, problem = self:drive()
+    if can == false then
+      return request:withdraw(problem)
+    end
+  end
+  return requests.finish(request)
+end
+
+--- The zones that the credential sees.
+---@param options? table options of one request
+---@return {id: string, name: string}[]?, cfpurge.Error?
+function Client:zones(options)
+  return listed(self, "zones", 1, options, function(request, done)
+    names.zones(self, request, options, done)
+  end)
+end
+
+--- The environments of a zone, the client's own by default.
+---@param zone_id? string
+---@param options? table options of one request
+---@return {id: string, name: string}[]?, cfpurge.Error?
+function Client:environments(zone_id, options)
+  if zone_id ~= nil and type(zone_id) ~= "string" then
+    error(("bad argument #1 to 'environments' (zone_id: string expected, got %s)"):format(type(zone_id)), 2)
+  end
+  local wanted = { zone_id = zone_id or self.zone_id, zone = self.zone }
+  local id = wanted.zone_id or (wanted.zone and "0") or ""
+  if #id > 32 or not id:match "^[%w_-]+$" then
+    local problem = "zone_id: must be 1 to 32 letters, digits, '_' or '-'"
+    return nil, core.error("invalid_request", problem, { field = "zone_id" })
+  end
+  return listed(self, "environments", 2, options, function(request, done)
+    names.resolve(self, request, wanted, options, function(found, _, err)
+      if err then
+        return done(nil, err)
+      end
+      names.environments(self, request, found, options, done)
+    end)
+  end)
 end
 
 --- Moves everything forward and runs the on_done of what ended; an error raised by one is raised here.
@@ -323,8 +369,8 @@ function Client:step(timeout)
   return self.count
 end
 
---- A descriptor that is readable while `step` has work; nil where the system has no such thing. It is another one after
---- a fork.
+--- A descriptor that is readable while `step` has work; nil where the system has no such thing. It is another one
+--- after a fork.
 ---@return integer?
 function Client:fileno()
   return self.core:fileno()

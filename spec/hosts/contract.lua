@@ -91,7 +91,7 @@ M.scenarios = {
     equal(0, t.client:in_flight(), "in flight")
   end },
   { "an API error, whose remaining can be purged", { rejected(1012) }, 2, function(t)
-    local result, err = t.client:purge(tag("a", "b"))
+    local result, err = t.client:purge(tag("a", "b"), { isolate = false })
     equal(nil, result, "result")
     equal("bad_request", err.kind, "kind")
     equal(1012, err.code, "code")

@@ -1,0 +1,79 @@
+/* JSON strings: escaped, and refused where they are no text. */
+#include "json.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#define EVERY(byte) (UINT64_C(0x0101010101010101) * (byte))
+#define HAS_ZERO(word) (((word) - EVERY(0x01)) & ~(word) & EVERY(0x80))
+
+/* Eight bytes that may be copied as they are: no control character, quote, backslash or byte of a longer character. */
+static bool is_plain(const char *text)
+{
+    uint64_t word;
+    memcpy(&word, text, sizeof word);
+    return !((word & EVERY(0x80)) | ((word - EVERY(0x20)) & ~word & EVERY(0x80)) | HAS_ZERO(word ^ EVERY('"')) |
+             HAS_ZERO(word ^ EVERY('\\')) | HAS_ZERO(word ^ EVERY(0x7f)));
+}
+
+/* How many bytes the UTF-8 character at `text` has; 0 where there is none (RFC 3629, section 4). */
+static size_t utf8_length(const unsigned char *text, size_t len)
+{
+    unsigned char lead = text[0], least = 0x80, most = 0xbf;
+    size_t size = lead >= 0xc2 && lead <= 0xdf ? 2 : lead >= 0xe0 && lead <= 0xef ? 3 : lead >= 0xf0 && lead <= 0xf4 ? 4 : 0;
+    size_t i;
+
+    if (size == 0 || size > len)
+        return 0;
+    if (lead == 0xe0)
+        least = 0xa0;
+    else if (lead == 0xed)
+        most = 0x9f;
+    else if (lead == 0xf0)
+        least = 0x90;
+    else if (lead == 0xf4)
+        most = 0x8f;
+    if (text[1] < least || text[1] > most)
+        return 0;
+    for (i = 2; i < size; i++)
+        if (text[i] < 0x80 || text[i] > 0xbf)
+            return 0;
+    return size;
+}
+
+enum cf_json_status cf_json_string(struct cf_buffer *buffer, const char *text, size_t len)
+{
+    const char *end = text + len;
+    char *out;
+
+    if (len > SIZE_MAX / 2 - 2 || cf_buffer_reserve(buffer, 2 * len + 2) != CF_BUFFER_OK)
+        return CF_JSON_NO_MEMORY;
+    out = buffer->data + buffer->len;
+    *out++ = '"';
+    while (text < end) {
+        unsigned char byte = (unsigned char)*text;
+        size_t size = 1;
+
+        if (end - text >= 8 && is_plain(text)) {
+            memcpy(out, text, 8);
+            out += 8;
+            text += 8;
+            continue;
+        }
+        if (byte < 0x20 || byte == 0x7f) {
+            return CF_JSON_CONTROL;
+        } else if (byte >= 0x80) {
+            size = utf8_length((const unsigned char *)text, (size_t)(end - text));
+            if (size == 0)
+                return CF_JSON_NOT_UTF8;
+        } else if (byte == '"' || byte == '\\') {
+            *out++ = '\\';
+        }
+        while (size-- > 0)
+            *out++ = *text++;
+    }
+    *out++ = '"';
+    buffer->len = (size_t)(out - buffer->data);
+    return CF_JSON_OK;
+}

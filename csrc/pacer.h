@@ -1,0 +1,60 @@
+/* Token buckets and server-ordered pauses; the clock is an argument. Times are microseconds. */
+#ifndef CFPURGE_PACER_H
+#define CFPURGE_PACER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Which of the account's buckets a request draws from: a token for itself, one for each URL, or neither. */
+enum cf_bucket { CF_BUCKET_REQUESTS, CF_BUCKET_URLS, CF_BUCKET_OTHER, CF_BUCKETS };
+
+/* 0 anywhere: no limit. https://developers.cloudflare.com/cache/how-to/purge-cache/#availability-and-limits */
+struct cf_rates {
+    double requests, requests_bucket;   /* by tag, host, prefix, everything: a second, and the bucket's size */
+    double urls, urls_bucket;           /* by URL: URLs a second */
+    double overall;                     /* all calls in any 5 minutes */
+    double address;                     /* all calls in any second */
+};
+
+struct cf_pacer_bucket {
+    double rate, size, left;            /* tokens a microsecond; rate 0: no limit */
+    int64_t filled;                     /* when `left` was true */
+    bool untouched;                     /* it may be full at the server until an answer is back: it does not refill */
+    int64_t paused;                     /* the server refused one and wants no other before this instant */
+    int64_t spaced;                     /* it told that little is left: better none before this instant */
+};
+
+/* The last `size` instants at which something was sent: so that no interval ever holds more, wherever it begins. */
+struct cf_pacer_window {
+    int64_t *sent;
+    size_t size, next;
+    int64_t interval;
+};
+
+struct cf_pacer {
+    struct cf_pacer_bucket buckets[CF_BUCKETS];
+    struct cf_pacer_window overall, address;
+};
+
+/* All zero is a pacer that holds nothing back. False: out of memory; it is as it was. */
+bool cf_pacer_set(struct cf_pacer *pacer, const struct cf_rates *rates, int64_t now);
+void cf_pacer_free(struct cf_pacer *pacer);
+
+/* The earliest instant at which a request of `cost` may go out; not after `now` means now. `ordered` is set to the part
+ * of it that the server demanded, 0 for none. */
+int64_t cf_pacer_when(struct cf_pacer *pacer, enum cf_bucket bucket, double cost, int64_t now, int64_t *ordered);
+/* It goes out. */
+void cf_pacer_take(struct cf_pacer *pacer, enum cf_bucket bucket, double cost, int64_t now);
+/* An attempt is over, whatever came of it. */
+void cf_pacer_answered(struct cf_pacer *pacer, enum cf_bucket bucket, int64_t now);
+/* A 429 says to wait; `overall` where it is about all calls. */
+void cf_pacer_refused(struct cf_pacer *pacer, enum cf_bucket bucket, bool overall, int64_t wait, int64_t now);
+/* What an answer's Ratelimit header says: "name";r=left;t=seconds, … (draft-ietf-httpapi-ratelimit-headers). */
+void cf_pacer_heard(struct cf_pacer *pacer, enum cf_bucket bucket, const char *ratelimit, int64_t now);
+/* How long `requests` requests of `cost` each would take from full buckets on; -1: out of memory. */
+int64_t cf_pacer_forecast(const struct cf_rates *rates, enum cf_bucket bucket, uint64_t requests, double cost);
+/* Tokens in a bucket at `now`; negative where it has no limit. */
+double cf_pacer_left(const struct cf_pacer *pacer, enum cf_bucket bucket, int64_t now);
+
+#endif

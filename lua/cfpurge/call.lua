@@ -1,0 +1,258 @@
+--- From a call of a method to what is in flight: names to ids, short lists to one request, long ones to a job.
+local core = require "cfpurge.core"
+local names = require "cfpurge.names"
+local requests = require "cfpurge.request"
+
+-- What one short list does not need is loaded by init.lua, or when it is needed: the command starts as fast as curl.
+local function bulk()
+  return require "cfpurge.bulk"
+end
+
+-- Nobody's metamethods are run: a table that has some is copied.
+local function bare(value)
+  if type(value) ~= "table" or getmetatable(value) == nil then
+    return value
+  end
+  local copy = {}
+  for name, member in next, value do
+    copy[name] = member
+  end
+  return copy
+end
+
+local M = { kinds = { "files", "tags", "hosts", "prefixes" } }
+
+-- Raises what the core raised, in the name of the function that the caller called and at the caller's line. `shift` is
+-- how much further right the core has the argument.
+function M.raise(raised, name, shift, level)
+  local number, detail = tostring(raised):match "^bad argument #(%d) to '[^']*' (.*)$"
+  if number then
+    raised = ("bad argument #%d to '%s' %s"):format(number - shift, name, detail)
+  end
+  error(raised, level)
+end
+
+local function kind_of(params)
+  if type(params) ~= "table" then
+    return nil
+  end
+  for _, kind in ipairs(M.kinds) do
+    if rawget(params, kind) ~= nil then
+      return kind, bare(rawget(params, kind))
+    end
+  end
+end
+
+-- The call as it is to be sent: a copy without names, and with the ids that they stand for.
+local function resolved(call, zone_id, environment_id)
+  local params = {}
+  for name, value in pairs(call.params) do
+    if name ~= "zone" and name ~= "environment" then
+      params[name] = value
+    end
+  end
+  params.zone_id, params.environment_id = zone_id, environment_id
+  local copy = {}
+  for name, value in pairs(call) do
+    copy[name] = value
+  end
+  copy.params, copy.environment_id = params, nil
+  return copy
+end
+
+-- What the parts of a job have in common with the call.
+local function base_of(call)
+  local options, params = bare(call.options or {}), bare(call.params)
+  return {
+    zone_id = params.zone_id or options.zone_id,
+    environment_id = call.environment_id or params.environment_id or options.environment_id,
+  }
+end
+
+-- An item that is right: to check what stands beside an iterator.
+local stand_ins = { files = "https://a.example/", tags = "a", hosts = "a.example", prefixes = "a.example/a" }
+
+-- A hole or a name among the keys must not hide what stands behind it.
+local function key_problem(kind, list)
+  local keys = 0
+  for _ in next, list do
+    keys = keys + 1
+  end
+  if keys ~= #list then
+    local field, problem = kind, "is not a list: it has keys that are not 1 to " .. #list
+    for i = 1, #list do
+      if list[i] == nil then
+        field, problem = ("%s[%d]"):format(kind, i), "the list has a hole here"
+        break
+      end
+    end
+    return core.error("invalid_request", field .. ": " .. problem, { field = field })
+  end
+end
+
+-- The whole list checked before anything of it is sent; what it raises names the item by its place in the list.
+local function check_list(self, call, kind, list, size)
+  if type(list) == "function" then
+    list = { stand_ins[kind] }
+  else
+    local err = key_problem(kind, list)
+    if err then
+      err.remaining = call.params
+      return nil, nil, err
+    end
+  end
+  for first = 1, #list, size do
+    local items = {}
+    for i = first, math.min(first + size - 1, #list) do
+      items[#items + 1] = list[i]
+    end
+    local params = {}
+    for name, value in pairs(call.params) do
+      params[name] = value
+    end
+    params[kind] = items
+    local function shifted(text)
+      return (text:gsub(kind .. "%[(%d+)%]", function(place)
+        return ("%s[%d]"):format(kind, place + first - 1)
+      end))
+    end
+    local ok, path, err = pcall(self.core.check, self.core, params, call.options, call.environment_id)
+    if not ok then
+      return nil, shifted(path)
+    elseif not path then
+      err.message, err.field = shifted(err.message), err.field and shifted(err.field)
+      err.remaining = call.params
+      return nil, nil, err
+    end
+  end
+  return true
+end
+
+-- Begins what `call` asks for, with ids in place of names. False, what was raised, or an error.
+local function dispatch(self, request, call)
+  local kind, list = kind_of(call.params)
+  local options = call.options
+  if type(options) == "table" and rawget(options, "dry_run") == true then
+    return require "cfpurge.plan"(self, request, kind, list, call)
+  end
+  -- Whoever wants to hear of the progress of a short one gets a job as well.
+  local reports = type(options) == "table" and type(rawget(options, "on_progress")) == "function"
+  local size = type(list) == "table" and (reports and 0 or self.sizes[kind])
+  local is_long = type(list) == "function" or (size and #list > size)
+  if not is_long then
+    local ok, id, err = pcall(self.core.start, self.core, call.params, options, call.environment_id)
+    if not ok then
+      return false, id
+    elseif id then
+      request.kind, call.base = kind, kind and base_of(call)
+      self:register(request, id)
+      return true
+    elseif not err.limit then
+      return false, nil, err
+    end
+  end
+  return bulk().start(self, request, kind, list, call, base_of(call), check_list)
+end
+
+-- The options of a call for a request that is not the purge itself.
+local function plain(options)
+  local copy = {}
+  for name, value in pairs(options or {}) do
+    if name ~= "environment_id" and name ~= "on_progress" and name ~= "dry_run" then
+      copy[name] = value
+    end
+  end
+  return copy
+end
+
+-- Names first. What is wrong with the rest of the call is found before they are looked up.
+local function check_named(self, call, wanted)
+  local stand_in = resolved(call, wanted.zone_id or "0", (wanted.environment_id or wanted.environment) and "0" or nil)
+  local kind, list = kind_of(stand_in.params)
+  local ok, size, err = pcall(self.core.limits, self.core, kind or "tags", call.options)
+  if not (ok and size) then
+    return false, not ok and size or nil, ok and err or nil
+  elseif kind and (type(list) == "function" or (type(list) == "table" and #list > 0)) then
+    return check_list(self, stand_in, kind, list, size)
+  end
+  local called, path, problem = pcall(self.core.check, self.core, stand_in.params, call.options)
+  return called and path, not called and path or nil, problem
+end
+
+local function begin_named(self, request, call, wanted)
+  local right, wrong, refused = check_named(self, call, wanted)
+  if not right then
+    if refused then
+      refused.remaining = call.params
+    end
+    return false, wrong, refused
+  end
+  if wanted.environment and not (wanted.zone_id or wanted.zone or self.zone_id) then
+    return false, nil, core.error("invalid_request", "no zone_id: give it to new, with the call or in params",
+      { field = "zone_id", remaining = call.params })
+  end
+  names.resolve(self, request, wanted, plain(call.options), function(zone_id, environment_id, err)
+    request.job = nil
+    local ok, raised
+    if not err then
+      request.call = resolved(call, zone_id, environment_id)
+      ok, raised, err = dispatch(self, request, request.call)
+    end
+    if not ok then
+      err = err or core.error("invalid_request", tostring(raised))
+      err.remaining = err.remaining or call.params
+      self:complete(request, nil, err)
+    end
+  end)
+  return true
+end
+
+local function check_names(name, shift, params)
+  for _, field in ipairs { "zone", "environment" } do
+    local value = type(params) == "table" and rawget(params, field)
+    if value and type(value) ~= "string" then
+      error(("bad argument #%d to '%s' (%s: string expected, got %s)"):format(2 - shift, name, field, type(value)), 4)
+    end
+  end
+end
+
+-- `name` is the function that the caller called, `shift` how much further right the core has its params.
+function M.begin(self, name, shift, params, options, environment_id, on_done)
+  local call = {
+    name = name, shift = shift, params = params, options = options, environment_id = environment_id, on_done = on_done,
+    started = core.now(),
+  }
+  local request = requests.new(self, call)
+  check_names(name, shift, params)
+  local wanted = type(params) == "table" and (options == nil or type(options) == "table") and names.wanted(self, call)
+  local ok, raised, err
+  if wanted and wanted.problem then
+    err = core.error("invalid_request", wanted.problem, { field = wanted.problem:match "^%w+", remaining = params })
+  elseif wanted and (wanted.zone or wanted.environment) then
+    ok, raised, err = begin_named(self, request, call, wanted)
+  else
+    ok, raised, err = dispatch(self, request, call)
+  end
+  if raised then
+    M.raise(raised, name, shift, 4)
+  elseif not ok then
+    return nil, err
+  end
+  if not request.ended then
+    local can, problem = self:drive()
+    if can == false then
+      return request:withdraw(problem)
+    end
+  end
+  self:raise_failures()
+  return request
+end
+
+--- Goes on with a single request that failed, where smaller ones may do better. False: they may not.
+function M.mend(self, request, err)
+  local call, kind = request.call, request.kind
+  local items = call and kind and not request.job and err.remaining and err.remaining[kind]
+  return items and bulk().adopt(self, request, kind, items, call, err)
+end
+
+return M

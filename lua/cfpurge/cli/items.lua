@@ -1,0 +1,208 @@
+--- What the command purges: items of its arguments, of a file, of standard input; and the file of what remains of them.
+--
+-- A line is one item, without the space around it; empty ones count for nothing. Of `files` a line that begins with {
+-- is {"url": ..., "headers": {...}}. What is written reads back the same.
+local core = require "cfpurge.core"
+
+-- What few calls need is loaded when it is needed: the command is to start as fast as curl.
+local function json()
+  return require "cfpurge.cli.json"
+end
+
+local Source = {}
+Source.__index = Source
+
+-- A line that is no JSON object goes through as it is: it will be refused like any other bad URL.
+local function item_of(line, kind)
+  if kind == "files" and line:byte() == 0x7B then
+    local item = json().decode(line)
+    return type(item) == "table" and item or line
+  end
+  return line
+end
+
+function Source.text_of(item)
+  return type(item) == "table" and json().encode(item) or tostring(item)
+end
+
+-- The items of `file`, read as they are asked for.
+function Source:lines_of(file)
+  local is_files, read, byte = self.kind == "files", file.read, string.byte
+  return function()
+    while true do
+      local line = read(file, "*l")
+      if not line then
+        return nil
+      end
+      self.bytes = self.bytes + #line + 1
+      local first, last = byte(line, 1), byte(line, -1)
+      -- Only where there is something to trim: a pattern over every line would take longer than all else.
+      if first and (first <= 0x20 or last <= 0x20) then
+        line = line:match "^%s*(.-)%s*$"
+        first = byte(line, 1)
+      end
+      if first then
+        self.given = self.given + 1
+        return is_files and first == 0x7B and item_of(line, "files") or line
+      end
+    end
+  end
+end
+
+local function each(list)
+  local i = 0
+  return function()
+    i = i + 1
+    return list[i]
+  end
+end
+
+local function chained(first, second)
+  return function()
+    local item = first and first()
+    if item == nil then
+      first = nil
+      item = second()
+    end
+    return item
+  end
+end
+
+-- Every variant of every item; headers that an item brings stay.
+local function varied(next_item, axes)
+  local variants, current, own = require "cfpurge.variants".variants, nil, nil
+  return function()
+    local item = current and current()
+    while not item do
+      local base = next_item()
+      if base == nil then
+        return nil
+      end
+      own = type(base) == "table" and base.headers or nil
+      current = variants({ type(base) == "table" and base.url or base }, axes)
+      item = current()
+    end
+    for name, value in pairs(own or {}) do
+      item.headers[name] = item.headers[name] or value
+    end
+    return item
+  end
+end
+
+local function axes_of(args, names)
+  local axes
+  for _, entry in ipairs(names) do
+    local axis = entry[1]
+    if args[axis] then
+      axes = axes or {}
+      axes[axis] = {}
+      for value in args[axis]:gmatch "[^,]+" do
+        table.insert(axes[axis], value:match "^%s*(.-)%s*$")
+      end
+      if #axes[axis] == 0 then
+        return nil, "--" .. axis .. ": nothing is in the list"
+      end
+    end
+  end
+  return axes
+end
+
+-- Written beside it and moved there at the end: it may be what is being read. A device is no file to replace.
+local function opened_to_write(path)
+  local part = path:find "^/dev/" and path or path .. ".part"
+  local file, problem = io.open(part, "w")
+  return file and { file = file, part = part, path = path }, problem
+end
+
+--- How many items there are in all, as far as it can be told by now.
+---@return number?
+function Source:total()
+  if type(self.list) == "table" then
+    return #self.list
+  end
+  if self.size and self.bytes > 0 then
+    return self.first + self.given * self.variants * math.max(self.size / self.bytes, 1)
+  end
+end
+
+--- Writes what was not accepted to the file of --remaining, if there is one.
+---@param remaining table|function
+---@return integer? items, string? problem
+function Source:save(remaining)
+  local out, count = self.out, 0
+  if out then
+    for item in type(remaining) == "table" and each(remaining) or remaining do
+      out.file:write(self.text_of(item), "\n")
+      count = count + 1
+    end
+    local ok, problem = out.file:close()
+    if ok and out.part ~= out.path then
+      ok, problem = os.rename(out.part, out.path)
+    end
+    if not ok then
+      return nil, "--remaining: " .. tostring(problem)
+    end
+  end
+  return count
+end
+
+local M = { text_of = Source.text_of, each = each }
+
+-- The file that is to be read, if any is.
+local function opened_to_read(args)
+  if args.from and args.from ~= "-" then
+    local file, problem = io.open(args.from)
+    return file, problem and "--from: " .. problem
+  elseif args.from or (not args.items[1] and not core.is_terminal(0)) then
+    return io.stdin
+  elseif not args.items[1] then
+    return nil, args.kind .. ": nothing to purge: give items, --from FILE or standard input"
+  end
+end
+
+---@param args table what was parsed
+---@param names table the options of variants
+---@return table? source, string? problem
+function M.open(args, names)
+  local self = setmetatable({ kind = args.kind, first = 0, given = 0, bytes = 0, variants = 1 }, Source)
+  local axes, file, problem
+  axes, problem = axes_of(args, names)
+  if not problem then
+    file, problem = opened_to_read(args)
+  end
+  if not problem and args.remaining then
+    self.out, problem = opened_to_write(args.remaining)
+    problem = problem and "--remaining: " .. problem
+  end
+  if problem then
+    return nil, problem
+  end
+  local items = {}
+  for i, item in ipairs(args.items) do
+    items[i] = item_of(item, self.kind)
+  end
+  local next_item = each(items)
+  if file then
+    -- Of a pipe it cannot be told.
+    self.size = file:seek "end"
+    self.size = self.size and file:seek "set" and self.size
+    next_item = items[1] and chained(next_item, self:lines_of(file)) or self:lines_of(file)
+  end
+  if axes then
+    next_item = varied(next_item, axes)
+    for _, values in pairs(axes) do
+      self.variants = self.variants * #values
+    end
+  end
+  if file then
+    self.first, self.list = #items * self.variants, next_item
+  else
+    self.list = {}
+    for item in next_item do
+      table.insert(self.list, item)
+    end
+  end
+  return self
+end
+
+return M

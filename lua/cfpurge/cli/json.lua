@@ -1,0 +1,52 @@
+--- JSON as the command reads and writes it: keys in order, slashes bare, an empty table is a list.
+local cjson = require "cjson".new()
+
+local M = {}
+
+--- A JSON text that is to stand as it is.
+function M.raw(text)
+  return function()
+    return text
+  end
+end
+
+---@return string
+function M.encode(value)
+  if type(value) == "function" then
+    return value()
+  elseif type(value) == "number" then
+    return ("%.14g"):format(value)
+  elseif type(value) ~= "table" then
+    return (cjson.encode(value):gsub("\\/", "/"))
+  end
+  local parts = {}
+  if value[1] ~= nil or next(value) == nil then
+    for i, entry in ipairs(value) do
+      parts[i] = M.encode(entry)
+    end
+    return "[" .. table.concat(parts, ",") .. "]"
+  end
+  local names = {}
+  for name in pairs(value) do
+    names[#names + 1] = name
+  end
+  -- "url" before "headers", as the API's documents have it.
+  table.sort(names, function(a, b)
+    if (a == "url") ~= (b == "url") then
+      return a == "url"
+    end
+    return a < b
+  end)
+  for i, name in ipairs(names) do
+    parts[i] = M.encode(name) .. ":" .. M.encode(value[name])
+  end
+  return "{" .. table.concat(parts, ",") .. "}"
+end
+
+--- nil where the text is no JSON.
+function M.decode(text)
+  local ok, value = pcall(cjson.decode, text)
+  return ok and value or nil
+end
+
+return M

@@ -1,0 +1,100 @@
+--- One purge that was asked for: what `start` returns. Behind it is one request of the core, or a job of several.
+local core = require "cfpurge.core"
+
+---@class cfpurge.Request
+local Request = {}
+Request.__index = Request
+
+---@return boolean
+function Request:done()
+  return self.ended
+end
+
+--- What `purge` would have returned; nothing while the request is in flight.
+---@return cfpurge.Result?, cfpurge.Error?
+function Request:result()
+  return self.value, self.failure
+end
+
+--- Ends it with an error of the kind `cancelled`; its on_done runs before this returns.
+---@return boolean cancelled false where it had ended already
+function Request:cancel()
+  if self.ended then
+    return false
+  end
+  if self.job then
+    self.job:cancel()
+  else
+    self.client.core:cancel(self.id)
+  end
+  self.client:settle()
+  return true
+end
+
+-- The requests of the core that it has in flight.
+local function parts_of(request)
+  local parts = { request.id and request or nil }
+  for part in pairs(request.job and request.job.parts or {}) do
+    parts[#parts + 1] = part
+  end
+  return parts
+end
+
+--- Takes it back before anything of it was sent: nothing is reported but what this returns.
+---@return nil, cfpurge.Error
+function Request:withdraw(problem)
+  for _, part in ipairs(parts_of(self)) do
+    self.client:forget(part)
+  end
+  self.ended = true
+  self.client:undrive()
+  return nil, core.error("invalid_request", problem, { remaining = self.call.params })
+end
+
+-- Several may wait for one request, each with a `wake` of its own.
+local function wait_for(request)
+  local waiter = request
+  if request.waiters then
+    waiter = setmetatable({}, { __index = request })
+    request.waiters[#request.waiters + 1] = waiter
+  else
+    request.waiters = { waiter }
+  end
+  return request.client:current_loop().wait(request.client, waiter)
+end
+
+--- Waits the way the host waits.
+---@return cfpurge.Result?, cfpurge.Error?
+function Request:wait()
+  if not self.ended then
+    -- It may have been started under another loop, which does not run now.
+    local can, problem = self.client:drive()
+    if can ~= false then
+      can, problem = wait_for(self)
+    end
+    if can == false then
+      return nil, core.error("invalid_request", problem)
+    end
+  end
+  return self.value, self.failure
+end
+
+return {
+  new = function(client, call)
+    return setmetatable({ client = client, call = call, on_done = call.on_done, ended = false }, Request)
+  end,
+
+  --- What a method that waits returns: for a request that has just begun, or for the error that kept it from beginning.
+  finish = function(request, err)
+    if not request then
+      return nil, err
+    end
+    if not request.ended then
+      local can, problem = wait_for(request)
+      if can == false then
+        return request:withdraw(problem)
+      end
+    end
+    return request.value, request.failure
+  end,
+}

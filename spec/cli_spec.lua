@@ -1,0 +1,355 @@
+-- lua/cfpurge/cli.lua and cli/*.lua: the command, as a process and in a terminal.
+local cjson = require("cjson").new()
+local command = require "spec.support.command"
+local edge = require "spec.support.edge"
+
+local zone, about, host
+
+-- The bodies that arrived.
+local function bodies()
+  local list = {}
+  for i, request in ipairs(edge.requests(zone)) do list[i] = request.body end
+  return list
+end
+
+local function run(words, options)
+  options = options or {}
+  if options.zone == nil then options.zone = zone end
+  return command.run(words, options)
+end
+
+-- A text in which a.example is the zone's host.
+local function here(text) return (text:gsub("a%.example", host)) end
+
+-- A status, nothing on standard output, and one line on standard error that matches.
+local function refused(status, pattern, words, options)
+  local out, err, ended = run(words, options)
+  assert.equal(status, ended, err)
+  assert.equal("", out)
+  assert.truthy(err:find("^cfpurge: [^\n]*\n$"), err)
+  assert.truthy(err:find(pattern), err)
+end
+
+local function refusal(code, message)
+  return { status = 400, json = { success = false, errors = { { code = code, message = message } }, messages = {} } }
+end
+
+describe("the command", function()
+  before_each(function()
+    zone, about = edge.zone()
+    host = about.name
+  end)
+  after_each(command.clean)
+
+  it("sends each kind, and says what was accepted", function()
+    for _, words in ipairs { { "files", "https://" .. host .. "/x", "https://" .. host .. "/y" }, { "tags", "a", "b" },
+      { "hosts", host, "b." .. host }, { "prefixes", host .. "/x", host .. "/y" } } do
+      edge.reset(zone)
+      local out, err, status = run(words)
+      assert.equal("", err)
+      assert.equal(0, status)
+      assert.truthy(out:find "^accepted: 2 items in 1 request, %d+%.%d s\n$", out)
+      assert.same({ ('{"%s":["%s","%s"]}'):format(words[1], words[2], words[3]) }, bodies())
+    end
+  end)
+
+  it("purges everything only when that is meant", function()
+    refused(2, "%-%-yes", { "everything" })
+    assert.same({}, bodies())
+    local out, _, status = run { "everything", "--yes" }
+    assert.equal(0, status)
+    assert.truthy(out:find "^accepted: everything in 1 request")
+    assert.same({ '{"purge_everything":true}' }, bodies())
+  end)
+
+  it("reads items from a file or standard input, an item a line", function()
+    local text = here "https://a.example/1\n\n  https://a.example/2 \r\n"
+      .. here '{"url":"https://a.example/3","headers":{"CF-Device-Type":"mobile"}}'
+    local expected = here '{"files":["https://a.example/1","https://a.example/2",'
+      .. here '{"url":"https://a.example/3","headers":{"CF-Device-Type":"mobile"}}]}'
+    assert.equal(0, select(3, run({ "files" }, { stdin = text })))
+    assert.equal(0, select(3, run({ "files", "--from", "-" }, { stdin = text })))
+    assert.equal(0, select(3, run { "files", "--from", command.file(text) }))
+    assert.same({ expected, expected, expected }, bodies())
+  end)
+
+  it("leaves standard input alone where items were given, and takes both with --from", function()
+    run({ "tags", "a" }, { stdin = "b\n" })
+    run({ "tags", "a", "--from", "-" }, { stdin = "b\n" })
+    assert.same({ '{"tags":["a"]}', '{"tags":["a","b"]}' }, bodies())
+  end)
+
+  it("sends a list of any length", function()
+    local lines = {}
+    for i = 1, 250 do lines[i] = ("https://%s/%d"):format(host, i) end
+    local out, _, status = run({ "files" }, { stdin = table.concat(lines, "\n") })
+    assert.equal(0, status)
+    assert.truthy(out:find "^accepted: 250 items in 3 requests", out)
+    assert.equal(250, edge.counts(zone).items)
+  end)
+
+  it("takes names and ids of zones and environments", function()
+    run({ "tags", "a", "--zone", about.name }, { zone = false })
+    run({ "tags", "a", "--zone", zone, "--environment", "staging" }, { zone = false })
+    run { "tags", "a", "--environment", about.environments.production, "--invalidate" }
+    local paths = {}
+    for _, request in ipairs(edge.requests(zone)) do
+      if request.method == "POST" then paths[#paths + 1] = request.path:gsub("^/client/v4/zones/" .. zone, "") end
+    end
+    assert.same({ "/purge_cache", "/environments/" .. about.environments.staging .. "/purge_cache",
+      "/environments/" .. about.environments.production .. "/invalidate_cache" }, paths)
+  end)
+
+  it("purges every variant", function()
+    local out = run({ "files", "--device", "mobile,desktop", "--country", "CH" },
+      { stdin = here "https://a.example/1\n" })
+    assert.truthy(out:find "^accepted: 2 items", out)
+    run { "files", "--language", "de", "--origin", "https://o.example", here "https://a.example/2" }
+    assert.same({
+      here '{"files":[{"url":"https://a.example/1","headers":{"CF-Device-Type":"mobile","CF-IPCountry":"CH"}},'
+        .. here '{"url":"https://a.example/1","headers":{"CF-Device-Type":"desktop","CF-IPCountry":"CH"}}]}',
+      here '{"files":[{"url":"https://a.example/2","headers":{"Accept-Language":"de","Origin":"https://o.example"}}]}',
+    }, bodies())
+  end)
+
+  it("shows with --dry-run what it would send, and sends nothing", function()
+    local out, err, status = run { "tags", "a", "b", "--dry-run", "--plan", "free" }
+    assert.equal("", err)
+    assert.equal(0, status)
+    assert.equal(('POST /zones/%s/purge_cache {"tags":["a","b"]}\n'):format(zone)
+      .. "would send: 2 items in 1 request, 0.0 s\n", out)
+    local told = cjson.decode((run { "tags", "a", "--dry-run", "--json" }))
+    assert.same({ tags = { "a" } }, told.requests[1].body)
+    assert.equal(0, select(3, run { "everything", "--dry-run" }))
+    assert.same({}, bodies())
+  end)
+
+  it("tells the outcome as JSON", function()
+    local out, err = run { "tags", "a", "--json" }
+    local told = cjson.decode(out)
+    assert.equal("", err)
+    assert.equal(1, told.accepted)
+    assert.equal(1, told.requests)
+    assert.equal(1, #told.ids)
+    edge.script(zone, { refusal(1016, "bad tag") })
+    out, err = run { "tags", "a", "--json" }
+    told = cjson.decode(out)
+    assert.truthy(err:find "bad tag", err)
+    assert.equal(0, told.accepted)
+    assert.equal("bad_request", told.error.kind)
+    assert.equal(1016, told.error.code)
+    assert.same({ "a" }, told.remaining)
+  end)
+
+  it("is quiet with --quiet, but not about errors and what remains", function()
+    assert.equal("", (run { "tags", "a", "-q" }))
+    edge.script(zone, { refusal(1016, "bad tag") })
+    local out, err, status = run { "tags", "a", "--quiet" }
+    assert.equal("a\n", out)
+    assert.truthy(err:find "bad tag", err)
+    assert.equal(1, status)
+  end)
+
+  it("writes what was not accepted, ready to be read again", function()
+    local item = here '{"url":"https://a.example/3","headers":{"CF-Device-Type":"mobile","Origin":"https://o.example"}}'
+    local list = command.file(here "https://a.example/1\nnonsense\n" .. item .. "\n{no json\n")
+    edge.script(zone, { { pass = true }, refusal(1016, "bad header") })
+    local out, err, status = run { "files", "--from", list, "--remaining", list, "--in-flight", "1" }
+    assert.equal(1, status, err)
+    assert.equal("", out)
+    assert.truthy(err:find("cfpurge: nonsense: ", 1, true), err)
+    assert.truthy(err:find("1 accepted, 3 not; go on with --from " .. list, 1, true), err)
+    assert.equal("nonsense\n" .. item .. "\n{no json\n", command.read(list))
+    edge.reset(zone)
+    local rest = command.file()
+    out, err, status = run { "files", "--from", list, "--remaining", rest }
+    assert.equal(1, status, err)
+    assert.equal("", out)
+    assert.equal("nonsense\n{no json\n", command.read(rest))
+    assert.same({ '{"files":[' .. item .. "]}" }, bodies())
+  end)
+
+  it("empties the file of what remains when all was accepted", function()
+    local rest = command.file "old\n"
+    assert.equal(0, select(3, run { "tags", "a", "--remaining", rest }))
+    assert.equal("", command.read(rest))
+    refused(2, "%-%-remaining: ", { "tags", "a", "--remaining", "/nowhere/rest" })
+  end)
+
+  it("tells a wrong use from wrong items", function()
+    refused(2, "command is required %(see: cfpurge %-%-help%)", {})
+    refused(2, "unknown option '%-%-token' %(see: cfpurge tags %-%-help%)", { "tags", "a", "--token", "t" })
+    refused(2, "must be one of", { "tags", "a", "--plan", "gold" })
+    refused(2, "malformed argument", { "tags", "a", "--retries", "many" })
+    refused(2, "%-%-retries: must be a whole number", { "tags", "a", "--retries", "1.5" })
+    refused(2, "%-%-timeout: must be", { "tags", "a", "--timeout", "0" })
+    refused(2, "%-%-zone: must be", { "tags", "a", "--zone", "no zone" })
+    refused(2, "no zone: give %-%-zone, or set CLOUDFLARE_ZONE_ID", { "tags", "a" }, { zone = false })
+    refused(2, "%-%-from: .*nowhere", { "tags", "--from", "/nowhere" })
+    refused(2, "must not be empty", { "tags" })
+    refused(2, "%-%-device", { "files", here "https://a.example/", "--device", "," })
+    refused(2, "files%[2%]", { "files", here "https://a.example/", "nonsense" })
+    assert.same({}, bodies())
+  end)
+
+  it("takes credentials from the environment or a file", function()
+    local token = command.file("  " .. edge.env.TOKEN .. "\n")
+    assert.equal(0, select(3, run({ "tags", "a", "--token-file", token }, { env = { CLOUDFLARE_API_TOKEN = false } })))
+    assert.equal(0, select(3, run({ "tags", "a" }, { env = {
+      CLOUDFLARE_API_TOKEN = false, CLOUDFLARE_EMAIL = edge.env.EMAIL, CLOUDFLARE_API_KEY = edge.env.API_KEY } })))
+    refused(3, "CLOUDFLARE_API_TOKEN", { "tags", "a" }, { env = { CLOUDFLARE_API_TOKEN = false } })
+    refused(3, "nowhere", { "tags", "a", "--token-file", "/nowhere" })
+    refused(3, "is no token", { "tags", "a", "--token-file", command.file "two words\n" })
+    local out, err, status = run({ "tags", "a" }, { env = { CLOUDFLARE_API_TOKEN = "wrong-token" } })
+    assert.equal("a\n", out)
+    assert.equal(3, status)
+    assert.truthy(err:find "check the token", err)
+    assert.falsy(err:find "wrong%-token", err)
+    out, err, status = run({ "tags", "a" }, { env = { CLOUDFLARE_API_TOKEN = edge.env.TOKEN_NO_PURGE } })
+    assert.equal("a\n", out)
+    assert.equal(3, status)
+    assert.truthy(err:find "permission Cache Purge", err)
+  end)
+
+  it("ends with 4 where no usable answer came", function()
+    local closed, secure = { CLOUDFLARE_BASE_URL = edge.env.API_CLOSED }, { CLOUDFLARE_BASE_URL = edge.env.API_TLS }
+    local out, err, status = run({ "tags", "a", "--retries", "0" }, { env = closed })
+    assert.equal(4, status)
+    assert.equal("a\n", out)
+    assert.truthy(err:find "check the network", err)
+    out, err, status = run({ "tags", "a" }, { env = secure })
+    assert.equal("a\n", out)
+    assert.equal(4, status)
+    assert.truthy(err:find "%-%-ca%-file", err)
+    assert.equal(0, select(3, run({ "tags", "a", "--ca-file", edge.env.CA_FILE }, { env = secure })))
+    edge.script(zone, { { delay = 5, pass = true } })
+    assert.equal(4, select(3, run { "tags", "a", "--retries", "0", "--timeout", "0.2" }))
+  end)
+
+  it("has completions of three shells", function()
+    for _, shell in ipairs { "bash", "zsh", "fish" } do
+      local out, err, status = run { "completion", shell }
+      assert.equal(0, status, err)
+      assert.truthy(out:find "remaining", out)
+    end
+    local script = command.file((run { "completion", "bash" }))
+    local pipe = io.popen(([[bash -c '. %s
+      complete_of() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _cfpurge; echo "${COMPREPLY[*]}"; }
+      complete_of cfpurge pre; complete_of cfpurge files --dev; complete_of cfpurge tags --plan b']]):format(script))
+    assert.equal("prefixes\n--device\nbusiness\n", pipe:read "*a")
+    pipe:close()
+  end)
+
+  it("tells its use", function()
+    local out, _, status = run { "files", "--help" }
+    assert.equal(0, status)
+    assert.truthy(out:find "^Usage: cfpurge files")
+    assert.truthy(run { "--help" }:find "Exit status: 0 all was accepted")
+    assert.truthy(run { "--version" }:find "^cfpurge %d")
+  end)
+
+  it("stops at a signal, and accounts for every item", function()
+    local lines = {}
+    for i = 1, 1000 do lines[i] = ("https://%s/%d"):format(host, i) end
+    for _, signal in ipairs { "INT", "TERM" } do
+      edge.reset(zone)
+      edge.script(zone, { { pass = true }, { delay = 30, times = 20, pass = true } })
+      local pid, wait = command.start({ "files", "--in-flight", "2" },
+        { zone = zone, stdin = table.concat(lines, "\n") })
+      edge.requests(zone, 3)
+      os.execute(("kill -%s %s"):format(signal, pid))
+      local out, err, status = wait()
+      assert.equal(1, status, err)
+      assert.truthy(err:find "^cfpurge: interrupted; 100 accepted, 900 not\n$", err)
+      local seen, count = {}, 0
+      for line in out:gmatch "[^\n]+" do
+        count = count + (seen[line] and 0 or 1)
+        seen[line] = true
+      end
+      assert.equal(900, count)
+    end
+  end)
+end)
+
+describe("the command in a terminal", function()
+  local has_tmux = os.execute "command -v tmux >/dev/null 2>&1"
+  local base, count, socket = "cfpurge-" .. tostring({}):match "%w+$", 0, nil
+  local function tmux(words)
+    local pipe = io.popen(("tmux -L %s -f /dev/null %s 2>&1"):format(socket, words))
+    local said = pipe:read "*a"
+    pipe:close()
+    return said
+  end
+  -- Each in a server of its own: one that ends takes no new session.
+  local function type_in(line)
+    count = count + 1
+    socket = base .. "-" .. count
+    local script = command.file("trap : INT\n" .. line .. "\necho status=$?\nexec cat\n")
+    tmux(("new-session -d -s t -x 100 -y 40 'sh %s'"):format(script))
+  end
+  -- Waits until the screen matches.
+  local function screen(pattern)
+    local ends = os.time() + 20
+    local seen
+    repeat
+      seen = tmux "capture-pane -p -t t"
+    until seen:find(pattern) or os.time() > ends
+    assert.truthy(seen:find(pattern), seen)
+    return seen
+  end
+
+  before_each(function()
+    assert(has_tmux == true or has_tmux == 0)
+    zone, about = edge.zone()
+    host = about.name
+  end)
+  after_each(function()
+    tmux "kill-server"
+    command.clean()
+  end)
+
+  it("asks before everything", function()
+    local line = command.line({ "everything", "--zone", about.name })
+    for _, answer in ipairs { "n", "C-c", "y" } do
+      type_in(line)
+      screen("Purge everything of " .. about.name:gsub("%p", "%%%0") .. "%? %[y/N%]")
+      tmux("send-keys -t t " .. answer .. (answer == "C-c" and "" or " Enter"))
+      if answer == "y" then
+        screen "accepted: everything in 1 request.*status=0"
+      else
+        screen "cfpurge: nothing was purged.*status=2"
+        assert.same({}, edge.requests(zone))
+      end
+      tmux "kill-server"
+    end
+    assert.same(1, edge.counts(zone).accepted)
+  end)
+
+  it("wants items", function()
+    type_in(command.line({ "tags" }, { zone = zone }))
+    screen "tags: nothing to purge: give items, %-%-from FILE or standard input.*status=2"
+  end)
+
+  it("shows how far it is, and stops at Ctrl-C", function()
+    local lines = {}
+    for i = 1, 1000 do lines[i] = ("https://%s/%d"):format(host, i) end
+    local list = command.file(table.concat(lines, "\n") .. "\n")
+    edge.script(zone, { { pass = true, times = 3 }, { delay = 30, times = 20, pass = true } })
+    type_in(command.line({ "files", "--from", list, "--in-flight", "2" }, { zone = zone }))
+    screen "300 accepted, [%d,]+/s, 30%%, [%d.]+ %a+ left"
+    tmux "send-keys -t t C-c"
+    local seen = screen "cfpurge: interrupted; 300 accepted, 700 not; 680 more not shown.*status=1"
+    assert.falsy(seen:find "left")
+    assert.truthy(seen:find(here "\nhttps://a.example/320\n", 1, true), seen)
+  end)
+
+  it("shows what the pacer waits for", function()
+    local tags = {}
+    for i = 1, 2900 do tags[i] = "tag-" .. i end
+    local list = command.file(table.concat(tags, "\n"))
+    type_in(command.line({ "tags", "--plan", "free", "--from", list }, { zone = zone }))
+    screen "2,500 accepted, [%d,]+/s, 8%d%%, [%d.]+ %a+ left, waits [%d.]+ s for the limit of requests"
+    tmux "send-keys -t t C-c"
+    screen "cfpurge: interrupted; 2,500 accepted, 400 not; 380 more not shown.*status=1"
+  end)
+end)

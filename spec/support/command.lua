@@ -1,0 +1,75 @@
+-- The command for the specs, as a process of the Lua that runs them.
+--
+--   command.run(words, options?)   -> its standard output, its standard error, and its exit status; options:
+--                                  stdin (a text; else empty), env (of CLOUDFLARE_* it sees only this), zone
+--   command.start(words, options?) the same without waiting: its process id, and a function that waits for it
+--   command.line(words, options?)  the command line itself
+--   command.file(text?)            the path of a file of its own, gone at the end
+--   command.read(path)             what is in it
+--   command.clean()                removes all files: for teardown
+local edge = require "spec.support.edge"
+
+local M = {}
+local files = {}
+
+function M.file(text)
+  local path = os.tmpname()
+  files[#files + 1] = path
+  local file = assert(io.open(path, "w"))
+  file:write(text or "")
+  file:close()
+  return path
+end
+
+function M.read(path)
+  local file = assert(io.open(path))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+function M.clean()
+  for _, path in ipairs(files) do os.remove(path) end
+  files = {}
+end
+
+local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+
+local unseen = { "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_EMAIL", "CLOUDFLARE_API_KEY", "CLOUDFLARE_ZONE_ID",
+  "CLOUDFLARE_BASE_URL", "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY" }
+
+function M.line(words, options)
+  options = options or {}
+  local env = { CLOUDFLARE_BASE_URL = edge.up().API_HTTP, CLOUDFLARE_API_TOKEN = edge.env.TOKEN }
+  env.CLOUDFLARE_ZONE_ID = options.zone or nil
+  for name, value in pairs(options.env or {}) do env[name] = value or nil end
+  local line = { "env" }
+  for _, name in ipairs(unseen) do line[#line + 1] = "-u " .. name end
+  for _, name in ipairs { "LUA_PATH", "LUA_CPATH" } do
+    line[#line + 1] = os.getenv(name) and quoted(name .. "=" .. os.getenv(name)) or nil
+  end
+  for name, value in pairs(env) do line[#line + 1] = quoted(name .. "=" .. value) end
+  line[#line + 1] = os.getenv "CFPURGE_LUA" or arg[-1]
+  line[#line + 1] = M.file 'os.exit(require "cfpurge.cli"(arg))'
+  for _, word in ipairs(words) do line[#line + 1] = quoted(word) end
+  return table.concat(line, " ")
+end
+
+function M.start(words, options)
+  local input, out, err, status = M.file(options and options.stdin), M.file(), M.file(), M.file()
+  -- The shell in the background tells the status when the command has ended.
+  local pipe = io.popen(("{ %s <%s >%s 2>%s & echo $!; exec >%s; wait $!; echo $?; } 2>/dev/null"):format(
+    M.line(words, options), input, out, err, status))
+  local pid = pipe:read "*l"
+  return pid, function()
+    pipe:close()
+    return M.read(out), M.read(err), tonumber(M.read(status))
+  end
+end
+
+function M.run(words, options)
+  local _, wait = M.start(words, options)
+  return wait()
+end
+
+return M
