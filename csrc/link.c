@@ -101,9 +101,11 @@ void cf_link_ended(struct cf_engine *engine, struct cf_transfer *transfer)
 
 void cf_link_end(struct cf_engine *engine, struct cf_transfer *transfer, enum cf_failure failure, const char *error)
 {
-    if (transfer->list == &engine->running && transfer->easy)
-        curl_multi_remove_handle(engine->multi, transfer->easy);
-    cf_pacer_answered(&engine->pacer, transfer->bucket, cf_process_now());
+    if (transfer->list == &engine->running) {
+        if (transfer->easy)
+            curl_multi_remove_handle(engine->multi, transfer->easy);
+        cf_pacer_answered(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer), cf_process_now());
+    }
     transfer->failure = failure;
     transfer->retry_after = -1;
     strncpy(transfer->error, error, sizeof transfer->error - 1);

@@ -9,10 +9,9 @@
 #define OVERALL (300 * SECOND)
 /* No two clocks run alike: ours may be the faster one, hour after hour. */
 #define CLOCKS 0.995
-/* This much of a bucket's rate is kept back, for clocks that round. */
-#define JITTER (2 * 1000)
-/* A bucket that lacks less than this much of its rate may be full at the server. */
-#define NEARLY (SECOND / 20)
+/* This much of a bucket's rate is kept back: a request may reach the server so much later than the one behind it. It costs
+ * that part of the first burst, once. */
+#define JITTER (25 * 1000)
 /* Fewer than this many are spread over the time until there are more; none are, until then. */
 #define LITTLE 10
 #define LONGEST (24 * 3600 * SECOND)
@@ -22,6 +21,7 @@ static void set_bucket(struct cf_pacer_bucket *bucket, double rate, double size,
     bucket->rate = rate * CLOCKS / (double)SECOND;
     bucket->size = size > 0 ? size : rate > 1 ? rate : 1;
     bucket->left = bucket->size;
+    bucket->pending = 0;
     bucket->filled = now;
 }
 
@@ -59,13 +59,20 @@ void cf_pacer_free(struct cf_pacer *pacer)
     memset(pacer, 0, sizeof *pacer);
 }
 
-static double left_at(const struct cf_pacer_bucket *bucket, int64_t now)
+/* A full bucket does not refill, and the server's may be full until a request is sure to have reached it: so tokens are
+ * drawn when the answer is there, and until then only spoken for. */
+static double refill(const struct cf_pacer_bucket *bucket, int64_t now)
 {
     double left = bucket->left;
 
-    if (now > bucket->filled && !bucket->untouched)
+    if (now > bucket->filled)
         left += (double)(now - bucket->filled) * bucket->rate;
     return left < bucket->size ? left : bucket->size;
+}
+
+static double left_at(const struct cf_pacer_bucket *bucket, int64_t now)
+{
+    return refill(bucket, now) - bucket->pending;
 }
 
 static int64_t later(int64_t a, int64_t b)
@@ -115,37 +122,30 @@ static void note(struct cf_pacer_window *window, int64_t now)
 
 void cf_pacer_take(struct cf_pacer *pacer, enum cf_bucket bucket, double cost, int64_t now)
 {
-    struct cf_pacer_bucket *own = &pacer->buckets[bucket];
-
-    if (own->rate > 0) {
-        double left = left_at(own, now);
-        /* The server's bucket, if it is full, refills from when it is drawn from, which is later than now. */
-        own->untouched = own->untouched || left + own->rate * NEARLY >= own->size;
-        own->left = left - cost;
-        own->filled = later(own->filled, now);
-    }
+    pacer->buckets[bucket].pending += cost;
     note(&pacer->overall, now);
     note(&pacer->address, now);
 }
 
-void cf_pacer_answered(struct cf_pacer *pacer, enum cf_bucket bucket, int64_t now)
+static void set_left(struct cf_pacer_bucket *bucket, double left, int64_t now)
+{
+    bucket->left = left;
+    bucket->filled = later(bucket->filled, now);
+}
+
+void cf_pacer_answered(struct cf_pacer *pacer, enum cf_bucket bucket, double cost, int64_t now)
 {
     struct cf_pacer_bucket *own = &pacer->buckets[bucket];
 
-    if (own->untouched) {
-        own->untouched = false;
-        own->filled = later(own->filled, now);
-    }
+    set_left(own, refill(own, now) - cost, now);
+    own->pending -= cost;
 }
 
 static void pause_bucket(struct cf_pacer_bucket *bucket, int64_t until, int64_t now)
 {
     bucket->paused = later(bucket->paused, until);
     /* Somebody else draws from it too: what we counted is not there. */
-    if (bucket->rate > 0 && left_at(bucket, now) > 0) {
-        bucket->left = 0;
-        bucket->filled = later(bucket->filled, now);
-    }
+    set_left(bucket, bucket->pending, now);
 }
 
 void cf_pacer_refused(struct cf_pacer *pacer, enum cf_bucket bucket, bool overall, int64_t wait, int64_t now)
@@ -209,7 +209,7 @@ int64_t cf_pacer_forecast(const struct cf_rates *rates, enum cf_bucket bucket, u
         when = cf_pacer_when(&pacer, bucket, cost, now, &ordered);
         now = later(now, when);
         cf_pacer_take(&pacer, bucket, cost, now);
-        cf_pacer_answered(&pacer, bucket, now);
+        cf_pacer_answered(&pacer, bucket, cost, now);
     }
     cf_pacer_free(&pacer);
     return now;

@@ -18,9 +18,9 @@ struct cf_rates {
 };
 
 struct cf_pacer_bucket {
-    double rate, size, left;            /* tokens a microsecond; rate 0: no limit */
+    double rate, size;                  /* tokens a microsecond; rate 0: no limit */
+    double left, pending;               /* as if the unanswered, which cost `pending`, had not reached the server yet */
     int64_t filled;                     /* when `left` was true */
-    bool untouched;                     /* it may be full at the server until an answer is back: it does not refill */
     int64_t paused;                     /* the server refused one and wants no other before this instant */
     int64_t spaced;                     /* it told that little is left: better none before this instant */
 };
@@ -46,9 +46,9 @@ void cf_pacer_free(struct cf_pacer *pacer);
 int64_t cf_pacer_when(struct cf_pacer *pacer, enum cf_bucket bucket, double cost, int64_t now, int64_t *ordered);
 /* It goes out. */
 void cf_pacer_take(struct cf_pacer *pacer, enum cf_bucket bucket, double cost, int64_t now);
-/* An attempt is over, whatever came of it. */
-void cf_pacer_answered(struct cf_pacer *pacer, enum cf_bucket bucket, int64_t now);
-/* A 429 says to wait; `overall` where it is about all calls. */
+/* What was taken is over, whatever came of it. */
+void cf_pacer_answered(struct cf_pacer *pacer, enum cf_bucket bucket, double cost, int64_t now);
+/* Then: it was a 429 that says to wait; `overall` where it is about all calls. */
 void cf_pacer_refused(struct cf_pacer *pacer, enum cf_bucket bucket, bool overall, int64_t wait, int64_t now);
 /* What an answer's Ratelimit header says: "name";r=left;t=seconds, … (draft-ietf-httpapi-ratelimit-headers). */
 void cf_pacer_heard(struct cf_pacer *pacer, enum cf_bucket bucket, const char *ratelimit, int64_t now);

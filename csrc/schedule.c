@@ -41,7 +41,7 @@ void cf_schedule_attempt_ended(struct cf_engine *engine, struct cf_transfer *tra
     bool again;
 
     cf_transfer_finish(transfer, code);
-    cf_pacer_answered(&engine->pacer, transfer->bucket, now);
+    cf_pacer_answered(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer), now);
     engine->stats.bytes_sent += transfer->body.len;
     engine->stats.bytes_received += transfer->response.body.len;
     cf_journal_add(engine, transfer, CF_EVENT_RESPONSE, 0);
@@ -67,16 +67,10 @@ static bool may_start(const struct cf_engine *engine, const struct cf_transfer *
            strncmp(transfer->url, "https:", 6) != 0;
 }
 
-/* Its tokens: its URLs, or one for a purge by anything else, however many items it has. */
-static double cost_of(const struct cf_transfer *transfer)
-{
-    return transfer->bucket == CF_BUCKET_URLS ? (double)transfer->items : transfer->items > 0;
-}
-
 /* What the pacer says of a queued request: it may go, it waits, or it was ended, for nobody would wait that long. */
 static bool may_go(struct cf_engine *engine, struct cf_transfer *transfer, int64_t now)
 {
-    int64_t ordered, when = cf_pacer_when(&engine->pacer, transfer->bucket, cost_of(transfer), now, &ordered);
+    int64_t ordered, when = cf_pacer_when(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer), now, &ordered);
 
     if (when <= now)
         return true;
@@ -99,7 +93,7 @@ static void start_one(struct cf_engine *engine, struct cf_transfer *transfer, in
         cf_link_end(engine, transfer, CF_NO_MEMORY, "out of memory or descriptors");
         return;
     }
-    cf_pacer_take(&engine->pacer, transfer->bucket, cost_of(transfer), now);
+    cf_pacer_take(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer), now);
     cf_transfer_move(transfer, &engine->running);
     /* The cap counts busy connections too: below their number every purge would reconnect. */
     if ((long)engine->running.count > engine->max_connections) {

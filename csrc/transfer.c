@@ -46,6 +46,11 @@ void cf_transfer_move(struct cf_transfer *transfer, struct cf_transfer_list *lis
     }
 }
 
+double cf_transfer_cost(const struct cf_transfer *transfer)
+{
+    return transfer->bucket == CF_BUCKET_URLS ? (double)transfer->items : transfer->items > 0;
+}
+
 static const char *put(char **at, const char *text)
 {
     char *start = *at;

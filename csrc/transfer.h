@@ -55,6 +55,8 @@ void cf_transfer_clear(struct cf_transfer *transfer);
 void cf_transfer_free(struct cf_transfer *transfer);
 
 /* Moves it to the end of `list`, out of where it was; NULL for none. */
+/* Its tokens: its URLs, or one for a purge by anything else, however many items it has. */
+double cf_transfer_cost(const struct cf_transfer *transfer);
 void cf_transfer_move(struct cf_transfer *transfer, struct cf_transfer_list *list);
 
 #endif

@@ -46,7 +46,7 @@ static int64_t go(enum cf_bucket bucket, double cost, int64_t now)
         now = when;
     }
     cf_pacer_take(&pacer, bucket, cost, now);
-    cf_pacer_answered(&pacer, bucket, now);
+    cf_pacer_answered(&pacer, bucket, cost, now);
     if (sent < MOST) {
         at[sent] = now;
         costs[sent++] = cost;
@@ -119,6 +119,36 @@ static void buckets(void)
         snprintf(name, sizeof name, "now and then at %g/%g", rates[i], sizes[i]);
         say(name, problem ? problem : check_bucket(rates[i], sizes[i]));
     }
+}
+
+/* Requests that reach the server late, eight of them at a time, each answered when it was counted. */
+static void late(double most)
+{
+    struct cf_rates r = {0, 0, 800, 800, 0, 0};
+    int64_t answered[8] = {0}, now = 0, ordered, arrival = 0;
+    const char *problem = NULL;
+    char name[64];
+    int n;
+
+    begin(&r);
+    for (n = 0; n < 3000; n++) {
+        int64_t when;
+        if (n >= 8) {
+            now = now > answered[n % 8] ? now : answered[n % 8];
+            cf_pacer_answered(&pacer, CF_BUCKET_URLS, 100, now);
+        }
+        when = cf_pacer_when(&pacer, CF_BUCKET_URLS, 100, now, &ordered);
+        now = when > now ? when : now;
+        cf_pacer_take(&pacer, CF_BUCKET_URLS, 100, now);
+        when = now + (int64_t)(dice() * (dice() < 0.05 ? most : 1e3));
+        arrival = when > arrival ? when : arrival;
+        at[sent] = arrival;
+        costs[sent++] = 100;
+        answered[n % 8] = arrival + 1000;
+    }
+    problem = check_bucket(800, 800);
+    snprintf(name, sizeof name, "up to %g s late", most / 1e6);
+    say(name, problem);
 }
 
 static void windows(void)
@@ -254,6 +284,8 @@ static void anything(void)
 int main(void)
 {
     buckets();
+    late(1e5);
+    late(3e6);
     windows();
     orders();
     headers();
