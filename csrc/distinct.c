@@ -15,28 +15,36 @@ static char lower(char byte)
     return byte >= 'A' && byte <= 'Z' ? (char)(byte | 0x20) : byte;
 }
 
+/* The same for eight bytes at once. */
+static uint64_t lower_word(uint64_t word)
+{
+    const uint64_t each = UINT64_C(0x0101010101010101);
+    uint64_t low = word & each * 0x7f;
+    uint64_t is_upper = (low + each * (0x80 - 'A')) & ~(low + each * (0x7f - 'Z')) & ~word & each * 0x80;
+    return word | is_upper >> 2;
+}
+
 size_t cf_distinct_whole(const char *item, size_t len)
 {
     (void)item;
     return len;
 }
 
-static size_t span(const char *item, size_t from, size_t len, const char *ends)
-{
-    while (from < len && !strchr(ends, item[from]))
-        from++;
-    return from;
-}
-
 size_t cf_distinct_url(const char *item, size_t len)
 {
     /* The first slash is the scheme's: every URL has passed its check. */
-    return span(item, span(item, 0, len, "/") + 2, len, "/?#\"");
+    const char *slash = memchr(item, '/', len);
+    size_t at = slash ? (size_t)(slash - item) + 2 : len;
+
+    while (at < len && item[at] != '/' && item[at] != '?' && item[at] != '#' && item[at] != '"')
+        at++;
+    return at;
 }
 
 size_t cf_distinct_prefix(const char *item, size_t len)
 {
-    return span(item, 0, len, "/");
+    const char *slash = memchr(item, '/', len);
+    return slash ? (size_t)(slash - item) : len;
 }
 
 static uint64_t mix(uint64_t hash, uint64_t word)
@@ -45,24 +53,26 @@ static uint64_t mix(uint64_t hash, uint64_t word)
     return hash ^ (hash >> 29);
 }
 
+static uint64_t word_at(const char *bytes, size_t len)
+{
+    uint64_t word = 0;
+    if (len >= sizeof word)
+        memcpy(&word, bytes, sizeof word);
+    else
+        memcpy(&word, bytes, len);
+    return word;
+}
+
 static uint64_t hash_of(const char *item, size_t len, size_t folded)
 {
-    uint64_t hash = len, word = 0;
+    uint64_t hash = len;
     size_t i;
 
-    for (i = 0; i < folded; i++) {
-        word = word << 8 | (unsigned char)lower(item[i]);
-        if (i % 8 == 7)
-            hash = mix(hash, word);
-    }
-    hash = mix(hash, word);
-    for (; i + sizeof word <= len; i += sizeof word) {
-        memcpy(&word, item + i, sizeof word);
-        hash = mix(hash, word);
-    }
-    word = 0;
-    memcpy(&word, item + i, len - i);
-    return mix(hash, word);
+    for (i = 0; i < folded; i += sizeof hash)
+        hash = mix(hash, lower_word(word_at(item + i, folded - i)));
+    for (i = folded; i < len; i += sizeof hash)
+        hash = mix(hash, word_at(item + i, len - i));
+    return hash;
 }
 
 static bool same(const char *a, const char *b, size_t len, size_t folded)

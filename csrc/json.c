@@ -57,8 +57,10 @@ enum cf_json_status cf_json_string(struct cf_buffer *buffer, const char *text, s
 
         if (end - text >= 8 && is_plain(text)) {
             memcpy(out, text, 8);
-            out += 8;
-            text += 8;
+            /* Fewer than eight at the end are read with those before them, not one by one. */
+            size = end - text > 8 && end - text < 16 ? (size_t)(end - text) - 8 : 8;
+            out += size;
+            text += size;
             continue;
         }
         if (byte < 0x20 || byte == 0x7f) {

@@ -79,8 +79,11 @@ static bool write_text(const struct place *place, const char *text, size_t len)
 
 static const char *url_problem(const char *url, size_t len)
 {
-    size_t scheme = len > 8 && strncasecmp(url, "https://", 8) == 0 ? 8 : len > 7 && strncasecmp(url, "http://", 7) == 0 ? 7 : 0;
-    return scheme && !strchr("/?#:", url[scheme]) ? NULL : "must be an absolute http(s) URL";
+    size_t scheme = len > 8 && (memcmp(url, "https://", 8) == 0 || strncasecmp(url, "https://", 8) == 0) ? 8
+                    : len > 7 && strncasecmp(url, "http://", 7) == 0                                     ? 7
+                                                                                                         : 0;
+    char next = url[scheme];
+    return scheme && next != '/' && next != '?' && next != '#' && next != ':' && next ? NULL : "must be an absolute http(s) URL";
 }
 
 static const char *tag_problem(const char *tag, size_t len)

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "envelope.h"
 #include "error.h"
 
 /* Deeper than any envelope, and far from the C stack's end. */
@@ -190,26 +191,36 @@ static void set_infos(lua_State *L, const struct cf_ending *ending, int envelope
 
 /* ---- results ---- */
 
-static void push_result(lua_State *L, const struct cf_ending *ending, int envelope)
+/* The id on the top; the list of ids stands behind the result. */
+static void set_id(lua_State *L, int result)
+{
+    lua_pushvalue(L, -1);
+    lua_setfield(L, result, "id");
+    lua_rawseti(L, result + 1, 1);
+}
+
+/* Of the envelope, or where there is none (0) with the id that was read without it. */
+static void push_result(lua_State *L, const struct cf_ending *ending, int envelope, const char *id, size_t id_len)
 {
     int result;
 
     lua_createtable(L, 0, 8);
     result = lua_gettop(L);
-    lua_newtable(L);
-    cf_rawgetfield(L, envelope, "result");
-    if (lua_istable(L, -1) && ending->body_len == 0) {
+    lua_createtable(L, 1, 0);
+    if (envelope)
+        cf_rawgetfield(L, envelope, "result");
+    if (!envelope) {
+        lua_pushlstring(L, id, id_len);
+        set_id(L, result);
+    } else if (lua_istable(L, -1) && ending->body_len == 0) {
         /* What was fetched, as it came, and how many pages there are of it. */
         lua_setfield(L, result, "result");
         cf_rawgetfield(L, envelope, "result_info");
         lua_setfield(L, result, "result_info");
     } else if (lua_istable(L, -1)) {
         cf_rawgetfield(L, -1, "id");
-        if (lua_type(L, -1) == LUA_TSTRING) {
-            lua_pushvalue(L, -1);
-            lua_setfield(L, result, "id");
-            lua_rawseti(L, result + 1, 1);
-        }
+        if (lua_type(L, -1) == LUA_TSTRING)
+            set_id(L, result);
     }
     lua_settop(L, result + 1);
     lua_setfield(L, result, "ids");
@@ -365,13 +376,20 @@ static void push_error(lua_State *L, const struct cf_ending *ending, int envelop
 int cf_result_push(lua_State *L, const struct cf_ending *ending, const char *zone_id)
 {
     int envelope = 0, top = lua_gettop(L);
+    const char *id = NULL;
+    size_t id_len = 0;
 
     luaL_checkstack(L, 20, "result");
+    if (ending->failure == CF_OK && is_success(ending->response->status) && ending->body_len > 0 &&
+        cf_envelope_read(ending->response->body.data, ending->response->body.len, &id, &id_len)) {
+        push_result(L, ending, 0, id, id_len);
+        return 1;
+    }
     if (ending->failure == CF_OK && push_decoded(L, ending->response->body.data, ending->response->body.len)) {
         envelope = lua_gettop(L);
         cf_rawgetfield(L, envelope, "success");
         if (is_success(ending->response->status) && lua_isboolean(L, -1) && lua_toboolean(L, -1)) {
-            push_result(L, ending, envelope);
+            push_result(L, ending, envelope, NULL, 0);
             lua_replace(L, top + 1);
             lua_settop(L, top + 1);
             return 1;

@@ -244,7 +244,7 @@ describe("the README", function()
     end
 
     local adapters = {
-      active = true, in_flight = true, current_loop = true, settle = true, undrive = true, drive = true,
+      active = true, in_flight = true, settle = true, undrive = true, drive = true,
       call = true, complete = true, raise_failures = true, register = true, forget = true, part = true, fetch = true,
     }
 

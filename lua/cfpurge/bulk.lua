@@ -404,11 +404,12 @@ function M.start(client, request, kind, list, call, base, check_list)
 end
 
 --- Goes on with a request that failed, where smaller ones may do better. False: they may not.
-function M.adopt(client, request, kind, items, call, err)
+function M.adopt(client, request, kind, items, err)
   if #items < 2 or not (is_over_limit(err) or (is_refusal(err) and not about_request[err.code])) then
     return false
   end
-  local job = new(client, request, kind, call, call.base)
+  local base = { zone_id = err.remaining.zone_id, environment_id = err.remaining.environment_id }
+  local job = new(client, request, kind, request.call or request, base)
   if not job or not (job.isolate or is_over_limit(err)) then
     request.job = nil
     return false

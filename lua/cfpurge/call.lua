@@ -33,12 +33,11 @@ function M.raise(raised, name, shift, level)
 end
 
 local function kind_of(params)
-  if type(params) ~= "table" then
-    return nil
-  end
-  for _, kind in ipairs(M.kinds) do
-    if rawget(params, kind) ~= nil then
-      return kind, bare(rawget(params, kind))
+  local kinds = M.kinds
+  for i = 1, type(params) == "table" and #kinds or 0 do
+    local list = rawget(params, kinds[i])
+    if list ~= nil then
+      return kinds[i], bare(list)
     end
   end
 end
@@ -52,12 +51,7 @@ local function resolved(call, zone_id, environment_id)
     end
   end
   params.zone_id, params.environment_id = zone_id, environment_id
-  local copy = {}
-  for name, value in pairs(call) do
-    copy[name] = value
-  end
-  copy.params, copy.environment_id = params, nil
-  return copy
+  return { params = params, options = call.options, started = call.started }
 end
 
 -- What the parts of a job have in common with the call.
@@ -130,21 +124,23 @@ end
 
 -- Begins what `call` asks for, with ids in place of names. False, what was raised, or an error.
 local function dispatch(self, request, call)
-  local kind, list = kind_of(call.params)
-  local options = call.options
-  if type(options) == "table" and rawget(options, "dry_run") == true then
-    return require "cfpurge.plan"(self, request, kind, list, call)
+  local params, options = call.params, call.options
+  local kind, list = kind_of(params)
+  local size = kind and self.sizes[kind]
+  if type(options) == "table" then
+    if rawget(options, "dry_run") == true then
+      return require "cfpurge.plan"(self, request, kind, list, call)
+    elseif type(rawget(options, "on_progress")) == "function" then
+      -- Whoever wants to hear of the progress of a short one gets a job as well.
+      size = 0
+    end
   end
-  -- Whoever wants to hear of the progress of a short one gets a job as well.
-  local reports = type(options) == "table" and type(rawget(options, "on_progress")) == "function"
-  local size = type(list) == "table" and (reports and 0 or self.sizes[kind])
-  local is_long = type(list) == "function" or (size and #list > size)
-  if not is_long then
-    local ok, id, err = pcall(self.core.start, self.core, call.params, options, call.environment_id)
+  if type(list) ~= "function" and not (size and type(list) == "table" and #list > size) then
+    local ok, id, err = pcall(self.core.start, self.core, params, options, call.environment_id)
     if not ok then
       return false, id
     elseif id then
-      request.kind, call.base = kind, kind and base_of(call)
+      request.kind = kind
       self:register(request, id)
       return true
     elseif not err.limit then
@@ -207,31 +203,42 @@ local function begin_named(self, request, call, wanted)
   return true
 end
 
-local function check_names(name, shift, params)
-  for _, field in ipairs { "zone", "environment" } do
-    local value = type(params) == "table" and rawget(params, field)
-    if value and type(value) ~= "string" then
-      error(("bad argument #%d to '%s' (%s: string expected, got %s)"):format(2 - shift, name, field, type(value)), 4)
-    end
+local function check_name(name, shift, params, field)
+  local value = rawget(params, field)
+  if value ~= nil and type(value) ~= "string" then
+    error(("bad argument #%d to '%s' (%s: string expected, got %s)"):format(2 - shift, name, field, type(value)), 5)
   end
+  return value
+end
+
+local function begin_wanted(self, request, name, shift)
+  local params, options = request.params, request.options
+  local zone, environment = check_name(name, shift, params, "zone"), check_name(name, shift, params, "environment")
+  if options then
+    zone, environment = zone or rawget(options, "zone"), environment or rawget(options, "environment")
+  end
+  -- Nearly every call has ids.
+  if not (zone or environment or self.zone) then
+    return dispatch(self, request, request)
+  end
+  local wanted = names.wanted(self, request)
+  if wanted.problem then
+    return false, nil, core.error("invalid_request", wanted.problem,
+      { field = wanted.problem:match "^%w+", remaining = params })
+  elseif wanted.zone or wanted.environment then
+    return begin_named(self, request, request, wanted)
+  end
+  return dispatch(self, request, request)
 end
 
 -- `name` is the function that the caller called, `shift` how much further right the core has its params.
 function M.begin(self, name, shift, params, options, environment_id, on_done)
-  local call = {
-    name = name, shift = shift, params = params, options = options, environment_id = environment_id, on_done = on_done,
-    started = core.now(),
-  }
-  local request = requests.new(self, call)
-  check_names(name, shift, params)
-  local wanted = type(params) == "table" and (options == nil or type(options) == "table") and names.wanted(self, call)
+  local request = requests.new(self, params, options, environment_id, on_done)
   local ok, raised, err
-  if wanted and wanted.problem then
-    err = core.error("invalid_request", wanted.problem, { field = wanted.problem:match "^%w+", remaining = params })
-  elseif wanted and (wanted.zone or wanted.environment) then
-    ok, raised, err = begin_named(self, request, call, wanted)
+  if type(params) == "table" and (options == nil or type(options) == "table") then
+    ok, raised, err = begin_wanted(self, request, name, shift)
   else
-    ok, raised, err = dispatch(self, request, call)
+    ok, raised, err = dispatch(self, request, request)
   end
   if raised then
     M.raise(raised, name, shift, 4)
@@ -239,10 +246,11 @@ function M.begin(self, name, shift, params, options, environment_id, on_done)
     return nil, err
   end
   if not request.ended then
-    local can, problem = self:drive()
-    if can == false then
+    local loop, problem = self:drive()
+    if not loop then
       return request:withdraw(problem)
     end
+    request.loop = loop
   end
   self:raise_failures()
   return request
@@ -250,9 +258,9 @@ end
 
 --- Goes on with a single request that failed, where smaller ones may do better. False: they may not.
 function M.mend(self, request, err)
-  local call, kind = request.call, request.kind
-  local items = call and kind and not request.job and err.remaining and err.remaining[kind]
-  return items and bulk().adopt(self, request, kind, items, call, err)
+  local kind, remaining = request.kind, err.remaining
+  local items = kind and not request.job and remaining and remaining[kind]
+  return items and bulk().adopt(self, request, kind, items, err)
 end
 
 return M

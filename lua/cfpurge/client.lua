@@ -88,15 +88,12 @@ local function new(options)
   return self
 end
 
-function Client:current_loop()
-  return loops.pick(self.loop)
-end
-
--- Asks the current loop to step this client from now on.
+-- Asks the current loop to step this client from now on, and returns it; false and a sentence where it cannot.
 function Client:drive()
-  local loop = self:current_loop()
+  local loop = loops.pick(self.loop)
   self.driven[loop] = true
-  return loop.drive(self)
+  local can, problem = loop.drive(self)
+  return can ~= false and loop, problem
 end
 
 -- Tells every loop that was asked to step this client that it need not any more.
@@ -211,7 +208,7 @@ local function part_of(self, on_done, ok, id, err)
   if not id then
     return nil, err
   end
-  local part = requests.new(self, { on_done = on_done })
+  local part = requests.new(self, nil, nil, nil, on_done)
   self:register(part, id)
   return part
 end
@@ -314,15 +311,16 @@ local function listed(self, name, arg, options, list)
   if options ~= nil and type(options) ~= "table" then
     error(("bad argument #%d to '%s' (table expected, got %s)"):format(arg, name, type(options)), 3)
   end
-  local request = requests.new(self, { params = {}, options = options })
+  local request = requests.new(self, nil, options)
   list(request, function(found, err)
     self:complete(request, found, err)
   end)
   if not request.ended then
-    local can, problem = self:drive()
-    if can == false then
+    local loop, problem = self:drive()
+    if not loop then
       return request:withdraw(problem)
     end
+    request.loop = loop
   end
   return requests.finish(request)
 end

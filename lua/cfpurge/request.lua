@@ -48,11 +48,11 @@ function Request:withdraw(problem)
   end
   self.ended = true
   self.client:undrive()
-  return nil, core.error("invalid_request", problem, { remaining = self.call.params })
+  return nil, core.error("invalid_request", problem, { remaining = self.params })
 end
 
 -- Several may wait for one request, each with a `wake` of its own.
-local function wait_for(request)
+local function wait_for(request, loop)
   local waiter = request
   if request.waiters then
     waiter = setmetatable({}, { __index = request })
@@ -60,7 +60,7 @@ local function wait_for(request)
   else
     request.waiters = { waiter }
   end
-  return request.client:current_loop().wait(request.client, waiter)
+  return loop.wait(request.client, waiter)
 end
 
 --- Waits the way the host waits.
@@ -68,9 +68,10 @@ end
 function Request:wait()
   if not self.ended then
     -- It may have been started under another loop, which does not run now.
-    local can, problem = self.client:drive()
-    if can ~= false then
-      can, problem = wait_for(self)
+    local loop, problem = self.client:drive()
+    local can = loop
+    if loop then
+      can, problem = wait_for(self, loop)
     end
     if can == false then
       return nil, core.error("invalid_request", problem)
@@ -80,8 +81,12 @@ function Request:wait()
 end
 
 return {
-  new = function(client, call)
-    return setmetatable({ client = client, call = call, on_done = call.on_done, ended = false }, Request)
+  --- The call as the caller made it; `call` in the request, if there is one, is the same with ids in place of names.
+  new = function(client, params, options, environment_id, on_done)
+    return setmetatable({
+      client = client, params = params, options = options, environment_id = environment_id, on_done = on_done,
+      started = core.now(), ended = false,
+    }, Request)
   end,
 
   --- What a method that waits returns: for a request that has just begun, or for the error that kept it from beginning.
@@ -90,7 +95,7 @@ return {
       return nil, err
     end
     if not request.ended then
-      local can, problem = wait_for(request)
+      local can, problem = wait_for(request, request.loop)
       if can == false then
         return request:withdraw(problem)
       end

@@ -37,7 +37,7 @@ end
 
 function M.options(port, zone)
   return {
-    base_url = base(port), zone_id = zone or "fast", api_token = "bench-token", plan = "enterprise",
+    base_url = base(port), zone_id = zone or "fast", api_token = "bench-token", max_items = 500,
     ca_file = port == "TLS" and M.ca_file or nil,
   }
 end

@@ -3,7 +3,7 @@
 return {
   wait = function(client, request)
     local failed, failure
-    while not request:done() do
+    while not request.ended do
       local ok, err = pcall(client.step, client)
       if not ok and not failed then
         failed, failure = true, err
