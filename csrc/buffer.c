@@ -1,17 +1,13 @@
 /* Capped growable bytes; failure is a code. */
 #include "buffer.h"
 
-#include <string.h>
-
 #include "memory.h"
 
-enum cf_buffer_status cf_buffer_reserve(struct cf_buffer *buffer, size_t more)
+enum cf_buffer_status cf_buffer_grow(struct cf_buffer *buffer, size_t more)
 {
     size_t cap = buffer->cap ? buffer->cap : 256;
     char *data;
 
-    if (more <= buffer->cap - buffer->len)
-        return CF_BUFFER_OK;
     if (more > buffer->max - buffer->len)
         return CF_BUFFER_FULL;
     while (cap - buffer->len < more)
@@ -22,16 +18,6 @@ enum cf_buffer_status cf_buffer_reserve(struct cf_buffer *buffer, size_t more)
     buffer->data = data;
     buffer->cap = cap;
     return CF_BUFFER_OK;
-}
-
-enum cf_buffer_status cf_buffer_add(struct cf_buffer *buffer, const void *bytes, size_t len)
-{
-    enum cf_buffer_status status = cf_buffer_reserve(buffer, len);
-    if (status == CF_BUFFER_OK && len > 0) {
-        memcpy(buffer->data + buffer->len, bytes, len);
-        buffer->len += len;
-    }
-    return status;
 }
 
 void cf_buffer_free(struct cf_buffer *buffer)

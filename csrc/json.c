@@ -17,6 +17,12 @@ static bool is_plain(const char *text)
              HAS_ZERO(word ^ EVERY('\\')) | HAS_ZERO(word ^ EVERY(0x7f)));
 }
 
+/* The same for one. */
+static bool is_plain_byte(unsigned char byte)
+{
+    return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
+}
+
 /* How many bytes the UTF-8 character at `text` has; 0 where there is none (RFC 3629, section 4). */
 static size_t utf8_length(const unsigned char *text, size_t len)
 {
@@ -52,8 +58,8 @@ enum cf_json_status cf_json_string(struct cf_buffer *buffer, const char *text, s
     out = buffer->data + buffer->len;
     *out++ = '"';
     while (text < end) {
-        unsigned char byte = (unsigned char)*text;
         size_t size = 1;
+        unsigned char byte;
 
         if (end - text >= 8 && is_plain(text)) {
             memcpy(out, text, 8);
@@ -61,6 +67,11 @@ enum cf_json_status cf_json_string(struct cf_buffer *buffer, const char *text, s
             size = end - text > 8 && end - text < 16 ? (size_t)(end - text) - 8 : 8;
             out += size;
             text += size;
+            continue;
+        }
+        byte = (unsigned char)*text;
+        if (is_plain_byte(byte)) {
+            *out++ = *text++;
             continue;
         }
         if (byte < 0x20 || byte == 0x7f) {

@@ -170,14 +170,13 @@ static long milliseconds(int64_t duration)
 static CURLcode set_limits(struct cf_transfer *transfer, int64_t now)
 {
     CURL *easy = transfer->easy;
-    CURLcode code = CURLE_OK;
+    CURLcode code;
     int64_t limit = transfer->timeout;
 
     if (transfer->deadline && (!limit || transfer->deadline - now < limit))
         limit = transfer->deadline - now > 0 ? transfer->deadline - now : 1;
     transfer->overdue = limit ? now + limit + SLACK : CF_ENGINE_NEVER;
-    if (limit)
-        code = curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, milliseconds(limit));
+    code = curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, limit ? milliseconds(limit) : 0L);
     if (code == CURLE_OK)
         /* libcurl's own default is 300 s; "none" is as long as it can be. */
         code = curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
@@ -192,28 +191,27 @@ static CURLcode set_limits(struct cf_transfer *transfer, int64_t now)
             return set_code;                                           \
     } while (0)
 
-CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct cf_poller *poller, int64_t now)
+static bool same_text(const char *a, const char *b)
 {
-    uint64_t generation = cf_process_generation();
-    CURL *easy;
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
 
-    if (transfer->easy && transfer->generation == generation) {
-        /* cf_transfer_clear has reset one that was used before. */
-        if (transfer->attempts > 0)
-            curl_easy_reset(transfer->easy);
-    } else {
-        transfer->generation = generation;
-        transfer->easy = curl_easy_init();
-        if (!transfer->easy)
-            return CURLE_OUT_OF_MEMORY;
-    }
-    easy = transfer->easy;
-    cf_response_reset(&transfer->response);
-    transfer->error[0] = '\0';
+/* What no request changes, and the CA, which hardly any does: set once, for it takes longer than all the rest. */
+static CURLcode set_up(struct cf_transfer *transfer, struct cf_poller *poller)
+{
+    CURL *easy = transfer->easy;
+    size_t size = size_of(transfer->ca_file);
 
+    transfer->is_set = false;
+    curl_easy_reset(easy);
+    cf_free(transfer->trusted);
+    transfer->trusted = size ? cf_realloc(NULL, size) : NULL;
+    if (size && !transfer->trusted)
+        return CURLE_OUT_OF_MEMORY;
+    if (size)
+        memcpy(transfer->trusted, transfer->ca_file, size);
     SET(CURLOPT_PRIVATE, transfer);
     SET(CURLOPT_ERRORBUFFER, transfer->error);
-    SET(CURLOPT_SHARE, share);
     SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
     SET(CURLOPT_OPENSOCKETDATA, poller);
     SET(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
@@ -223,8 +221,6 @@ CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct
     SET(CURLOPT_WRITEFUNCTION, on_body);
     SET(CURLOPT_WRITEDATA, transfer);
     SET(CURLOPT_NOSIGNAL, 1L);
-
-    SET(CURLOPT_URL, transfer->url);
 #ifdef CF_HAVE_PROTOCOLS_STR
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
 #else
@@ -233,8 +229,6 @@ CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    /* Over plain HTTP it would send one request after another (libcurl-facts). */
-    SET(CURLOPT_PIPEWAIT, strncmp(transfer->url, "https:", 6) == 0 ? 1L : 0L);
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)CF_RESPONSE_MAX_BODY);
@@ -242,10 +236,23 @@ CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct
     /* A libcurl that is older than its headers was refuses: the engine warns of that. */
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 #endif
-    SET(CURLOPT_HTTPHEADER, transfer->headers);
     /* What is meant for the API is not shown to a proxy, and a proxy's headers are not taken for the API's. */
     SET(CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
     SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    CURLcode code = cf_trust_apply(easy, transfer->ca_file);
+    transfer->is_set = code == CURLE_OK;
+    return code;
+}
+
+static CURLcode set_request(struct cf_transfer *transfer, CURLSH *share)
+{
+    CURL *easy = transfer->easy;
+
+    SET(CURLOPT_SHARE, share);
+    SET(CURLOPT_URL, transfer->url);
+    /* Over plain HTTP it would send one request after another (libcurl-facts). */
+    SET(CURLOPT_PIPEWAIT, strncmp(transfer->url, "https:", 6) == 0 ? 1L : 0L);
+    SET(CURLOPT_HTTPHEADER, transfer->headers);
     SET(CURLOPT_USERAGENT, transfer->user_agent);
     if (transfer->is_get) {
         SET(CURLOPT_HTTPGET, 1L);
@@ -254,17 +261,32 @@ CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct
         SET(CURLOPT_POSTFIELDS, transfer->body.data);
         SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body.len);
     }
-    if (transfer->proxy)
-        SET(CURLOPT_PROXY, transfer->proxy);
-    if (transfer->direct)
-        SET(CURLOPT_NOPROXY, "*");
-    else if (transfer->proxy)
-        /* An explicit proxy is not undone by the environment's no_proxy. */
-        SET(CURLOPT_NOPROXY, "");
+    SET(CURLOPT_PROXY, transfer->proxy);
+    /* An explicit proxy is not undone by the environment's no_proxy. */
+    SET(CURLOPT_NOPROXY, transfer->direct ? "*" : transfer->proxy ? "" : NULL);
+    return CURLE_OK;
+}
 
+CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct cf_poller *poller, int64_t now)
+{
+    uint64_t generation = cf_process_generation();
+    CURLcode code = CURLE_OK;
+
+    if (!transfer->easy || transfer->generation != generation) {
+        transfer->generation = generation;
+        transfer->is_set = false;
+        transfer->easy = curl_easy_init();
+        if (!transfer->easy)
+            return CURLE_OUT_OF_MEMORY;
+    }
+    cf_response_reset(&transfer->response);
+    transfer->error[0] = '\0';
+    if (!transfer->is_set || !same_text(transfer->trusted, transfer->ca_file))
+        code = set_up(transfer, poller);
+    if (code == CURLE_OK)
+        code = set_request(transfer, share);
     transfer->attempts++;
     transfer->attempt_started = now;
-    CURLcode code = cf_trust_apply(easy, transfer->ca_file);
     return code != CURLE_OK ? code : set_limits(transfer, now);
 }
 
@@ -335,9 +357,11 @@ void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code)
 
 void cf_transfer_clear(struct cf_transfer *transfer)
 {
-    if (transfer->easy && transfer->generation == cf_process_generation())
-        /* It must not be left with pointers into the block. */
-        curl_easy_reset(transfer->easy);
+    if (transfer->easy && transfer->generation == cf_process_generation()) {
+        /* It must not be left with pointers into what is freed. */
+        curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, NULL);
+        curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDS, NULL);
+    }
     if (transfer->block) {
         cf_wipe(transfer->block, transfer->block_size);
         cf_free(transfer->block);
@@ -360,5 +384,6 @@ void cf_transfer_free(struct cf_transfer *transfer)
         curl_easy_cleanup(transfer->easy);
     cf_buffer_free(&transfer->body);
     cf_response_free(&transfer->response);
+    cf_free(transfer->trusted);
     cf_free(transfer);
 }

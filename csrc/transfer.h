@@ -16,6 +16,8 @@ struct cf_transfer {
     uint64_t id;
     uint64_t generation;                    /* of the process that made `easy` */
     CURL *easy;                             /* owned; NULL until the first attempt */
+    bool is_set;                            /* easy has the options that no request changes, with this CA */
+    char *trusted;                          /* owned; NULL where it is the system's */
     char *block;                            /* owned, wiped: all texts and header nodes that follow */
     size_t block_size;
     struct curl_slist *headers;
@@ -54,9 +56,9 @@ void cf_transfer_clear(struct cf_transfer *transfer);
 /* The easy handle must not be in a CURLM. One from before a fork is left alone. */
 void cf_transfer_free(struct cf_transfer *transfer);
 
-/* Moves it to the end of `list`, out of where it was; NULL for none. */
 /* Its tokens: its URLs, or one for a purge by anything else, however many items it has. */
 double cf_transfer_cost(const struct cf_transfer *transfer);
+/* Moves it to the end of `list`, out of where it was; NULL for none. */
 void cf_transfer_move(struct cf_transfer *transfer, struct cf_transfer_list *list);
 
 #endif
