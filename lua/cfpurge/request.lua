@@ -86,6 +86,8 @@ return {
     return setmetatable({
       client = client, params = params, options = options, environment_id = environment_id, on_done = on_done,
       started = core.now(), ended = false,
+      -- Room for what comes: a table that grows is made anew.
+      id = nil, kind = nil, loop = nil, waiters = nil, value = nil, failure = nil,
     }, Request)
   end,
 

@@ -1,6 +1,7 @@
 -- What is not the transfer, in a process of its own.
 --   cost.lua client    loads the module and makes a client; the bytes of memory of the process
 --   cost.lua libcurl   the same with libcurl alone
+--   cost.lua cold      wall seconds of require, new and one purge over TLS
 --   cost.lua params    CPU seconds of checking 500 URLs with headers and writing them as JSON
 local load = require "spec.bench.load"
 
@@ -17,6 +18,11 @@ if arg[1] == "client" then
 elseif arg[1] == "libcurl" then
   assert(package.loadlib("libcurl.so.4", "*"))
   print_memory()
+elseif arg[1] == "cold" then
+  local native = require "bench_native"
+  local before = native.now()
+  assert(assert(require("cfpurge").new(load.options "TLS")):purge((load.purge "small")))
+  print(native.now() - before)
 else
   local native = require "bench_native"
   local options = load.options "HTTP"

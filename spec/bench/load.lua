@@ -26,18 +26,18 @@ function M.purge(size)
 end
 
 -- port: "HTTP" or "TLS"; zone: "fast", or "wait1000" for an answer after a second.
-local function base(port)
+function M.base(port)
   local host = port == "TLS" and "https://localhost" or "http://127.0.0.1"
   return ("%s:%s/client/v4"):format(host, os.getenv("BENCH_" .. port))
 end
 
 function M.url(port, zone)
-  return base(port) .. "/zones/" .. (zone or "fast") .. "/purge_cache"
+  return M.base(port) .. "/zones/" .. (zone or "fast") .. "/purge_cache"
 end
 
 function M.options(port, zone)
   return {
-    base_url = base(port), zone_id = zone or "fast", api_token = "bench-token", max_items = 500,
+    base_url = M.base(port), zone_id = zone or "fast", api_token = "bench-token", max_items = 500,
     ca_file = port == "TLS" and M.ca_file or nil,
   }
 end

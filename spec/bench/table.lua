@@ -226,7 +226,8 @@ local function concurrent(port, in_flight, count, mark)
 end
 
 section("concurrent", function()
-  concurrent("TLS", 32, 6000, 0.85)
+  concurrent("TLS", 32, 6000, 0.90)
+  concurrent("TLS", 100, 6000, 0.90)
   concurrent("HTTP", 32, 9000, 0.85)
 end)
 
@@ -241,6 +242,58 @@ section("sequential", function()
       1.05)
     ratio_row("  CPU a purge", figures(mine, 2), figures(theirs, 2), us, 1.20)
   end
+end)
+
+-- The official SDK, if npm gives it; where its modules are.
+local function official_sdk()
+  local path = dir .. "/sdk"
+  local command = "mkdir -p %s && cd %s && timeout 120 npm install --silent cloudflare >log 2>&1"
+  return os.execute(command:format(path, path)) and path .. "/node_modules"
+end
+
+section("others", function()
+  local sdk = official_sdk()
+  for _, port in ipairs { "HTTP", "TLS" } do
+    local function compare(what, command, count)
+      local mine, theirs = in_turns(ours(port, "small", 0, count), function()
+        return numbers(run("%s", command:format(count)))
+      end, 3)
+      local function figures(list, n)
+        return each(each(list, nth(n)), per(count))
+      end
+      ratio_row(("one after another, %s, %s: wall a purge"):format(names[port], what), figures(mine, 1),
+        figures(theirs, 1), us)
+      ratio_row("  CPU a purge", figures(mine, 2), figures(theirs, 2), us)
+    end
+    local luajit = ("LUA_CPATH='%s/luajit/?.so;%s/luajit/?.so;;' luajit"):format(build, dir)
+    compare("lua-http", luajit .. " spec/bench/others.lua http " .. port .. " %d", 1000)
+    compare("LuaSocket", "lua5.4 spec/bench/others.lua socket " .. port .. " %d", 50)
+    if sdk then
+      compare("the SDK on Node", ("NODE_EXTRA_CA_CERTS=%s node spec/bench/sdk.mjs %s %s %s"):format(load.ca_file, sdk,
+        load.base(port), body_file "small") .. " %d", 500)
+    end
+  end
+  if not sdk then
+    line "the SDK on Node: npm does not give it"
+  end
+end)
+
+section("cold", function()
+  local function timed(command)
+    return function()
+      local before = native.now()
+      local said = run("%s", command)
+      return { native.now() - before, tonumber(said) }
+    end
+  end
+  local mine, theirs = in_turns(timed "lua5.4 spec/bench/cost.lua cold", timed(("curl -sf -o %s/answer --cacert %s "
+    .. "-H 'Authorization: Bearer bench-token' -H 'Content-Type: application/json' -d @%s %s"):format(dir, load.ca_file,
+    body_file "small", load.url "TLS")), 15)
+  local function row(what, n, mark)
+    ratio_row(what, each(mine, nth(n)), each(theirs, nth(1)), ms, mark)
+  end
+  row("a cold purge over TLS, require and new with it (the curl command)", 2, 1.0)
+  row("  the whole process of Lua", 1)
 end)
 
 section("large", function()
