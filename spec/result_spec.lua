@@ -51,6 +51,37 @@ describe("an answer", function()
     assert(answered { body = clients.OK, headers = { ["Content-Type"] = "text/plain" } })
   end)
 
+  it("is the same result however it is written down", function()
+    local id = '"id":"9a7806061c88ada191ed06f989cc3dac"'
+    local members = { '"success":true', '"errors":[]', '"messages":[]', '"result":{' .. id .. "}" }
+    local function with(...)
+      return "{" .. table.concat({ ... }, ",") .. "}"
+    end
+    local s, e, m, r = members[1], members[2], members[3], members[4]
+    for _, body in ipairs { with(s, e, m, r), with(r, m, e, s), with(s, r), with(m, r, s), with(r, s, '"result_info":null', e, m),
+      with(s, e, m, '"result":{' .. id .. ',"more":[1]}'), with(s, e, m, '"result": {"more":{}, ' .. id .. "}"),
+      with(s, s, e, m, r), with(s, e, e, m, r), with(s, e, m, r, r), with(s, '"errors":[{"code":1}]', m, r),
+      with(s, '"errors":null', m, r),
+      " \r\n\t" .. with(s, e, m, r):gsub("[{}%[%]:,]", "%0 \n") .. "\n",
+      with(s, e, m, '"result":{"\\u0069d":' .. id:sub(6) .. "}"),
+      with(s, e, m, (r:gsub("9a", "\\u0039a"))) } do
+      local result, err = answered(body)
+      assert(result, tostring(err) .. body)
+      assert.same({ "9a7806061c88ada191ed06f989cc3dac", { "9a7806061c88ada191ed06f989cc3dac" }, {}, 1, 1 },
+        { result.id, result.ids, result.messages, result.accepted, result.requests }, body)
+    end
+    for written, read in pairs { ["A-Z_~"] = "A-Z_~", ["\\/"] = "/", ["\195\164"] = "\195\164", [""] = "" } do
+      assert.equal(read, answered(with(s, e, m, '"result":{"id":"' .. written .. '"}')).id)
+    end
+    for _, body in ipairs { with(s, e, m, r) .. ",", with(s, e, m, r):sub(1, -2), with(s, e, m, "", r),
+      with(s, e, m, r:sub(1, -3)), with(s, e, m, r:sub(1, -2) .. "]"), "{" .. s .. " " .. e .. "," .. m .. "," .. r .. "}",
+      with(s, '"errors":[}', m, r), with(s, '"errors":[', m, r), with("\"success\":tru", e, m, r), with(s, e, m, '"result"') } do
+      assert.equal("bad_response", select(2, answered(body)).kind, body)
+    end
+    assert.equal("api", select(2, answered(with('"success":false', e, m, r))).kind)
+    assert.equal("0", answered(with(s, e, '"messages":[{"code":5}]', '"result":{"id":"0"}')).id)
+  end)
+
   it("of the status 200 whose success is not true is an error of the kind api", function()
     for _, success in ipairs { '"success":false,', '"success":null,', '"success":"true",', '"success":1,', "",
       '"success":{},',
