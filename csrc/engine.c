@@ -54,14 +54,12 @@ static void drain(struct cf_engine *engine)
 
     while ((message = curl_multi_info_read(engine->multi, &left))) {
         struct cf_transfer *transfer = NULL;
-        long connects = 0;
         CURLcode code = message->data.result;
         CURL *easy = message->easy_handle;
 
         curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
         learn_protocol(engine, transfer);
-        curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &connects);
-        engine->stats.connections += (uint64_t)connects;
+        cf_link_count(engine, transfer);
         curl_multi_remove_handle(engine->multi, easy);
         cf_schedule_attempt_ended(engine, transfer, code);
     }

@@ -47,6 +47,8 @@ void cf_link_close(struct cf_engine *engine);
 void cf_link_give_up(struct cf_engine *engine, CURLMcode code);
 /* After a fork everything starts anew, and what was in flight is the parent's. */
 void cf_link_notice_fork(struct cf_engine *engine);
+/* Counts the connections that an attempt made. */
+void cf_link_count(struct cf_engine *engine, const struct cf_transfer *transfer);
 /* libcurl's timer callback. */
 int cf_link_timer(CURLM *multi, long milliseconds, void *engine);
 /* It is over: ready to be taken. */
@@ -60,7 +62,7 @@ void cf_link_end_all(struct cf_engine *engine, struct cf_transfer_list *list, en
 void cf_schedule_queued(struct cf_engine *engine);
 /* The same, after the retries that are due; ends what is past its deadline. */
 void cf_schedule_due(struct cf_engine *engine);
-/* Ends what libcurl forgot to time out. */
+/* Ends what has timed out. */
 void cf_schedule_overdue(struct cf_engine *engine);
 /* An attempt is over: again, or the end? */
 void cf_schedule_attempt_ended(struct cf_engine *engine, struct cf_transfer *transfer, CURLcode code);

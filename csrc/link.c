@@ -91,6 +91,13 @@ void cf_link_close(struct cf_engine *engine)
     engine->curl_due = CF_ENGINE_NEVER;
 }
 
+void cf_link_count(struct cf_engine *engine, const struct cf_transfer *transfer)
+{
+    long connects = 0;
+    curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
+    engine->stats.connections += (uint64_t)connects;
+}
+
 void cf_link_ended(struct cf_engine *engine, struct cf_transfer *transfer)
 {
     engine->stats.finished++;

@@ -130,8 +130,8 @@ void cf_schedule_queued(struct cf_engine *engine)
     }
 }
 
-/* Where a socket has news in the last millisecond of a transfer's time, libcurl (7.88 at least) drops the timer and finds
- * the transfer not late yet: it would hang until something else happens. */
+/* Not left to libcurl: it would keep the connection, which the next attempt would meet again (HTTP/2), and where a socket has
+ * news in the last millisecond of a transfer's time it (7.88 at least) drops the timer, and hangs. */
 void cf_schedule_overdue(struct cf_engine *engine)
 {
     struct cf_transfer *transfer, *next;
@@ -145,6 +145,8 @@ void cf_schedule_overdue(struct cf_engine *engine)
     for (transfer = engine->running.first; transfer; transfer = next) {
         next = transfer->next;
         if (transfer->overdue <= now) {
+            cf_transfer_overdue(transfer, now);
+            cf_link_count(engine, transfer);
             curl_multi_remove_handle(engine->multi, transfer->easy);
             cf_schedule_attempt_ended(engine, transfer, CURLE_OPERATION_TIMEDOUT);
         } else if (transfer->overdue < engine->first_overdue) {

@@ -3,6 +3,7 @@
 #include "transfer.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -19,8 +20,8 @@
 /* A pooled transfer does not hold the memory of one huge purge for ever. */
 #define KEPT_BODY ((size_t)64 << 10)
 
-/* libcurl counts from when it first runs the transfer, which is a little later than we do. */
-#define SLACK 20000
+/* The engine ends what is overdue; libcurl must not do it before, for it keeps the connection of an HTTP/2 stream. */
+#define SLACK 1000000
 
 struct cf_transfer *cf_transfer_new(void)
 {
@@ -175,8 +176,8 @@ static CURLcode set_limits(struct cf_transfer *transfer, int64_t now)
 
     if (transfer->deadline && (!limit || transfer->deadline - now < limit))
         limit = transfer->deadline - now > 0 ? transfer->deadline - now : 1;
-    transfer->overdue = limit ? now + limit + SLACK : CF_ENGINE_NEVER;
-    code = curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, limit ? milliseconds(limit) : 0L);
+    transfer->overdue = limit ? now + limit : CF_ENGINE_NEVER;
+    code = curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, limit ? milliseconds(limit + SLACK) : 0L);
     if (code == CURLE_OK)
         /* libcurl's own default is 300 s; "none" is as long as it can be. */
         code = curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
@@ -261,6 +262,9 @@ static CURLcode set_request(struct cf_transfer *transfer, CURLSH *share)
         SET(CURLOPT_POSTFIELDS, transfer->body.data);
         SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body.len);
     }
+    /* The connection that was silent may still be there, kept by others that wait on it. */
+    SET(CURLOPT_FRESH_CONNECT, transfer->failure == CF_TIMEOUT ? 1L : 0L);
+    SET(CURLOPT_FORBID_REUSE, 0L);
     SET(CURLOPT_PROXY, transfer->proxy);
     /* An explicit proxy is not undone by the environment's no_proxy. */
     SET(CURLOPT_NOPROXY, transfer->direct ? "*" : transfer->proxy ? "" : NULL);
@@ -328,6 +332,22 @@ static enum cf_failure failure_of(CURLcode code, const struct cf_transfer *trans
     default:
         return answering ? CF_CUT_SHORT : CF_CONNECTION;
     }
+}
+
+void cf_transfer_overdue(struct cf_transfer *transfer, int64_t now)
+{
+    double found = 0, sent = 0;
+
+    curl_easy_getinfo(transfer->easy, CURLINFO_NAMELOOKUP_TIME, &found);
+    curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME, &sent);
+    snprintf(transfer->error, sizeof transfer->error, "timed out after %lld ms, %s",
+             (long long)(now - transfer->attempt_started) / 1000,
+             transfer->response.status ? "within the answer"
+             : sent > 0                ? "waiting for an answer"
+             : found > 0               ? "connecting"
+                                       : "looking the name up");
+    /* Where nobody else uses its connection, that is closed: it may be dead. */
+    curl_easy_setopt(transfer->easy, CURLOPT_FORBID_REUSE, 1L);
 }
 
 /* A server that repeats what it was shown would put the credential into errors and logs. The body is masked when it has been

@@ -30,7 +30,7 @@ struct cf_transfer {
     struct cf_retry_policy retry;
     int64_t timeout, connect_timeout, deadline; /* deadline is an instant here; 0 for none */
     int64_t started, attempt_started, due, elapsed;
-    int64_t overdue;                        /* when libcurl must have timed the attempt out; CF_ENGINE_NEVER for none */
+    int64_t overdue;                        /* when the attempt has timed out; CF_ENGINE_NEVER for none */
     int attempts;
     enum cf_failure failure;
     int64_t retry_after;
@@ -49,6 +49,8 @@ bool cf_transfer_fill(struct cf_transfer *transfer, struct cf_submission *submis
 /* Makes the easy handle ready for the next attempt. `share` and `poller` stay the engine's. Any code but CURLE_OK: no
  * attempt can be made. */
 CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct cf_poller *poller, int64_t now);
+/* Its time is over: says where it stood, before it is taken out of the CURLM. */
+void cf_transfer_overdue(struct cf_transfer *transfer, int64_t now);
 /* Notes how the attempt ended. */
 void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code);
 /* Wipes and frees the copies; the easy handle, with its TLS session, stays for the next request. */
