@@ -3,6 +3,8 @@
 #include "transfer.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -140,15 +142,31 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *transfer)
     return cf_response_body(&((struct cf_transfer *)transfer)->response, bytes, size * count) ? size * count : 0;
 }
 
-static curl_socket_t open_socket(void *poller, curlsocktype purpose, struct curl_sockaddr *address)
+/* A peer that has vanished acknowledges nothing: the kernel gives up on it, and all that wait there go elsewhere, long before
+ * their time is over. What it may take to accept a connection, and a little, for then libcurl's own time-out is first. */
+static void expect_acknowledgement(int fd, int64_t connect_timeout)
 {
+#ifdef TCP_USER_TIMEOUT
+    if (connect_timeout > 0 && connect_timeout < INT64_C(3600) * 1000000) {
+        unsigned limit = (unsigned)(connect_timeout / 1000) + 1000;
+        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit, sizeof limit);
+    }
+#else
+    (void)fd, (void)connect_timeout;
+#endif
+}
+
+static curl_socket_t open_socket(void *self, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    const struct cf_transfer *transfer = self;
     int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
     (void)purpose;
     if (fd < 0)
         return CURL_SOCKET_BAD;
     if (SOCK_CLOEXEC == 0)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
-    if (!cf_poller_opened(poller, fd)) {
+    expect_acknowledgement(fd, transfer->connect_timeout);
+    if (!cf_poller_opened(transfer->poller, fd)) {
         close(fd);
         return CURL_SOCKET_BAD;
     }
@@ -214,7 +232,7 @@ static CURLcode set_up(struct cf_transfer *transfer, struct cf_poller *poller)
     SET(CURLOPT_PRIVATE, transfer);
     SET(CURLOPT_ERRORBUFFER, transfer->error);
     SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
-    SET(CURLOPT_OPENSOCKETDATA, poller);
+    SET(CURLOPT_OPENSOCKETDATA, transfer);
     SET(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
     SET(CURLOPT_CLOSESOCKETDATA, poller);
     SET(CURLOPT_HEADERFUNCTION, on_header);
@@ -285,6 +303,7 @@ CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct
     }
     cf_response_reset(&transfer->response);
     transfer->error[0] = '\0';
+    transfer->poller = poller;
     if (!transfer->is_set || !same_text(transfer->trusted, transfer->ca_file))
         code = set_up(transfer, poller);
     if (code == CURLE_OK)
