@@ -8,6 +8,7 @@
 #include "engine.h"
 #include "error.h"
 #include "event.h"
+#include "memory.h"
 #include "result.h"
 
 #define TYPE "cfpurge.client"
@@ -98,6 +99,7 @@ static void wipe(struct client *client)
     cf_options_wipe(&client->options);
     cf_buffer_wipe(&client->header_lines);
     cf_draft_wipe(&client->draft);
+    cf_wipe_traces();
 }
 
 /* ---- events ---- */

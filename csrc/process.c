@@ -2,14 +2,18 @@
 #define _GNU_SOURCE
 #include "process.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "libcurl.h"
+#include "memory.h"
 #include "trust.h"
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -34,7 +38,10 @@ static void init(void)
 #endif
     if (mark)
         *mark = last_generation;
-    curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
+    /* libcurl's copies of the credential are wiped as they are freed. Where the host was here first, it has chosen. */
+    curl_ready = cf_memory_init() ? curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, cf_memory_free, cf_memory_realloc,
+                                                         strdup, calloc)
+                                  : curl_global_init(CURL_GLOBAL_DEFAULT);
     if (curl_ready == CURLE_OK)
         cf_trust_prepare();
 }
@@ -43,6 +50,16 @@ bool cf_process_init(void)
 {
     pthread_once(&once, init);
     return curl_ready == CURLE_OK;
+}
+
+void *cf_process_libcurl(void)
+{
+    const char *(*function)(CURLcode) = curl_easy_strerror;
+    const void *address;
+    Dl_info info;
+
+    memcpy(&address, &function, sizeof address);
+    return dladdr(address, &info) ? dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
 }
 
 int64_t cf_process_now(void)

@@ -251,6 +251,8 @@ static CURLcode set_up(struct cf_transfer *transfer, struct cf_poller *poller)
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)CF_RESPONSE_MAX_BODY);
+    /* It is wiped as a whole after every request, of which 16 KiB are the most that one HTTP/2 frame carries. */
+    SET(CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
 #ifdef CF_HAVE_QUICK_EXIT
     /* A libcurl that is older than its headers was refuses: the engine warns of that. */
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
@@ -369,8 +371,7 @@ void cf_transfer_overdue(struct cf_transfer *transfer, int64_t now)
     curl_easy_setopt(transfer->easy, CURLOPT_FORBID_REUSE, 1L);
 }
 
-/* A server that repeats what it was shown would put the credential into errors and logs. The body is masked when it has been
- * decoded: in JSON a secret may be written in other bytes. */
+/* A server that repeats what it was shown would put the credential into errors and logs. */
 static void mask(char *text, const char *const secrets[2])
 {
     char *at, *found;
@@ -379,6 +380,24 @@ static void mask(char *text, const char *const secrets[2])
     for (i = 0; i < 2; i++)
         for (at = text; secrets[i] && *secrets[i] && (found = strstr(at, secrets[i])); at = found + strlen(secrets[i]))
             memset(found, '*', strlen(secrets[i]));
+}
+
+/* The body is masked once more when it has been decoded, for in JSON a secret may be written in other bytes: here so that no
+ * decoder has it in its buffers. Only what JSON cannot hold but within a string: the rest is to stay JSON. */
+static void mask_body(struct cf_buffer *body, const char *secret)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-._@=/";
+    size_t size = secret ? strlen(secret) : 0, at = 0;
+    char *found;
+
+    if (size < 12 || strspn(secret, plain) < size)
+        return;
+    while (at < body->len && (found = memmem(body->data + at, body->len - at, secret, size))) {
+        at = (size_t)(found - body->data) + 3;
+        memset(found, '*', 3);
+        memmove(found + 3, found + size, body->len - (at - 3) - size);
+        body->len -= size - 3;
+    }
 }
 
 void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code)
@@ -390,6 +409,8 @@ void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code)
         strcpy(transfer->error, "the connection closed within the headers");
     mask(transfer->response.ray_id, transfer->secrets);
     mask(transfer->error, transfer->secrets);
+    mask_body(&transfer->response.body, transfer->secrets[0]);
+    mask_body(&transfer->response.body, transfer->secrets[1]);
     transfer->retry_after =
         transfer->failure == CF_OK ? cf_retry_after(transfer->response.retry_after, time(NULL)) : -1;
 }

@@ -1,4 +1,4 @@
-/* Which CA certificates a transfer trusts, found and read so that no connection stalls its host.
+/* Which CA certificates a transfer trusts, found and read so that no connection stalls its host; and what else OpenSSL is told.
  *
  * libcurl with OpenSSL parses the system's bundle for every connection while a CA directory is set too: 45 to 64 ms in one
  * call. A hashed directory alone costs 2 ms, once (libcurl-facts). Where there is only a bundle, the first connection of
@@ -11,7 +11,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
+
+#include "process.h"
 
 /* For the specs: as if the system had no directory. */
 #ifdef CF_TRUST_BUNDLE_ONLY
@@ -22,9 +25,12 @@ static const bool bundle_only = false;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static const char *directory, *bundle;
+static bool is_openssl;
 
 /* OpenSSL's calls as libcurl's own OpenSSL has them: found at run time, for we are not linked with it. */
 static struct {
+    uint64_t (*set_options)(void *ctx, uint64_t options);
+    void (*set_keylog_callback)(void *ctx, void (*callback)(const void *ssl, const char *line));
     void *(*get_cert_store)(const void *ctx);
     void (*set1_cert_store)(void *ctx, void *store);
     int (*load_verify_locations)(void *ctx, const char *file, const char *path);
@@ -44,17 +50,6 @@ static bool is_hashed(const char *path)
     if (dir)
         closedir(dir);
     return found;
-}
-
-/* A host may have an OpenSSL of its own: libcurl's is looked for from where libcurl is. */
-static void *libcurl_itself(void)
-{
-    const char *(*function)(CURLcode) = curl_easy_strerror;
-    const void *address;
-    Dl_info info;
-
-    memcpy(&address, &function, sizeof address);
-    return dladdr(address, &info) ? dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
 }
 
 static void resolve(void *libcurl, void *function, const char *name)
@@ -81,11 +76,14 @@ static void warm_up(void *libcurl)
 static void look(void)
 {
     const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
-    void *libcurl = libcurl_itself();
+    void *libcurl = cf_process_libcurl();
     /* Other TLS libraries read the whole directory at every connection. */
     if (!info->ssl_version || !(strstr(info->ssl_version, "OpenSSL") || strstr(info->ssl_version, "LibreSSL")))
         return;
     warm_up(libcurl);
+    is_openssl = true;
+    resolve(libcurl, &openssl.set_options, "SSL_CTX_set_options");
+    resolve(libcurl, &openssl.set_keylog_callback, "SSL_CTX_set_keylog_callback");
 #ifdef CF_HAVE_CA_PATHS
     if (info->age >= CURLVERSION_SEVENTH) {
         if (!bundle_only && is_hashed(info->capath)) {
@@ -104,15 +102,31 @@ static void look(void)
         bundle = NULL;
 }
 
-/* Runs in every connection, before its store is asked. Only a store that is whole is shared: a thread that comes meanwhile
+/* Each of these runs in every connection, before a store is asked. */
+
+/* Whoever can set SSLKEYLOGFILE for us is not to read the credential off the wire with what libcurl would write there; and
+ * what was decrypted does not stay in OpenSSL's buffers. */
+static CURLcode guard(CURL *easy, void *ctx, void *unused)
+{
+    static const uint64_t cleanse_plaintext = 2;    /* SSL_OP_CLEANSE_PLAINTEXT, of 3.0 and newer; nothing before */
+    (void)easy, (void)unused;
+
+    if (openssl.set_options)
+        openssl.set_options(ctx, cleanse_plaintext);
+    if (openssl.set_keylog_callback)
+        openssl.set_keylog_callback(ctx, NULL);
+    return CURLE_OK;
+}
+
+/* Only a store that is whole is shared: a thread that comes meanwhile
  * waits for it, instead of trusting nobody. */
 static CURLcode share_store(CURL *easy, void *ctx, void *unused)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     CURLcode code = CURLE_OK;
     void *store;
-    (void)easy, (void)unused;
 
+    guard(easy, ctx, unused);
     if (!shared_store) {
         pthread_mutex_lock(&lock);
         if (!shared_store) {
@@ -131,14 +145,8 @@ static CURLcode share_store(CURL *easy, void *ctx, void *unused)
 /* A private CA stands beside the bundle, which is then parsed for each connection. */
 static CURLcode add_bundle(CURL *easy, void *ctx, void *unused)
 {
-    (void)easy, (void)unused;
     openssl.load_verify_locations(ctx, bundle, NULL);
-    return CURLE_OK;
-}
-
-static CURLcode set_hook(CURL *easy, curl_ssl_ctx_callback hook)
-{
-    return curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, hook);
+    return guard(easy, ctx, unused);
 }
 
 static CURLcode set_paths(CURL *easy, const char *file, const char *path)
@@ -157,13 +165,18 @@ void cf_trust_prepare(void)
 
 CURLcode cf_trust_apply(CURL *easy, const char *ca_file)
 {
-    CURLcode code;
+    curl_ssl_ctx_callback hook;
+    CURLcode code = CURLE_OK;
 
     cf_trust_prepare();
-    if (directory)
-        return set_paths(easy, ca_file, directory);
-    if (!bundle)
-        return ca_file ? curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file) : CURLE_OK;
-    code = set_paths(easy, ca_file, NULL);
-    return code != CURLE_OK ? code : set_hook(easy, ca_file ? add_bundle : share_store);
+    hook = is_openssl ? guard : NULL;
+    if (directory) {
+        code = set_paths(easy, ca_file, directory);
+    } else if (bundle) {
+        code = set_paths(easy, ca_file, NULL);
+        hook = ca_file ? add_bundle : share_store;
+    } else if (ca_file) {
+        code = curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
+    }
+    return code != CURLE_OK || !hook ? code : curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, hook);
 }

@@ -212,7 +212,7 @@ static int threads(lua_State *L)
     return 1;
 }
 
-/* How often curl_global_init was called, where curl.c is preloaded. */
+/* How often curl_global_init_mem was called, where curl.c is preloaded. */
 static int global_inits(lua_State *L)
 {
     int *number = dlsym(RTLD_DEFAULT, "spec_global_inits");

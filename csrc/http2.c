@@ -1,0 +1,75 @@
+/* The memory of libcurl's HTTP/2 library: nghttp2 copies every header, the credential too, into blocks that it frees as they
+ * are. A libcurl newer than 8.11.0 gives it its own allocator, and with that ours (curl's pull request 15527). An older one
+ * calls nghttp2_session_client_new2, for which the linker finds the function below: libcurl is loaded for our sake, and what
+ * it needs is looked for in us first. Where the host had libcurl before us this is never called, and the copies remain. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "memory.h"
+#include "process.h"
+
+struct nghttp2_mem { /* https://nghttp2.org/documentation/types.html#c.nghttp2_mem */
+    void *user_data;
+    void *(*malloc)(size_t size, void *user_data);
+    void (*free)(void *block, void *user_data);
+    void *(*calloc)(size_t count, size_t size, void *user_data);
+    void *(*realloc)(void *block, size_t size, void *user_data);
+};
+
+typedef int new_session(void **session, const void *callbacks, void *user_data, const void *option);
+typedef int new_session_with(void **session, const void *callbacks, void *user_data, const void *option,
+                             struct nghttp2_mem *memory);
+
+__attribute__((weak, visibility("default"))) new_session nghttp2_session_client_new2;
+
+static void *allocate(size_t size, void *unused)
+{
+    (void)unused;
+    return malloc(size);
+}
+
+static void release(void *block, void *unused)
+{
+    (void)unused;
+    cf_memory_free(block);
+}
+
+static void *allocate_zeros(size_t count, size_t size, void *unused)
+{
+    (void)unused;
+    return calloc(count, size);
+}
+
+static void *reallocate(void *block, size_t size, void *unused)
+{
+    (void)unused;
+    return cf_memory_realloc(block, size);
+}
+
+static new_session *plain;
+static new_session_with *with_memory;
+
+static void look(void)
+{
+    void *libcurl = cf_process_libcurl(), *symbol;
+
+    symbol = dlsym(libcurl ? libcurl : RTLD_NEXT, "nghttp2_session_client_new3");
+    memcpy(&with_memory, &symbol, sizeof symbol);
+    symbol = dlsym(libcurl ? libcurl : RTLD_NEXT, "nghttp2_session_client_new2");
+    memcpy(&plain, &symbol, sizeof symbol);
+}
+
+int nghttp2_session_client_new2(void **session, const void *callbacks, void *user_data, const void *option)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    static const int out_of_memory = -901;  /* NGHTTP2_ERR_NOMEM */
+    struct nghttp2_mem memory = {NULL, allocate, release, allocate_zeros, reallocate};
+
+    pthread_once(&once, look);
+    if (with_memory)
+        return with_memory(session, callbacks, user_data, option, &memory);
+    return plain ? plain(session, callbacks, user_data, option) : out_of_memory;
+}

@@ -1,0 +1,63 @@
+-- Run by spec/hosts/secret.c: all that can be done with credentials, then nothing of them may be left in memory.
+-- Its arguments: two functions of the host; which credential, a zone, a base_url, an open proxy or "". Prints {before,
+-- after}: pieces of the markers.
+local secret, found, scenario, zone, base, proxy = ...
+local cfpurge = require "cfpurge"
+
+local function options(more)
+  local all = { zone_id = zone, base_url = base, ca_file = os.getenv "CA_FILE", max_retries = 1 }
+  if scenario == "key" then
+    all.api_email, all.api_key = secret(1), secret(2)
+  else
+    all.api_token = secret(1)
+  end
+  if proxy and proxy ~= "" then all.proxy = (proxy:gsub("//", "//users:" .. secret(3) .. "@")) end
+  for name, value in pairs(more or {}) do all[name] = value end
+  return all
+end
+
+local function work()
+  local kinds = {}
+  local client = assert(cfpurge.new(options()))
+  local function purge(tag, ...)
+    local result, err = client:purge({ tags = { tag } }, ...)
+    kinds[tag] = result and "accepted" or err.kind
+  end
+  purge "plain"
+  purge "again"
+  purge "denied"
+  purge "busy"
+  purge "echo"
+  purge("late", { timeout = 0.05, max_retries = 0 })
+  purge("long-headers", { default_headers = { ["X-Long"] = ("x"):rep(5000) } })
+  purge("another", scenario == "key" and { api_token = secret(2) } or { api_email = secret(2), api_key = secret(2) })
+  purge("bad option", { timeout = 0 })
+  local tags = {}
+  for i = 1, 250 do tags[i] = "bulk" .. i end
+  local result, err = client:purge { tags = tags }
+  kinds.bulk = result and "accepted" or err.kind
+  local request = client:start { tags = { "never" } }
+  client:step(0)
+  client:step(0.02)
+  request:cancel()
+  request = client:start { tags = { "never" } }
+  client:step(0.02)
+  local before = found()
+  client:close()
+  kinds.never = select(2, request:result()).kind
+  -- One that is collected without having been closed.
+  client = assert(cfpurge.new(options()))
+  purge "collected"
+  -- The last thing that was done stays longest.
+  client = assert(cfpurge.new(options()))
+  purge "echo"
+  client:close()
+  return before, kinds
+end
+
+local before, kinds = work()
+collectgarbage()
+collectgarbage()
+collectgarbage()
+local after = found()
+print(require("cjson").encode { before = before, after = after, kinds = kinds })
