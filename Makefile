@@ -11,6 +11,7 @@
 #   make lint               warnings of gcc and clang, analysers, luacheck, layers, exports, the rock
 #   make asan, valgrind     the specs on lua5.4 with the memory watched
 #   make tsan               eight threads under ThreadSanitizer
+#   make coverage           the lines and branches that the specs run, with the marks; SPEC= KEEP=1 for a part
 #   make bench              ours beside its alternatives, with the marks; ARGS=word for some rows
 #   make clean
 #
@@ -66,7 +67,7 @@ MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
 
 SUBMAKE = +@$(MAKE) --no-print-directory
 
-.PHONY: build engine all-luas libcfpurge.a install deps demo edge test lint asan valgrind tsan bench clean FORCE
+.PHONY: build engine all-luas libcfpurge.a install deps demo edge test lint asan valgrind tsan coverage bench clean FORCE
 .DELETE_ON_ERROR:
 
 build: $(CORE)
@@ -157,6 +158,13 @@ valgrind: deps
 
 tsan:
 	$(SUBMAKE) test LUAS=lua5.4 SPEC=spec/threads_spec.lua
+
+# The specs start Luas in every way, and so the counters are where the objects are.
+coverage: COVERAGE = CC=gcc CFLAGS='-O0 -g --coverage'
+coverage: deps
+	$(SUBMAKE) -s build LUA=lua5.4 BUILD=$(BUILD)/coverage $(COVERAGE)
+	$(SUBMAKE) -s build LUA=luajit BUILD=$(BUILD)/coverage $(COVERAGE)
+	+@MAKE='$(MAKE)' BUILD='$(BUILD)/coverage' $(COVERAGE) KEEP='$(KEEP)' .ci/coverage '$(SPEC)' $(ARGS)
 
 bench: deps
 	$(SUBMAKE) -s build LUA=lua5.4

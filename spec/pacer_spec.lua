@@ -4,6 +4,7 @@ local cfpurge = require "cfpurge"
 local core = require "cfpurge.core"
 local edge = require "spec.support.edge"
 local clients = require "spec.support.client"
+local host = require "spec.support.host"
 
 local plans = {
   free = { requests = 5 / 60, requests_bucket = 25, urls = 800, urls_bucket = 800 },
@@ -35,9 +36,9 @@ end
 
 describe("the pacer alone", function()
   it("never lets more go than it may, never sleeps for ever, and heeds the server", function()
-    local to = edge.up().EDGE .. "/pacer-" .. tostring({}):match "%w+$"
-    local pipe = io.popen(("cc -std=c11 -O1 -Wall -Wextra -Werror -o %s spec/hosts/pacer.c csrc/pacer.c csrc/memory.c -lm "
-      .. "2>&1 && %s 2>&1; echo status $?; rm -f %s"):format(to, to, to))
+    local to = host.dir() .. "/pacer-" .. tostring({}):match "%w+$"
+    local pipe = io.popen(("mkdir -p %s; cc -std=c11 %s -Wall -Wextra -Werror -o %s spec/hosts/pacer.c csrc/pacer.c "
+      .. "csrc/memory.c -lm 2>&1 && %s 2>&1; echo status $?"):format(host.dir(), host.flags, to, to))
     local said = pipe:read "*a"
     pipe:close()
     local bad = {}

@@ -2,6 +2,7 @@
 --
 -- The code sees `client` (made in init_by_lua), `cfpurge`, `args` (what the spec sent along), `memory` (a table that
 -- lives as long as the worker) and the functions below that are not of a phase. What it returns goes back as JSON.
+require "spec.support.lines"
 local json = require("cjson").new()
 json.encode_sparse_array(true, 1)
 

@@ -7,6 +7,7 @@
 --                   fails (true: the program does not return; value is its exit status), limit (seconds)
 --               program.contract(host, options?)   runs the contract; a list of problems. options: tls, skipped
 --   in a host   program.main (not in a task?); program.start(host)  where the code may run, once
+require "spec.support.lines"
 local M = {}
 local path = os.getenv "CFPURGE_PROGRAM"
 

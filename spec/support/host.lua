@@ -9,6 +9,7 @@
 --   host.other_ca()          a file with a CA that is not the edge's
 --   host.must(command)       what a shell command printed; an error where it failed
 --   host.watched             the memory is being watched: no clocks, no preloading
+--   host.dir(), host.flags   where to build what a run needs, and the flags of cc for it
 local edge = require "spec.support.edge"
 local cjson = require("cjson").new()
 
@@ -16,6 +17,7 @@ local M = {}
 local lua = os.getenv "CFPURGE_LUA" or "lua5.4"
 local watch = os.getenv "CFPURGE_WATCH" or ""
 M.watched = watch ~= ""
+M.flags = os.getenv "CFPURGE_CFLAGS" or "-O1 -g"
 local serial, loaded, builds = 0, nil, {}
 
 local function shell(command)
@@ -37,7 +39,7 @@ local function quote(text)
 end
 
 function M.dir()
-  return edge.up().EDGE .. "/built"
+  return os.getenv "CFPURGE_BUILT" or edge.up().EDGE .. "/built"
 end
 
 local function is_there(path)
@@ -48,8 +50,8 @@ end
 local function compile(name, sources, flags)
   local to = M.dir() .. "/" .. name
   if not is_there(to) then
-    M.must(("mkdir -p %s && cc -std=c11 -O1 -g -Wall -Wextra -Werror -shared -fPIC %s -o %s.new %s && mv %s.new %s")
-      :format(to:match "^(.*)/", flags, to, sources, to, to))
+    M.must(("mkdir -p %s && cc -std=c11 %s -Wall -Wextra -Werror -shared -fPIC %s -o %s.new %s && mv %s.new %s")
+      :format(to:match "^(.*)/", M.flags, flags, to, sources, to, to))
   end
   return to
 end
@@ -85,7 +87,7 @@ function M.build(name, flags)
     local to = M.dir() .. "/" .. name
     -- An outer make must not hand its variables down.
     M.must(("env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -s build LUA=%s BUILD=%s CPPFLAGS=%s LDFLAGS= %s")
-      :format(lua, to, quote(flags), "CFLAGS='-O1 -g'"))
+      :format(lua, to, quote(flags), "CFLAGS=" .. quote(M.flags)))
     builds[name] = to .. "/" .. lua
   end
   return builds[name]
