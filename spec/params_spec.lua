@@ -14,17 +14,6 @@ local function items(kind, count)
   return list
 end
 
--- Where a list holds a text: the item, or a part of it.
-local PLACES = {
-  { "files[1]", function(text) return { files = { text } } end, "https://a.example/" },
-  { "files[1].url", function(text) return { files = { { url = text } } } end, "https://a.example/" },
-  { "files[1].headers.Origin", function(text)
-    return { files = { { url = GOOD.files, headers = { Origin = text } } } }
-  end, "" },
-  { "hosts[1]", function(text) return { hosts = { text } } end, "a" },
-  { "prefixes[1]", function(text) return { prefixes = { text } } end, "a.example/" },
-}
-
 describe("params", function()
   teardown(clients.close)
 
@@ -303,52 +292,6 @@ describe("params", function()
       sent({ tags = { "a" }, environment_id = "-_azAZ09" })
       local _, err = client:purge { tags = { "a" }, zone_id = ("Z"):rep(32) }
       assert.is_nil(err and err.field)
-    end)
-  end)
-
-  describe("text", function()
-    it("holds no control character, wherever it stands", function()
-      for code = 0, 127 do
-        if code < 32 or code == 127 then
-          for at = 0, 9 do
-            for _, place in ipairs(PLACES) do
-              local text = place[3] .. ("p"):rep(at) .. string.char(code) .. ("s"):rep(9 - at)
-              refused(place[2](text), place[1], "must not hold control characters")
-            end
-          end
-        end
-      end
-      refused({ files = { { url = GOOD.files, headers = { ["a\0b"] = "" } } } }, "files[1].headers.a",
-        "control characters")
-      refused({ files = { { url = GOOD.files, headers = { ["a\nb"] = "" } } } }, "files[1].headers.a\nb",
-        "control characters")
-      nothing_sent()
-    end)
-
-    it("is valid UTF-8, wherever it stands", function()
-      local bad = { "\128", "\191", "\192\128", "\193\191", "\224\128\128", "\224\159\191", "\237\160\128",
-        "\237\191\191",
-        "\240\128\128\128", "\240\143\191\191", "\244\144\128\128", "\245\128\128\128", "\254", "\255", "\194",
-          "\224\160",
-        "\240\144\128", "\194a", "\225\128a", "\241\128\128a", "\195\195\169" }
-      for _, bytes in ipairs(bad) do
-        for at = 0, 9 do
-          for _, place in ipairs(PLACES) do
-            refused(place[2](place[3] .. ("p"):rep(at) .. bytes), place[1], "is not valid UTF-8")
-            refused(place[2](place[3] .. ("p"):rep(at) .. bytes .. "tailtail"), place[1], "is not valid UTF-8")
-          end
-        end
-      end
-      nothing_sent()
-      for _, bytes in ipairs { "\194\128", "\223\191", "\224\160\128", "\237\159\191", "\238\128\128", "\239\191\191",
-        "\240\144\128\128", "\244\143\191\191" } do
-        local files = {}
-        for at = 0, 9 do
-          files[#files + 1] = GOOD.files .. ("p"):rep(at) .. bytes
-          files[#files + 1] = GOOD.files .. ("p"):rep(at) .. bytes .. "tailtail"
-        end
-        assert.equal('{"files":["' .. table.concat(files, '","') .. '"]}', (sent { files = files }))
-      end
     end)
   end)
 
