@@ -161,8 +161,10 @@ static bool draft(lua_State *L, struct client *client, const struct cf_call *cal
 static uint64_t start(lua_State *L, struct client *client, const struct cf_call *call)
 {
     struct cf_submission submission;
-    uint64_t id = draft(L, client, call, &submission) ? submit(L, client, &submission) : 0;
+    uint64_t id = 0;
 
+    if (draft(L, client, call, &submission) && (id = submit(L, client, &submission)) == 0)
+        set_remaining(L, call->params);
     cf_draft_forget(&client->draft);
     return id;
 }
