@@ -1,0 +1,90 @@
+-- Where libcurl refuses a call: each one in turn that it may refuse (spec/hosts/failing_curl.c), in every part of a purge.
+local edge = require "spec.support.edge"
+local host = require "spec.support.host"
+
+local env = edge.up()
+-- libcurl is the same for every Lua.
+local once = (os.getenv "CFPURGE_LUA" or "lua5.4") ~= "lua5.4"
+
+-- A client and a purge with the k-th call refused, then purges without: { what failed, how new ended, how the purge did, how
+-- the next ones did } for each k, until there is no k-th call.
+local SWEEP = [[
+  local cfpurge = require "cfpurge"
+  local seen, k = {}, 0
+  while k < 1000 do
+    k = k + 1
+    local options, calls, outcome = {}, 0, nil
+    for name, value in pairs(args.options) do options[name] = value end
+    system.setenv("SPEC_FAILED", "")
+    system.setenv("SPEC_FAIL", tostring(k))
+    local made, err = cfpurge.new(options)
+    if made then
+      local request, problem = made:start({ tags = { "a" } }, nil, function(result, failure)
+        calls = calls + 1
+        outcome = failure or result
+      end)
+      if request then
+        request:wait()
+      else
+        calls, outcome = 1, problem
+      end
+      if outcome.kind and outcome.remaining.tags[1] ~= "a" then outcome = { kind = "without what remains" } end
+    end
+    local failed = os.getenv "SPEC_FAILED"
+    system.setenv("SPEC_FAIL", "0")
+    if failed == "" then
+      made:close()
+      break
+    end
+    local after = {}
+    for i = 1, made and 3 or 0 do
+      local result, problem = made:purge { tags = { "b" } }
+      after[i] = result and "accepted" or tostring(problem)
+    end
+    seen[#seen + 1] = { failed = failed, made = made and "made" or err.kind, calls = calls,
+      outcome = outcome and (outcome.kind or "accepted") or "none", after = table.concat(after, " ") }
+    if made then made:close() end
+  end
+  return { seen = seen, last = k }
+]]
+
+-- Options without which a purge does as well: QUICK_EXIT (an older libcurl has none), what a proxy's TLS trusts, how many
+-- streams and connections there may be.
+local OPTIONAL = { ["curl_easy_setopt 322"] = true, ["curl_easy_setopt 10246"] = true, ["curl_easy_setopt 10247"] = true,
+  ["curl_multi_setopt 16"] = true, ["curl_multi_setopt 7"] = true }
+
+describe("a call that libcurl refuses", function()
+  if once then return pending "libcurl is the same for every Lua" end
+  if host.watched then return pending "no preloading" end
+
+  local cases = {
+    ["over HTTP, by a proxy"] = { { base_url = env.API_HTTP, proxy = env.PROXY } },
+    ["over HTTP/2"] = { { base_url = env.API_TLS, ca_file = env.CA_FILE } },
+    ["where there is only a bundle"] = { { base_url = env.API_TLS, ca_file = env.CA_FILE }, "-DCF_TRUST_BUNDLE_ONLY" },
+  }
+  for name, case in pairs(cases) do
+    it("ends that purge alone, with the right error: " .. name, function()
+      local build
+      if case[2] then
+        build = "bundle"
+        host.build(build, case[2])
+      end
+      local options = case[1]
+      options.api_token, options.max_retries, options.zone_id = env.TOKEN, 0, edge.zone()
+      local told = host.run(SWEEP, { preload = "failing_curl", args = { options = options }, build = build })
+      assert.truthy(told.last > 40 and told.last < 1000, told.last)
+      for _, one in ipairs(told.seen) do
+        if one.made ~= "made" then
+          assert.truthy(one.failed:find "^curl_url", one.failed)
+          assert.equal("invalid_request", one.made)
+        else
+          assert.equal("accepted accepted accepted", one.after, one.failed)
+          assert.equal(1, one.calls, one.failed)
+          if not OPTIONAL[one.failed] then assert.truthy(one.outcome ~= "accepted", one.failed) end
+          assert.truthy(one.outcome == "accepted" or one.outcome == "connection" or one.outcome == "tls",
+            one.failed .. " " .. one.outcome)
+        end
+      end
+    end)
+  end
+end)
