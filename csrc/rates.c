@@ -44,8 +44,10 @@ void cf_rates_open(struct cf_rates *rates)
 static double *find(lua_State *L, int name, struct cf_rates *rates)
 {
     size_t i;
+    /* lua_tostring ends at a NUL, and "urls\0x" is not urls. */
     for (i = 0; i < FIELDS; i++)
-        if (lua_type(L, name) == LUA_TSTRING && strcmp(lua_tostring(L, name), fields[i].name) == 0)
+        if (lua_type(L, name) == LUA_TSTRING && lua_rawlen(L, name) == strlen(fields[i].name) &&
+            strcmp(lua_tostring(L, name), fields[i].name) == 0)
             return field_of(rates, i);
     return NULL;
 }
