@@ -102,6 +102,17 @@ describe("a list longer than a request", function()
     assert.truthy(long < short + 600, short .. " KB, then " .. long .. " KB")
   end)
 
+  it("gathers the messages of all its requests", function()
+    local function answer(text)
+      return { json = { success = true, errors = {}, messages = { { code = 1, message = text } }, result = { id = text } } }
+    end
+    edge.script(zone, { answer "one", answer "two", answer "three" })
+    local result = assert(client:purge({ tags = tags(250) }, { max_in_flight = 1 }))
+    assert.same({ "one", "two", "three" }, result.ids)
+    assert.same({ { code = 1, message = "one" }, { code = 1, message = "two" }, { code = 1, message = "three" } },
+      result.messages)
+  end)
+
   it("is sent once where items are equal", function()
     local result = assert(client:purge { tags = { "a", "A", "b", "a", "B" } })
     assert.same({ 2, { "a", "b" } }, { result.accepted, (sent(zone)) })
@@ -249,6 +260,19 @@ describe("a list that is interrupted", function()
       assert.same({ true, "closed", 200 }, { request:done(), ended.kind, ended.accepted })
       assert.equal(800, #all(ended.remaining.tags))
     end
+  end)
+
+  it("ends by close from its iterator, which is not asked again before somebody goes on", function()
+    local own, at = clients.new { max_retries = 0 }
+    local i = 0
+    local _, err = own:purge({ tags = function()
+      i = i + 1
+      if i == 250 then own:close() end
+      return i <= 1000 and "t" .. i or nil
+    end }, { max_in_flight = 1 })
+    assert.same({ "closed", 200 }, { err.kind, err.accepted })
+    assert.equal(200, edge.counts(at).items)
+    assert.equal(800, #all(err.remaining.tags))
   end)
 
   it("ends by an error of its iterator, which becomes the error", function()

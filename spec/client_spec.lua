@@ -313,6 +313,46 @@ describe("a core client", function()
     assert.truthy(tostring(client):find("cfpurge.client (closed): ", 1, true))
   end)
 
+  it("fetches by a path, and by nothing else", function()
+    local client = clients.keep(assert(core.new(options)))
+    local id = assert(client:fetch "/zones?per_page=50")
+    repeat until client:step(10) == 0
+    local taken, result = client:take()
+    assert.same({ id, "table" }, { taken, type(result.result) })
+    for _, path in ipairs { "", "zones", "https://a.example/", "/a b", "/a\nb", "/a\127", "/\195\169", "/" .. ("a"):rep(1024) } do
+      local ok, raised = pcall(client.fetch, client, path)
+      assert.is_false(ok)
+      assert.truthy(raised:find("not a path", 1, true), raised)
+    end
+    for field, wrong in pairs { api_email = { api_key = "k" }, timeout = { timeout = 0 }, nope = { nope = 1 } } do
+      local started, err = client:fetch("/zones", wrong)
+      assert.same({ nil, "invalid_request", field }, { started, err.kind, err.field })
+    end
+    client:close()
+    assert.equal("closed", select(2, client:fetch "/zones").kind)
+    assert.equal("closed", select(2, client:limits("files")).kind)
+  end)
+
+  it("tells what holds for a call", function()
+    options.plan, options.max_in_flight, options.rate = "enterprise", 3, { urls = 10, urls_bucket = 100, overall = 0 }
+    local client = clients.keep(assert(core.new(options)))
+    assert.same({ 500, 3, 60, true }, { client:limits "files" })
+    assert.same({ 100, 3, 60, true }, { client:limits "tags" })
+    assert.same({ 7, 2, 0.5, false, 9 }, { client:limits("files",
+      { max_items = 7, max_in_flight = 2, max_retry_wait = 0.5, isolate = false, deadline = 9 }) })
+    assert.equal("max_items", select(2, client:limits("files", { max_items = 0 })).field)
+    assert.equal(0, client:forecast("files", 1, 100))
+    -- A request larger than the bucket waits until the bucket is full.
+    local seconds = client:forecast("files", 2, 500)
+    assert.truthy(seconds > 49 and seconds < 52, seconds)
+    assert.same({ '"a"', '"https://a.example/B"' }, { client:key("tags", "A"), client:key("files", "HTTPS://A.example/B") })
+    for _, kind in ipairs { "purge_everything", "nope", "files\0" } do
+      local ok, raised = pcall(client.key, client, kind, "a")
+      assert.is_false(ok)
+      assert.truthy(raised:find("files, tags, hosts or prefixes expected", 1, true), raised)
+    end
+  end)
+
   it("stands being used after it was finalised", function()
     local client = clients.keep(assert(core.new(options)))
     client:start(TAGS)

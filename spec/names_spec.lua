@@ -1,4 +1,5 @@
 -- Zones and environments by their names: lua/cfpurge/names.
+local cjson = require("cjson").new()
 local cfpurge = require "cfpurge"
 local clients = require "spec.support.client"
 local edge = require "spec.support.edge"
@@ -70,6 +71,20 @@ describe("a name", function()
     err = select(2, named():purge { tags = TAGS, environment = "staging" })
     assert.same({ "invalid_request", "zone_id" }, { err.kind, err.field })
     assert.equal(0, edge.counts(zone).accepted)
+  end)
+
+  it("goes into the query as it is, whatever it is made of", function()
+    for _, name in ipairs { "a b&c=d.test", "münchen.test", "a%2fb.test", "a+b#c?d.test" } do
+      local params = { tags = TAGS, zone = name }
+      local from = #edge.requests(zone)
+      edge.script(zone, { { match = "/zones?", json = { success = true, errors = {}, messages = {},
+        result = { { id = zone, name = name } }, result_info = cjson.null } } })
+      local result = named({ default_headers = { ["X-Spec"] = zone } }):purge(params)
+      assert.equal(1, result and result.accepted)
+      local asked = edge.requests(zone)[from + 1].path:match "name=([^&]*)&page=1&per_page=50$"
+      assert.equal(name, (asked:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)))
+      assert.is_nil(asked:find "[^%w%-._~%%]")
+    end
   end)
 
   it("beside an id, or of the wrong type, is refused before anything is sent", function()

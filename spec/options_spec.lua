@@ -153,6 +153,22 @@ describe("options", function()
     for _, plan in ipairs { "Pro", "team", "enterprise " } do
       refused_by_new(with("plan", plan), "plan", "must be free")
     end
+    for _, name in ipairs { "requests", "requests_bucket", "urls", "urls_bucket", "overall", "address" } do
+      for _, value in ipairs { -1, -0.001, 1000001, math.huge, 0 / 0 } do
+        refused_by_new(with("rate", { [name] = value }), "rate." .. name, "must be from 0 to 1000000")
+      end
+      for _, value in ipairs { 0, 0.5, 1000000 } do accepted("rate", { [name] = value }) end
+      local _, raised = pcall(cfpurge.new, with("rate", { [name] = "1" }))
+      assert.truthy(raised:find(("bad argument #1 to 'new' (rate.%s: number expected, got string)"):format(name), 1, true))
+    end
+    for _, rate in ipairs { { 5 }, { request = 1 }, { ["requests\0"] = 1 }, { [true] = 1 } } do
+      refused_by_new(with("rate", rate), "rate", "may have requests, requests_bucket, urls")
+    end
+    accepted("rate", {})
+    for _, value in ipairs { true, false } do accepted("isolate", value) end
+    refused_by_new({ api_token = "t", zone = "a.example", zone_id = "z" }, "zone", "either zone or zone_id")
+    refused_by_call({ zone = "a.example", zone_id = "z" }, "zone", "either zone or zone_id")
+    refused_by_call({ environment = "a", environment_id = "z" }, "environment", "either environment or environment_id")
     refused_by_new(with("loop", "none-such"), "loop", "none-such")
     refused_by_new(with("loop", { wait = print }), "loop", "wait and drive")
     nothing_sent()
@@ -162,10 +178,12 @@ describe("options", function()
     for _, name in ipairs { "token", "api_tokens", "Timeout", "retries", "api_token\0x", "timeout\0" } do
       refused(name, "x", "no such option", name:match "^%Z+")
     end
-    for _, name in ipairs { "plan", "loop", "on_event" } do
+    for _, name in ipairs { "plan", "loop", "on_event", "rate" } do
       refused_by_call({ [name] = "x" }, name, "no such option")
     end
-    refused_by_new(with("environment_id", "e"), "environment_id", "no such option")
+    for _, name in ipairs { "environment_id", "environment", "invalidate", "dry_run", "on_progress" } do
+      refused_by_new(with(name, "e"), name, "no such option")
+    end
     refused_by_new(with(1, "x"), nil, "a key is a number")
     refused_by_call({ "x" }, nil, "a key is a number")
     nothing_sent()
@@ -181,6 +199,10 @@ describe("options", function()
           refused(option.name, { ["X-A"] = text }, "must not hold control characters", "default_headers.X-A")
           refused(option.name, { [text] = "a" }, "is not a header's name", "default_headers." .. text:match "^%Z*")
         end
+      end
+      for _, text in ipairs(option.type == "string" and option.scope == "call" and injections or {}) do
+        refused_by_call({ [option.name] = text }, option.name, "must not hold control characters")
+        refused_by_call({ [option.name] = "" }, option.name, "must not be empty")
       end
       if option.type == "string" and option.scope == "request" and option.name ~= "proxy"
         and option.name ~= "user_agent" then
@@ -251,6 +273,27 @@ describe("options", function()
     headers = last()
     assert.equal("Bearer t", headers.authorization)
     assert.same({}, { headers["x-auth-email"], headers["x-auth-key"] })
+  end)
+
+  it("of a list hold for each of its requests, and a call's before the client's", function()
+    local tags = {}
+    for i = 1, 7 do tags[i] = "t" .. i end
+    local other = clients.new { zone_id = zone, max_items = 3, max_in_flight = 1, user_agent = "list/1", isolate = false }
+    assert.equal(3, assert(other:purge { tags = tags }).requests)
+    for _, request in ipairs(edge.requests(zone)) do assert.equal("list/1", request.headers["user-agent"]) end
+    assert.equal(4, assert(other:purge({ tags = tags }, { max_items = 2 })).requests)
+    local seen = {}
+    local planned = assert(other:purge({ tags = tags }, { dry_run = true, max_items = 6,
+      on_progress = function(progress) seen[#seen + 1] = progress end }))
+    assert.same({ true, 7, 2, 0 }, { planned.dry_run, planned.items, #planned.requests, #seen })
+    edge.reset(zone)
+    edge.script(zone, { { times = 0, status = 400,
+      json = { success = false, errors = { { code = 1016, message = "no" } } } } })
+    local _, err = other:purge({ tags = { "a", "b" } })
+    assert.same({ 1, 2 }, { edge.counts(zone).requests, #err.remaining.tags })
+    assert.equal(1, #(err.failures or { err }))
+    err = select(2, other:purge({ tags = { "a", "b" } }, { isolate = true }))
+    assert.same({ 4, 2 }, { edge.counts(zone).requests, #err.failures })
   end)
 
   it("are copied: what the caller does to his table later does nothing", function()

@@ -33,5 +33,10 @@ describe("a dry run", function()
     err = select(2, client:purge({ tags = {} }, { dry_run = true }))
     assert.equal("invalid_request", err.kind)
     assert.has_error(function() client:purge({ tags = { 5 } }, { dry_run = true }) end)
+    for _, tags in ipairs { { "a" }, function() return "a" end } do
+      err = select(2, client:purge({ tags = tags }, { dry_run = true, max_items = 0 }))
+      assert.same({ "invalid_request", "max_items" }, { err.kind, err.field })
+      assert.has_error(function() client:purge({ tags = tags }, { dry_run = true, timeout = "5" }) end)
+    end
   end)
 end)

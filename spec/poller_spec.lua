@@ -151,6 +151,23 @@ describe("step", function()
     c:close()
   end)
 
+  it("ends each of several when its own time is over, and one without a limit with its answer", function()
+    local c, zone = client.new { max_retries = 0 }
+    edge.script(zone, { { match = '"slow"', times = 0, delay = 20, pass = true },
+      { match = '"late"', times = 0, delay = 0.7, pass = true } })
+    local requests = {}
+    for i, case in ipairs { { "slow", 0.1 }, { "slow", 0.4 }, { "late", math.huge }, { "late", 3e6 }, { "slow", 0.2 } } do
+      requests[i] = assert(c:start({ tags = { case[1] } }, { timeout = case[2], connect_timeout = math.huge }))
+    end
+    while c:step() > 0 do assert.is_true(#requests == 5) end
+    local kinds = {}
+    for i, request in ipairs(requests) do
+      local result, err = request:result()
+      kinds[i] = result and "accepted" or err.kind
+    end
+    assert.same({ "timeout", "timeout", "accepted", "accepted", "timeout" }, kinds)
+  end)
+
   it("waits without working: a slow purge costs next to no CPU", function()
     for _, options in ipairs { {}, { base_url = env.API_TLS, ca_file = env.CA_FILE } } do
       local c, zone = client.new(options)
@@ -211,5 +228,22 @@ describe("a build", function()
     local report = host.run(program, { build = "poll" })
     assert.same({ false, false }, report.fileno)
     assert.is_true(host.watched or report.cpu < 0.25, report.cpu)
+  end)
+
+  it("without epoll notices a fork as well", function()
+    host.build("poll", "-DCF_POLLER_POLL")
+    local connections = host.run([[
+      local c, zone = client.new { max_retries = 0 }
+      assert(c:purge { tags = { "a" } })
+      local pid = system.fork()
+      if pid == 0 then os.exit(c:purge { tags = { "child" } } and 0 or 1, true) end
+      assert(system.wait(pid) == 0)
+      assert(c:purge { tags = { "b" } })
+      local list = {}
+      for i, request in ipairs(edge.requests(zone)) do list[i] = request.connection end
+      return list]], { build = "poll" })
+    assert.equal(3, #connections)
+    assert.equal(connections[1], connections[3])
+    assert.are_not.equal(connections[1], connections[2])
   end)
 end)
