@@ -269,6 +269,34 @@ describe("the command", function()
       assert.equal(900, count)
     end
   end)
+
+  -- While it waits for a line that never comes, the first signal changes nothing: a line is not to be cut in two.
+  it("ends at once at the second signal", function()
+    -- Is the signal, 2 or 15, caught by that process? A handler that has run once is none any more.
+    local function wait_until_caught(pid, number, expected)
+      local ends = os.time() + 20
+      local caught
+      repeat
+        local file = io.open("/proc/" .. pid .. "/status")
+        local bits = file and tonumber(file:read("*a"):match "SigCgt:%s*(%x+)":sub(-8), 16)
+        if file then file:close() end
+        caught = bits and math.floor(bits / 2 ^ (number - 1)) % 2 == 1
+      until caught == expected or os.time() > ends
+      assert.equal(expected, caught)
+    end
+    for signal, number in pairs { INT = 2, TERM = 15 } do
+      local path = command.file()
+      os.execute(("rm %s && mkfifo %s"):format(path, path))
+      local pid, wait = command.start({ "tags", "--from", path }, { zone = zone })
+      wait_until_caught(pid, number, true)
+      os.execute(("kill -%s %s"):format(signal, pid))
+      wait_until_caught(pid, number, false)
+      os.execute(("kill -%s %s"):format(signal, pid))
+      local out, err, status = wait()
+      assert.same({ "", "", 128 + number }, { out, err, status })
+    end
+    assert.same({}, bodies())
+  end)
 end)
 
 describe("the command in a terminal", function()
