@@ -98,7 +98,7 @@ static int64_t bucket_when(const struct cf_pacer_bucket *bucket, double cost, in
 static int64_t window_when(const struct cf_pacer_window *window, int64_t now)
 {
     /* The oldest instant stands where the next one will. */
-    if (window->size == 0 || window->sent[window->next] == INT64_MIN)
+    if (!window->sent || window->sent[window->next] == INT64_MIN)
         return now;
     return window->sent[window->next] + window->interval;
 }
@@ -114,7 +114,7 @@ int64_t cf_pacer_when(struct cf_pacer *pacer, enum cf_bucket bucket, double cost
 
 static void note(struct cf_pacer_window *window, int64_t now)
 {
-    if (window->size > 0) {
+    if (window->sent) {
         window->sent[window->next] = now;
         window->next = (window->next + 1) % window->size;
     }

@@ -453,8 +453,10 @@ void cf_params_push_key(lua_State *L, int kind_index, struct cf_buffer *body)
     size_t i, folded;
 
     body->len = 0;
-    if (!kind || !kind->write_item)
+    if (!kind || !kind->write_item) {
         luaL_argerror(L, kind_index, "files, tags, hosts or prefixes expected");
+        return;
+    }
     if (!kind->write_item(&place)) {
         lua_pushnil(L);
         return;
