@@ -416,7 +416,7 @@ bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t 
         const struct kind *found;
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
 
-        place.list = name ? name : "params";
+        place.list = name && *name ? name : "params";
         if (!name)
             return refuse(&place, "a key is not a name: params is { files = ... }, not a list");
         found = kind_at(L, -2);

@@ -202,6 +202,7 @@ describe("params", function()
     it("know every key", function()
       refused({ file = { GOOD.files } }, "file", "no such parameter")
       refused({ tags = { "a" }, plan = "pro" }, "plan", "no such parameter")
+      refused({ tags = { "a" }, [""] = "" }, "params", "no such parameter")
       refused({ GOOD.files }, "params", "not a list")
       refused({ tags = { "a" }, [true] = 1 }, "params", "not a name")
       for _, kind in ipairs(KINDS) do
