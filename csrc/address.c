@@ -1,6 +1,7 @@
 /* Where a request may go: base_url and proxy, checked by the parser that will use them. */
 #include "address.h"
 
+#include <arpa/inet.h>
 #include <string.h>
 #include <strings.h>
 
@@ -26,12 +27,14 @@ static bool is_scheme(CURLU *url, const char *scheme)
 
 static bool is_loopback(CURLU *url)
 {
+    struct in_addr address;
     char *host = NULL;
     bool loopback = false;
 
+    /* 127.0.0.1.2 is no address but a name, which is whose the resolver says. */
     if (curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK)
         loopback = strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
-                   (strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == strlen(host));
+                   (strncmp(host, "127.", 4) == 0 && inet_pton(AF_INET, host, &address) == 1);
     curl_free(host);
     return loopback;
 }

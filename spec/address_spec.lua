@@ -67,7 +67,7 @@ describe("a credential in clear text", function()
     "HTTP://LOCALHOST/", "http://[::1]/", "http://[::1]:8080" }
   local elsewhere = { "http://api.example/", "http://10.0.0.1/", "http://128.0.0.1/", "http://127.0.0.1.example/",
     "http://localhost.example/", "http://127.example/", "http://mylocalhost/", "http://[2001:db8::1]/",
-      "http://0.0.0.0/",
+      "http://0.0.0.0/", "http://127.0.0.1.2/", "http://127.0..0.1/", "http://127.256.0.1/",
     "http://[::ffff:10.0.0.1]/", "http://127.0.0.1%2eexample/", "http://api.cloudflare.com/client/v4" }
   local remote = { "http://proxy.example:3128", "proxy.example:3128", "socks5://10.0.0.1:1080",
     "https://proxy.example" }
