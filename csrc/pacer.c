@@ -1,6 +1,7 @@
 /* Token buckets and server-ordered pauses; the clock is an argument. Times are microseconds. */
 #include "pacer.h"
 
+#include <float.h>
 #include <string.h>
 
 #include "memory.h"
@@ -15,10 +16,15 @@
 /* Fewer than this many are spread over the time until there are more; none are, until then. */
 #define LITTLE 10
 #define LONGEST (24 * 3600 * SECOND)
+/* 142 years: longer is as good as never, and must not overflow. */
+#define NEVER (INT64_C(1) << 52)
 
 static void set_bucket(struct cf_pacer_bucket *bucket, double rate, double size, int64_t now)
 {
     bucket->rate = rate * CLOCKS / (double)SECOND;
+    /* 0 would be no limit. */
+    if (rate > 0 && bucket->rate < DBL_MIN)
+        bucket->rate = DBL_MIN;
     bucket->size = size > 0 ? size : rate > 1 ? rate : 1;
     bucket->left = bucket->size;
     bucket->pending = 0;
@@ -27,7 +33,8 @@ static void set_bucket(struct cf_pacer_bucket *bucket, double rate, double size,
 
 static bool set_window(struct cf_pacer_window *window, double count, int64_t interval)
 {
-    size_t size = count >= 1 ? (size_t)count : 0, i;
+    /* Less than one is few, and not no limit. */
+    size_t size = count >= 1 ? (size_t)count : count > 0, i;
     int64_t *sent = size ? cf_realloc(NULL, size * sizeof *sent) : NULL;
 
     if (size && !sent)
@@ -82,7 +89,7 @@ static int64_t later(int64_t a, int64_t b)
 
 static int64_t bucket_when(const struct cf_pacer_bucket *bucket, double cost, int64_t now)
 {
-    double reserve = bucket->rate * JITTER, short_of;
+    double reserve = bucket->rate * JITTER, short_of, wait;
 
     if (bucket->rate <= 0)
         return now;
@@ -92,7 +99,11 @@ static int64_t bucket_when(const struct cf_pacer_bucket *bucket, double cost, in
     if (cost > bucket->size)
         cost = bucket->size;
     short_of = cost + reserve - left_at(bucket, now);
-    return short_of <= 0 ? now : now + 1 + (int64_t)(short_of / bucket->rate);
+    if (short_of <= 0)
+        return now;
+    wait = short_of / bucket->rate;
+    /* Nothing refills before the clock is where it was, if it was set back. */
+    return later(now, bucket->filled) + 1 + (wait < (double)NEVER ? (int64_t)wait : NEVER);
 }
 
 static int64_t window_when(const struct cf_pacer_window *window, int64_t now)
@@ -205,7 +216,7 @@ int64_t cf_pacer_forecast(const struct cf_rates *rates, enum cf_bucket bucket, u
     memset(&pacer, 0, sizeof pacer);
     if (!cf_pacer_set(&pacer, rates, now))
         return cf_pacer_free(&pacer), -1;
-    for (; requests > 0; requests--) {
+    for (; requests > 0 && now < NEVER; requests--) {
         when = cf_pacer_when(&pacer, bucket, cost, now, &ordered);
         now = later(now, when);
         cf_pacer_take(&pacer, bucket, cost, now);

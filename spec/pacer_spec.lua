@@ -49,7 +49,7 @@ describe("the pacer alone", function()
     end
     assert.same({}, bad)
     local _, count = said:gsub(": ok\n", "")
-    assert.equal(56, count)
+    assert.equal(65, count)
   end)
 end)
 

@@ -253,6 +253,43 @@ static void forecasts(void)
     }
 }
 
+/* Rates that nobody wants: the second one waits for ages, and no sum overflows. */
+static void next_to_nothing(void)
+{
+    static const double rates[] = {1e-9, 1e-14, 1e-300, 5e-324};
+    int64_t when, ordered;
+    size_t i;
+
+    for (i = 0; i < sizeof rates / sizeof *rates; i++) {
+        struct cf_rates r = {rates[i], 1, 0, 0, 0, 0}, few = {0, 0, 0, 0, rates[i], 0};
+        char name[64];
+        begin(&r);
+        go(CF_BUCKET_REQUESTS, 1, 0);
+        when = cf_pacer_when(&pacer, CF_BUCKET_REQUESTS, 1, SECOND, &ordered);
+        snprintf(name, sizeof name, "%g a second", rates[i]);
+        say(name, when > 86400 * 365 * 30 * SECOND && cf_pacer_forecast(&r, CF_BUCKET_REQUESTS, 5000, 1) >= when - SECOND
+                ? NULL : "is no limit");
+        begin(&few);
+        go(CF_BUCKET_REQUESTS, 1, 0);
+        snprintf(name, sizeof name, "%g in 5 minutes", rates[i]);
+        say(name, cf_pacer_when(&pacer, CF_BUCKET_REQUESTS, 1, SECOND, &ordered) > 300 * SECOND ? NULL : "is no limit");
+    }
+}
+
+/* Set back by an hour, it waits that long and not once more for each token. */
+static void clock_set_back(void)
+{
+    struct cf_rates r = {5, 25, 0, 0, 0, 0};
+    int64_t now = 3600 * SECOND;
+    int n;
+
+    begin(&r);
+    for (n = 0; n < 25; n++)
+        now = go(CF_BUCKET_REQUESTS, 1, now);
+    now = go(CF_BUCKET_REQUESTS, 1, 0);
+    say("the clock set back", now >= 3600 * SECOND && now < 3601 * SECOND ? NULL : "wrong wait");
+}
+
 /* Random rates, costs, refusals and headers: it always goes on, within a day of what was ordered. */
 static void anything(void)
 {
@@ -290,6 +327,8 @@ int main(void)
     orders();
     headers();
     forecasts();
+    next_to_nothing();
+    clock_set_back();
     anything();
     cf_pacer_free(&pacer);
     return failed != 0;
