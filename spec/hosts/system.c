@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <lauxlib.h>
+#include <linux/filter.h>
 #include <lua.h>
 #include <lualib.h>
 #include <poll.h>
@@ -11,6 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -106,6 +108,34 @@ static int do_poll(lua_State *L)
 static int do_close(lua_State *L)
 {
     lua_pushboolean(L, close((int)luaL_checkinteger(L, 1)) == 0);
+    return 1;
+}
+
+/* linger(fd): its close will be a reset. */
+static int do_linger(lua_State *L)
+{
+    struct linger at_once = {1, 0};
+    lua_pushboolean(
+        L, setsockopt((int)luaL_checkinteger(L, 1), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) == 0);
+    return 1;
+}
+
+/* deafen(fd): the kernel drops all that comes for it, unacknowledged, as where the peer has vanished. */
+static int deafen(lua_State *L)
+{
+    struct sock_filter nothing = {BPF_RET | BPF_K, 0, 0, 0};
+    struct sock_fprog program = {1, &nothing};
+    lua_pushboolean(L, setsockopt((int)luaL_checkinteger(L, 1), SOL_SOCKET, SO_ATTACH_FILTER, &program,
+                                  sizeof program) == 0);
+    return 1;
+}
+
+/* nofile(n): the highest number of descriptors of this process. */
+static int nofile(lua_State *L)
+{
+    rlim_t most = (rlim_t)luaL_checkinteger(L, 1);
+    struct rlimit limit = {most, most};
+    lua_pushboolean(L, setrlimit(RLIMIT_NOFILE, &limit) == 0);
     return 1;
 }
 
@@ -275,6 +305,9 @@ int luaopen_spec_system(lua_State *L)
                                          {"peers", peers},
                                          {"poll", do_poll},
                                          {"close", do_close},
+                                         {"linger", do_linger},
+                                         {"deafen", deafen},
+                                         {"nofile", nofile},
                                          {"sigpipe", sigpipe},
                                          {"guarded_sigpipe", guarded_sigpipe},
                                          {"threads", threads},
