@@ -18,6 +18,8 @@
 --     "delay"   the rest comes `delay` seconds late
 --     up = true counts the bytes of the client's instead
 --   faults.wait(fn)           until fn() is true, while all else goes on
+--   faults.beside(server?, fn?, ...)     fn runs beside all else; the server is stopped and reset at the end
+--   faults.take(connection, socket), faults.put(connection, socket, bytes)   for such a server's own connections
 --   faults.accounted(asked, result, err)   every item is accepted or remains
 local cqueues = require "cqueues"
 local errno = require "cqueues.errno"
@@ -34,7 +36,7 @@ local here -- the controller, its servers
 
 local function quiet(_, _, why) return why end
 
--- cqueues' own read and write cannot be in a socket that another coroutine closes.
+-- cqueues' own read and write cannot be in a socket that another coroutine closes, and marks by `connection.ended`.
 local function take(connection, from)
   while not connection.ended do
     local bytes, why = from:recv(-CHUNK)
@@ -43,6 +45,7 @@ local function take(connection, from)
   end
 end
 
+-- False where it has ended.
 local function put(connection, to, bytes)
   local at = 1
   while at <= #bytes and not connection.ended do
@@ -53,6 +56,8 @@ local function put(connection, to, bytes)
   end
   return not connection.ended
 end
+
+M.take, M.put = take, put
 
 local function drop(connection, how)
   if connection.ended then return end
@@ -201,10 +206,9 @@ function M.proxy(url, fault)
   return proxy
 end
 
---- A server of one's own is to be stopped as well: server:stop(), server:reset().
 function M.beside(server, fn, ...)
   if server then table.insert(here.servers, server) end
-  here.controller:wrap(fn, ...)
+  if fn then here.controller:wrap(fn, ...) end
 end
 
 function M.wait(fn)
