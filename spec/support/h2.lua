@@ -112,6 +112,7 @@ local function serve(server, connection)
     local kind, flags, id, payload = next_frame(connection)
     if not kind then break end
     local stream = streams[id]
+    if kind == M.GOAWAY then break end
     if kind == M.HEADERS then
       streams[id] = { id = id, body = "" }
     elseif kind == M.DATA and stream then
