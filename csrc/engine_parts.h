@@ -22,6 +22,7 @@ struct cf_engine {
     CURLSH *share;
     struct cf_poller poller;
     bool poller_open, closed, want_events, broken, warned;
+    bool suspect;                       /* others may still hold a connection on which an attempt timed out */
     bool unfinished;                    /* the last step left what was due to the next one */
     enum protocol protocol;
     long max_connections;

@@ -94,6 +94,7 @@ static void start_one(struct cf_engine *engine, struct cf_transfer *transfer, in
         return;
     }
     cf_pacer_take(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer), now);
+    engine->suspect = engine->suspect && engine->running.first;
     cf_transfer_move(transfer, &engine->running);
     /* The cap counts busy connections too: below their number every purge would reconnect. */
     if ((long)engine->running.count > engine->max_connections) {
@@ -101,6 +102,8 @@ static void start_one(struct cf_engine *engine, struct cf_transfer *transfer, in
         curl_multi_setopt(engine->multi, CURLMOPT_MAXCONNECTS, engine->max_connections);
     }
     code = cf_transfer_prepare(transfer, engine->share, &engine->poller, now);
+    if (code == CURLE_OK && engine->suspect && transfer->failure == CF_TIMEOUT)
+        code = curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
     engine->stats.attempts++;
     cf_journal_add(engine, transfer, CF_EVENT_REQUEST, 0);
     if (code == CURLE_OK && curl_multi_add_handle(engine->multi, transfer->easy) != CURLM_OK)
@@ -151,6 +154,7 @@ void cf_schedule_overdue(struct cf_engine *engine)
             cf_link_count(engine, transfer);
             curl_multi_remove_handle(engine->multi, transfer->easy);
             cf_schedule_attempt_ended(engine, transfer, CURLE_OPERATION_TIMEDOUT);
+            engine->suspect = true;
         } else if (transfer->overdue < engine->first_overdue) {
             engine->first_overdue = transfer->overdue;
         }

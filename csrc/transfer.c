@@ -282,8 +282,8 @@ static CURLcode set_request(struct cf_transfer *transfer, CURLSH *share)
         SET(CURLOPT_POSTFIELDS, transfer->body.data);
         SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body.len);
     }
-    /* The connection that was silent may still be there, kept by others that wait on it. */
-    SET(CURLOPT_FRESH_CONNECT, transfer->failure == CF_TIMEOUT ? 1L : 0L);
+    /* What the engine and cf_transfer_overdue set for one attempt. */
+    SET(CURLOPT_FRESH_CONNECT, 0L);
     SET(CURLOPT_FORBID_REUSE, 0L);
     SET(CURLOPT_PROXY, transfer->proxy);
     /* An explicit proxy is not undone by the environment's no_proxy. */
