@@ -1,12 +1,13 @@
 -- A proxy of faults: in front of any listener of the edge, below HTTP and TLS, inside the process of the spec.
 --
---   faults.run(fn)            runs fn, and the proxies beside it, in a controller of cqueues; a client in it has the
---                             option loop = "cqueues". Ends when fn has ended, or with an error after a minute
+--   faults.run(fn, limit?)    runs fn, and the proxies beside it, in a controller of cqueues; a client in it has the
+--                             option loop = "cqueues". Ends when fn has ended, or with an error after `limit`, a minute
 --   faults.proxy(url, fault?) -> a proxy of that base_url, with
 --     .url                    the base_url that leads through it
 --     .opened, .sent          connections it accepted; bytes that went from the server to the client
 --     .fault                  what happens to the next connection that the server says something on. It is taken off
---                             there and becomes `.fired` when it has struck; or a function(connection number) -> fault
+--                             there and becomes `.fired` when it has struck; or a function(connection's number, bytes)
+--                             that is asked for one whenever the server says something
 --     :count()                how many connections are open now
 --     :reset()                every connection is reset
 --     :vanish()               every connection's peer is gone and says nothing more, not even that it is
@@ -16,7 +17,7 @@
 --     "hang"    nothing passes any more      "deaf"   the peer has vanished: nothing is even acknowledged
 --     "drip"    the rest comes byte by byte, both ways, `delay` seconds between two
 --     "delay"   the rest comes `delay` seconds late
---     up = true counts the bytes of the client's instead
+--     up = true counts the bytes of the client's instead; once = true: the slowness ends again
 --   faults.wait(fn)           until fn() is true, while all else goes on
 --   faults.beside(server?, fn?, ...)     fn runs beside all else; the server is stopped and reset at the end
 --   faults.take(connection, socket), faults.put(connection, socket, bytes)   for such a server's own connections
@@ -105,11 +106,11 @@ local function pass(connection, to, bytes)
   return put(connection, to, bytes)
 end
 
-local function fault_of(connection, up)
+local function fault_of(connection, up, size)
   local proxy = connection.proxy
   local fault = proxy.fault
-  if type(fault) == "function" and not connection.asked then
-    connection.asked, fault = true, fault(connection.number)
+  if type(fault) == "function" then
+    fault = not up and fault(connection.number, size) or nil
   elseif type(fault) == "table" and (fault.up or false) == up then
     proxy.fault = nil
   else
@@ -126,7 +127,7 @@ local function relay(connection, from, to, up)
     local bytes = take(connection, from)
     if not bytes or connection.ended then break end
     if connection.silent then bytes = "" end
-    if not connection.fault then fault_of(connection, up) end
+    if not connection.fault then fault_of(connection, up, #bytes) end
     local fault = connection.fault
     if fault and fault.up == up and not fault.over then
       local now = bytes:sub(1, fault.left)
@@ -144,6 +145,7 @@ local function relay(connection, from, to, up)
     end
     if not pass(connection, to, bytes) then break end
     if not up then proxy.sent = proxy.sent + #bytes end
+    if fault and fault.over and fault.about.once then connection.fault, connection.slow = nil, nil end
   end
   if not connection.silent then drop(connection) end
 end
@@ -215,7 +217,7 @@ function M.wait(fn)
   while not fn() do cqueues.sleep(0.002) end
 end
 
-function M.run(fn)
+function M.run(fn, limit)
   local before, value, ended = here, nil, false
   local mine = { controller = cqueues.new(), servers = {} }
   here = mine
@@ -226,7 +228,7 @@ function M.run(fn)
   local start, ok, err = system.now(), true, nil
   while ok and not ended do
     ok, err = mine.controller:step(1)
-    if ok and system.now() - start > LIMIT then ok, err = false, "nothing ends" end
+    if ok and system.now() - start > (limit or LIMIT) then ok, err = false, "nothing ends" end
   end
   for _, server in ipairs(mine.servers) do
     server:stop()

@@ -5,7 +5,7 @@
 --     options: on_connect(connection)  in place of the server's SETTINGS
 --   connection.n                       which of this server's
 --   connection:answer(stream, body?, status?)     a whole answer; the body of clients.OK by default
---   connection:headers(id, status, fin?), :data(id, text, fin?), :reset(id, code), :goaway(last id, code)
+--   connection  :headers(id, status, length?), :data(id, text, fin?), :reset(id, code), :goaway(last id, code)
 --   connection:frame(type, flags, id, payload), :send(bytes)    the latter each in TLS records of its own
 --   connection:close(how?)             "fin" (the default: no more than TCP says) or "rst"
 --   h2.frame(type, flags, id, payload), h2.answer(id, body?, status?)   the bytes
@@ -59,7 +59,7 @@ end
 
 function Connection:send(bytes) return faults.put(self, self.client, bytes) end
 function Connection:frame(...) return self:send(M.frame(...)) end
-function Connection:headers(id, status, fin) return self:frame(M.HEADERS, fin and 5 or 4, id, block(status)) end
+function Connection:headers(id, status, length) return self:frame(M.HEADERS, 4, id, block(status, length)) end
 function Connection:data(id, text, fin) return self:frame(M.DATA, fin and 1 or 0, id, text) end
 function Connection:reset(id, code) return self:frame(M.RST_STREAM, 0, id, bytes_of(code, 4)) end
 function Connection:goaway(last, code) return self:frame(M.GOAWAY, 0, 0, bytes_of(last, 4) .. bytes_of(code, 4)) end
@@ -152,7 +152,7 @@ local function make_context()
 end
 
 function Server:start()
-  local listener = assert(socket.listen { host = "127.0.0.1", port = self.port or 0, reuseaddr = true })
+  local listener = assert(socket.listen { host = "127.0.0.1", port = self.port or 0, reuseaddr = true, nodelay = true })
   assert(listener:listen())
   self.listener, self.port = listener, self.port or select(3, listener:localname())
   faults.beside(nil, function()

@@ -5,7 +5,7 @@
 --   host.run(code, options?) runs it in a new process of this Lua and returns what it returned (JSON carries it).
 --                            `edge`, `client`, `system` and `args` are there; options: args (a table for it),
 --                            env {NAME = value, or false to unset}, build (the name of one), preload (a name in
---                            spec/hosts, true is curl), bare (true: nothing is loaded but `system` and `json`)
+--                            spec/hosts, true is curl), limit (60 seconds), bare (true: nothing is loaded but `system` and `json`)
 --   host.other_ca()          a file with a CA that is not the edge's
 --   host.must(command)       what a shell command printed; an error where it failed
 --   host.watched             the memory is being watched: no clocks, no preloading
@@ -120,7 +120,7 @@ function M.run(code, options)
     return (a:find "^env" and 0 or a:find "^%-u" and 1 or 2) < (b:find "^env" and 0 or b:find "^%-u" and 1 or 2)
   end)
   local out, status = shell(("%s timeout -k 5 %d %s %s </dev/null"):format(table.concat(env, " "),
-    M.watched and 600 or 60, lua, path))
+    (options.limit or 60) * (M.watched and 10 or 1), lua, path))
   os.remove(path)
   local answer = out:match "\n=([^\n]*)\n"
   if status ~= 0 or not answer then error(("status %s:\n%s"):format(tostring(status), out), 2) end
