@@ -14,4 +14,5 @@ files["spec"] = { std = "max" }
 files["spec/**/*_spec.lua"] = { std = "max+busted", max_line_length = 130 }
 files["spec/support"] = { std = "max+busted", max_line_length = 130 }
 files["spec/edge"] = { std = "ngx_lua" }
+files["spec/fuzz"] = { std = "max", read_globals = { "write", "key", "environment", "core" } }
 files["spec/hosts"] = { std = "max+ngx_lua+busted", read_globals = { "vim" } }

@@ -12,6 +12,7 @@
 #   make asan, valgrind     the specs on lua5.4 with the memory watched
 #   make tsan               eight threads under ThreadSanitizer
 #   make coverage           the lines and branches that the specs run, with the marks; SPEC= KEEP=1 for a part
+#   make fuzz               every fuzz target for FUZZ_S=60 seconds; ARGS=answer for one
 #   make bench              ours beside its alternatives, with the marks; ARGS=word for some rows
 #   make clean
 #
@@ -22,6 +23,7 @@ LUAS   ?= lua5.1 lua5.2 lua5.3 lua5.4 luajit
 PREFIX ?= /usr/local
 BUILD  ?= build
 SPEC   ?= spec
+FUZZ_S ?= 60
 
 LUA_VERSION  = $(patsubst lua%,%,$(LUA:luajit=lua5.1))
 INST_LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_VERSION)
@@ -67,7 +69,7 @@ MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
 
 SUBMAKE = +@$(MAKE) --no-print-directory
 
-.PHONY: build engine all-luas libcfpurge.a install deps demo edge test lint asan valgrind tsan coverage bench clean FORCE
+.PHONY: build engine all-luas libcfpurge.a install deps demo edge test lint asan valgrind tsan coverage fuzz bench clean FORCE
 .DELETE_ON_ERROR:
 
 build: $(CORE)
@@ -165,6 +167,9 @@ coverage: deps
 	$(SUBMAKE) -s build LUA=lua5.4 BUILD=$(BUILD)/coverage $(COVERAGE)
 	$(SUBMAKE) -s build LUA=luajit BUILD=$(BUILD)/coverage $(COVERAGE)
 	+@MAKE='$(MAKE)' BUILD='$(BUILD)/coverage' $(COVERAGE) KEEP='$(KEEP)' .ci/coverage '$(SPEC)' $(ARGS)
+
+fuzz: deps
+	@BUILD='$(BUILD)' spec/fuzz/run '$(FUZZ_S)' $(ARGS)
 
 bench: deps
 	$(SUBMAKE) -s build LUA=lua5.4

@@ -1,0 +1,94 @@
+-- What must be true of everything that a purge returns, whatever the server said (answer.c).
+local cjson = require("cjson").new()
+cjson.decode_max_depth(50)
+
+local OK = 0 -- CF_OK
+local kinds = { bad_request = 400, authentication = 401, permission_denied = 403, not_found = 404, conflict = 409,
+  unprocessable = 422, rate_limited = 429, server = 5, api = true, bad_response = true, connection = false, tls = false,
+  timeout = false }
+
+local function has_success(body)
+  local fine, envelope = pcall(cjson.decode, body)
+  return fine and body:find "^[ \t\r\n]*{" ~= nil and type(envelope) == "table" and rawget(envelope, "success") == true
+end
+
+local function no_secret(value, secret)
+  if type(value) == "string" then
+    assert(not value:find(secret, 1, true), "a credential came out")
+  elseif type(value) == "table" then
+    for key, member in next, value do
+      no_secret(key, secret)
+      no_secret(member, secret)
+    end
+  end
+end
+
+local function is_list(list)
+  local count = 0
+  for _ in next, list do count = count + 1 end
+  assert(count == #list)
+  return true
+end
+
+local function check_infos(list)
+  assert(type(list) == "table" and is_list(list))
+  for _, info in ipairs(list) do
+    for key, value in next, info do
+      if key == "code" then assert(math.type(value) == "integer")
+      elseif key == "source" then assert(type(value) == "table")
+      else assert(type(value) == "string" and (key == "message" or key == "documentation_url")) end
+    end
+  end
+end
+
+local function check_both(value)
+  assert(type(value) == "table" and math.type(value.attempts) == "integer" and value.elapsed >= 0)
+  assert(value.ray_id == nil or (type(value.ray_id) == "string" and value.ray_id:find "^[ -~]+$"))
+  check_infos(value.messages)
+end
+
+local function check_result(result, items, is_get)
+  check_both(result)
+  assert(result.accepted == items and result.requests == 1 and is_list(result.ids) and #result.ids <= 1)
+  assert(result.ids[1] == result.id and (result.id == nil or type(result.id) == "string"))
+  assert(is_get or result.result == nil)
+end
+
+local function check_error(err, failure, status, is_get)
+  check_both(err)
+  check_infos(err.errors)
+  local of_kind = kinds[err.kind]
+  assert(of_kind ~= nil, err.kind)
+  if failure == OK then
+    if type(of_kind) == "number" then assert(status == of_kind or status // 100 == of_kind) end
+    assert(of_kind ~= false)
+  end
+  assert(type(err.message) == "string" and err.message ~= "", "an error without words")
+  assert(type(err.retryable) == "boolean" and err.accepted == 0)
+  assert(err.retry_after == nil or (err.retry_after >= 0 and err.retry_after <= 1e9))
+  assert((err.status or 0) == status)
+  assert(err.code == nil or err.code == err.errors[1].code)
+  assert(tostring(err):find(err.kind .. ": " .. err.message, 1, true) == 1)
+  if is_get then
+    assert(err.remaining == nil)
+  else
+    local remaining = err.remaining
+    assert(remaining.purge_everything == true or table.concat(remaining.tags, " ") == "a b c")
+    assert((remaining.zone_id == "other") == (remaining.environment_id == nil))
+  end
+end
+
+return function(failure, status, body, secret, other, items, is_get, result, err)
+  local accepted = failure == OK and status >= 200 and status < 300 and has_success(body)
+  assert((result ~= nil) == accepted and (err == nil) == accepted, "accepted is not what the envelope says")
+  if result then
+    check_result(result, items, is_get)
+    result.result, result.result_info = nil, nil -- as it came, for the one who asked
+  else
+    check_error(err, failure, status, is_get)
+    no_secret(tostring(err), secret)
+    no_secret(tostring(err), other or secret)
+  end
+  no_secret(result or err, secret)
+  no_secret(result or err, other or secret)
+end
