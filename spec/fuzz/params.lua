@@ -13,6 +13,7 @@ local angry = { __index = raise, __newindex = raise, __len = raise, __pairs = ra
 -- One line is one instruction, its first byte says which:
 --   F T H P rest   a list of that kind (the rest is its first item, where there is one)    E rest   purge_everything
 --   s rest   an item                u rest   an item { url = rest }     v name:value   a header of the last such item
+--   U o      an item { url = odd[o] }
 --   w o      its headers are odd[o]           k o      a key odd[o] in it        K rest   another member of it
 --   n o      an item odd[o]         o        a hole                     d o      a key odd[o] in the list
 --   r n      the last item 16 * n times more, each with a number        R        the last item again
@@ -40,6 +41,7 @@ local function build(text)
     elseif op == "E" then rawset(params, "purge_everything", #rest ~= 1 or strange)
     elseif op == "s" then add(rest)
     elseif op == "u" then add { url = rest }
+    elseif op == "U" then add { url = strange }
     elseif op == "v" and type(item) == "table" and getmetatable(item) == nil then
       local name, value = rest:match "^([^:]*):?(.*)$"
       if type(item.headers) ~= "table" or item.headers == odd.e or item.headers == odd.l then item.headers = {} end
@@ -210,6 +212,8 @@ local function check_field(field, params, message)
     local item = rawget(list, i)
     local keeps = item ~= nil and rules[kind](item)
     assert(keeps == (i < tonumber(number)), "another item is at fault")
+    local fine, of_key = pcall(key, kind, item)
+    assert(keeps and of_key or not keeps and not (fine and of_key), "key() judges otherwise")
   end
 end
 
