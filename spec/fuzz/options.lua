@@ -65,7 +65,7 @@ local function is_quad(host)
 end
 
 local function is_own(url)
-  local host = url:match "^%w+:/+([^/?#]*)" or url:match "^[^/?#]*"
+  local host = url:match "^%a[%w.+-]*:/+([^/?#]*)" or url:match "^[^/?#]*"
   host = host:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end):lower()
   host = host:gsub("^.*@", ""):gsub(":%d*$", "")
   return host == "localhost" or host:find "^%[[0:]*:0*1%]$" ~= nil or is_quad(host)
