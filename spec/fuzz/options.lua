@@ -66,9 +66,10 @@ end
 
 local function is_own(url)
   local host = url:match "^%a[%w.+-]*:/+([^/?#]*)" or url:match "^[^/?#]*"
-  host = host:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end):lower()
-  host = host:gsub("^.*@", ""):gsub(":%d*$", "")
-  return host == "localhost" or host:find "^%[[0:]*:0*1%]$" ~= nil or is_quad(host)
+  host = host:gsub("^.*@", "")
+  if host:find "^%[" then return host:find "^%[[0:]*:0*1[%%%]]" ~= nil end -- behind the % is a link's name
+  host = host:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end):lower():gsub(":%d*$", "")
+  return host == "localhost" or is_quad(host)
 end
 
 local function check_address(url, proxy, allow_http)
