@@ -190,6 +190,9 @@ describe("the core alone", function()
       assert.falsy(said:find("assertion", 1, true), said)
     end
     assert.equal(3, edge.counts(zone).accepted)
+    local said = clients.lua("local params = { tags = { 'a' } } local _, e = require('cfpurge.core').purge_environment('e', "
+      .. "params) print(e, e.remaining == params)", { CLOUDFLARE_BASE_URL = "ftp://a.example" })
+    assert.truthy(said:find "^invalid_request: base_url: .*true\n$", said)
   end)
 
   it("raises for a wrong type at the caller's line", function()
@@ -310,6 +313,8 @@ describe("a core client", function()
     assert.same({ "closed", TAGS }, { err.kind, err.remaining })
     err = select(2, client:start(TAGS))
     assert.equal("closed", err.kind)
+    err = select(2, client:purge(5))
+    assert.same({ "closed" }, { err.kind, err.remaining })
     assert.truthy(tostring(client):find("cfpurge.client (closed): ", 1, true))
   end)
 

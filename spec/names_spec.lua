@@ -126,6 +126,18 @@ describe("a name", function()
     assert.same(expected, named({ zone = about.name }):environments())
     assert.equal("zone_id", select(2, named():environments()).field)
     assert.equal("zone_id", select(2, client:environments "a/b").field)
+    assert.same({ "not_found", "zone" }, (function(_, err) return { err.kind, err.field } end)(
+      named({ zone = "nowhere.test" }):environments()))
+    local stuck = named { zone_id = zone, loop = { wait = function() end, drive = function(of)
+      if of:active() then return false, "nobody can wait here" end
+    end } }
+    for _, list in ipairs { stuck.zones, stuck.environments } do
+      local found, err = list(stuck)
+      assert.same({ nil, "invalid_request", "nobody can wait here", 0 }, { found, err.kind, err.message, stuck:in_flight() })
+    end
+    client:close()
+    assert.equal("closed", select(2, client:zones()).kind)
+    assert.equal("closed", select(2, client:environments()).kind)
     assert.has_error(function() client:environments(5) end)
     assert.has_error(function() client:zones(5) end)
   end)

@@ -198,6 +198,17 @@ describe("by the plan", function()
     assert.same({ "a" }, err.remaining.tags)
   end)
 
+  it("heeds every line of Ratelimit", function()
+    for i, lines in ipairs { { '"other";r=500;t=1', '"default";r=0;t=30' }, { '"default";r=0;t=30', '"other";r=500;t=1' } } do
+      local client, zone = clients.new()
+      edge.script(zone, { { wire = true, headers = { { "Ratelimit", lines[1] }, { "Ratelimit", lines[2] } },
+        body = clients.OK } })
+      assert(client:purge { tags = { "a" } })
+      local wait = client:stats().buckets.requests.wait
+      assert.truthy(wait > 20 and wait <= 30, i .. ": " .. wait)
+    end
+  end)
+
   it("is as rate says, where it says it, and without either nothing is held back", function()
     local function left(options)
       local buckets = clients.new(options):stats().buckets

@@ -274,7 +274,8 @@ describe("params", function()
       refused({ prefixes = { "a.example" .. ("/x"):rep(32) } }, "prefixes[1]", "31 path separators")
       refused({ prefixes = { "a.example" .. ("/"):rep(32) } }, "prefixes[1]", "31 path separators")
       nothing_sent()
-      local fine = { "a.example" .. ("/x"):rep(31), "a.example" .. ("/"):rep(31), "a.example:8080/x", "a.example/a b" }
+      local fine = { "a.example" .. ("/x"):rep(31), "a.example" .. ("/"):rep(31), "a.example:8080/x", "a.example/a b",
+        "a.example:/", "a.example:/b" }
       assert.same(fine, cjson.decode(sent { prefixes = fine }).prefixes)
     end)
 

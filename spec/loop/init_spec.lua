@@ -3,7 +3,25 @@ local cfpurge = require "cfpurge"
 local loops = require "cfpurge.loop"
 local program = require "spec.hosts.program"
 local clients = require "spec.support.client"
+local edge = require "spec.support.edge"
 local host = require "spec.support.host"
+
+describe("a system without a descriptor to watch", function()
+  for name, has in pairs { cqueues = true, luv = true, copas = _VERSION <= "Lua 5.2" } do
+    it("is no place for a loop that needs one: " .. name, function()
+      if not has then return pending "Debian has it for other Luas" end
+      local value, _, zone = program.run(name, [=[
+        local client = new()
+        function client.fileno() end
+        local result, err = client:purge { tags = { "a" } }
+        return { result = result ~= nil, kind = err.kind, message = err.message, left = client:in_flight() }
+      ]=])
+      assert.same({ result = false, kind = "invalid_request", left = 0,
+        message = "this system has no descriptor to watch" }, value)
+      assert.equal(0, edge.counts(zone).requests)
+    end)
+  end
+end)
 
 describe("the loop of a host's own", function()
   it("the contract holds for the README's example", function()
