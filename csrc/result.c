@@ -192,8 +192,10 @@ static void set_infos(lua_State *L, const struct cf_ending *ending, int envelope
 /* ---- results ---- */
 
 /* The id on the top; the list of ids stands behind the result. */
-static void set_id(lua_State *L, int result)
+static void set_id(lua_State *L, const struct cf_ending *ending, int result)
 {
+    mask(L, ending->secrets[0]);
+    mask(L, ending->secrets[1]);
     lua_pushvalue(L, -1);
     lua_setfield(L, result, "id");
     lua_rawseti(L, result + 1, 1);
@@ -211,7 +213,7 @@ static void push_result(lua_State *L, const struct cf_ending *ending, int envelo
         cf_rawgetfield(L, envelope, "result");
     if (!envelope) {
         lua_pushlstring(L, id, id_len);
-        set_id(L, result);
+        set_id(L, ending, result);
     } else if (lua_istable(L, -1) && ending->body_len == 0) {
         /* What was fetched, as it came, and how many pages there are of it. */
         lua_setfield(L, result, "result");
@@ -220,7 +222,7 @@ static void push_result(lua_State *L, const struct cf_ending *ending, int envelo
     } else if (lua_istable(L, -1)) {
         cf_rawgetfield(L, -1, "id");
         if (lua_type(L, -1) == LUA_TSTRING)
-            set_id(L, result);
+            set_id(L, ending, result);
     }
     lua_settop(L, result + 1);
     lua_setfield(L, result, "ids");

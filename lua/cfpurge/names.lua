@@ -1,6 +1,9 @@
 --- Zones and environments by their names: looked up once, kept by the client.
 local core = require "cfpurge.core"
 
+-- What no account comes near, and a server that never ends does.
+local MOST_PAGES, MOST_ENTRIES = 1000, 50000
+
 -- A job that fetches pages, one after another, and hands all that they held to `done(list, err)`.
 local Lookup = {}
 Lookup.__index = Lookup
@@ -22,7 +25,9 @@ function Lookup:fetch(page)
       end
       self.extract(result.result or {}, self.found)
       local info = result.result_info
-      if type(info) == "table" and type(info.total_pages) == "number" and page < info.total_pages then
+      if #self.found > MOST_ENTRIES or page > MOST_PAGES then
+        self.done(nil, core.error("bad_response", "the list has no end"))
+      elseif type(info) == "table" and type(info.total_pages) == "number" and page < info.total_pages then
         self:fetch(page + 1)
       else
         self.done(self.found)
@@ -42,16 +47,22 @@ local function lookup(client, request, path, options, extract, done)
   request.job:fetch(1)
 end
 
-local function add_zones(result, found)
-  for _, zone in ipairs(result) do
-    found[#found + 1] = { id = zone.id, name = zone.name }
+-- What the server calls an id becomes a part of paths.
+local function add(list, id, found)
+  for _, entry in ipairs(list) do
+    local is_named = type(entry) == "table" and type(entry.name) == "string" and type(entry[id]) == "string"
+    if is_named and #entry.name < 256 and #entry[id] <= 32 and entry[id]:match "^[%w_-]+$" then
+      found[#found + 1] = { id = entry[id], name = entry.name }
+    end
   end
 end
 
+local function add_zones(result, found)
+  add(result, "id", found)
+end
+
 local function add_environments(result, found)
-  for _, environment in ipairs(type(result.environments) == "table" and result.environments or {}) do
-    found[#found + 1] = { id = environment.ref, name = environment.name }
-  end
+  add(type(result.environments) == "table" and result.environments or {}, "ref", found)
 end
 
 local function escape(name)
@@ -62,7 +73,7 @@ end
 
 local function id_named(list, name, field)
   for _, entry in ipairs(list) do
-    if entry.name == name and type(entry.id) == "string" then
+    if entry.name == name then
       return entry.id
     end
   end

@@ -1,0 +1,115 @@
+-- Servers that say whatever a spec tells them (spec/hosts/peer.lua), and TLS servers that are wrong (openssl s_server).
+--
+--   peer.start(steps)        -> { port =, address = "127.0.0.1:port", log = function, stop = function }; `log(n?)` is what
+--                            the connections that ended have received and sent, {received, sent} each; waits until there
+--                            are n of them
+--   peer.tls(words, steps?)  a TLS server with the edge's certificate and these words for s_server -> its port; `steps`
+--                            are bytes that it says to the first who comes
+--   peer.certificate(name, subject, signer?)  makes one and its key -> the words for s_server
+--   peer.stop()              ends all of them: for teardown
+--   peer.growth(f)           by how many bytes this process was larger at most while f ran; what f returned
+local cjson = require("cjson").new()
+local edge = require "spec.support.edge"
+local host = require "spec.support.host"
+
+local M = {}
+local pids, count = {}, 0
+local LUA = "lua5.4"
+
+local function path(name)
+  count = count + 1
+  return ("%s/peer.%d.%s.%s"):format(edge.up().EDGE, count, tostring({}):match "%w+$", name)
+end
+
+local function write(to, text)
+  local file = assert(io.open(to, "w"))
+  file:write(text)
+  file:close()
+end
+
+local function read(from)
+  local file = assert(io.open(from))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+-- Runs it in the background until peer.stop, two minutes at most.
+local function launch(command, out)
+  host.must(("timeout 120 %s >%s 2>&1 </dev/null & echo $! >%s.pid"):format(command, out, out))
+  pids[#pids + 1] = read(out .. ".pid"):match "%d+"
+end
+
+local function await(what, look)
+  for _ = 1, 1000 do
+    local found = look()
+    if found then return found end
+    host.system().poll(-1, 0.01)
+  end
+  error("no " .. what, 3)
+end
+
+function M.start(steps)
+  local play, log, out = path "play", path "log", path "out"
+  write(play, cjson.encode(steps))
+  write(log, "")
+  launch(("env -u LUA_PATH -u LUA_CPATH %s spec/hosts/peer.lua %s %s"):format(LUA, play, log), out)
+  local port = await("port", function() return read(out):match "^(%d+)%s+%d+\n" end)
+  local self = { port = tonumber(port), address = "127.0.0.1:" .. port }
+  function self.log(wanted)
+    return await("connections", function()
+      local list = {}
+      for line in io.lines(log) do list[#list + 1] = cjson.decode(line) end
+      return #list >= (wanted or 0) and list
+    end)
+  end
+  return self
+end
+
+function M.tls(words, said)
+  local out, input = path "out", path "in"
+  local env = edge.up()
+  if not words:find("-cert ", 1, true) then
+    words = words .. (" -cert %s/ssl/server.pem -key %s/ssl/server.key"):format(env.EDGE, env.EDGE)
+  end
+  local command = "openssl s_server -accept 127.0.0.1:0 " .. words
+  if said then
+    write(input, said)
+    -- Its standard input stays open, or it would say good-bye.
+    command = ("sh -c '{ cat %s; sleep 100; } | %s'"):format(input, command)
+  end
+  launch(command, out)
+  return tonumber((await("port", function() return read(out):match "ACCEPT [%d.]+:(%d+)" end)))
+end
+
+function M.certificate(name, subject, signer)
+  local dir = edge.up().EDGE
+  local base = ("%s/%s"):format(dir, name)
+  local sign = signer and ("-CA %s/ssl/%s.pem -CAkey %s/ssl/%s.key -CAcreateserial"):format(dir, signer, dir, signer)
+    or ("-signkey %s.key"):format(base)
+  host.must(([[cd %s && openssl ecparam -name prime256v1 -genkey -noout -out %s.key &&
+    openssl req -new -key %s.key -subj /CN=%s -out %s.csr && printf 'subjectAltName=%s' >%s.ext &&
+    openssl x509 -req -in %s.csr -days 2 -extfile %s.ext %s -out %s.pem]]):format(dir, base, base, name, base, subject,
+    base, base, base, sign, base))
+  return ("-cert %s.pem -key %s.key"):format(base, base)
+end
+
+function M.stop()
+  for _, pid in ipairs(pids) do os.execute(("kill %s 2>/dev/null"):format(pid)) end
+  pids = {}
+end
+
+local function kilobytes(what)
+  return tonumber(read "/proc/self/status":match(what .. ":%s*(%d+)"))
+end
+
+function M.growth(f)
+  collectgarbage()
+  collectgarbage()
+  write("/proc/self/clear_refs", "5") -- the peak begins here
+  local before = kilobytes "VmRSS"
+  local result, err = f()
+  return (kilobytes "VmHWM" - before) * 1024, result, err
+end
+
+return M
