@@ -15,13 +15,22 @@ static const char decoder = 0;
 
 /* ---- the decoder ---- */
 
+/* No memory is no verdict about what was called. */
+static bool try_call(lua_State *L)
+{
+    int status = lua_pcall(L, 1, 1, 0);
+    if (status == LUA_ERRMEM)
+        lua_error(L);
+    return status == LUA_OK && lua_istable(L, -1);
+}
+
 static bool require_cjson(lua_State *L)
 {
     int top = lua_gettop(L);
 
     lua_getglobal(L, "require");
     lua_pushliteral(L, "cjson");
-    if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_istable(L, -1))
+    if (try_call(L))
         return true;
     lua_settop(L, top);
     lua_getglobal(L, "vim");
@@ -70,7 +79,7 @@ static bool push_decoded(lua_State *L, const char *json, size_t len)
         return false;
     cf_registry_get(L, &decoder);
     lua_pushlstring(L, json, len);
-    if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_istable(L, -1))
+    if (try_call(L))
         return true;
     lua_pop(L, 1);
     return false;
