@@ -296,6 +296,11 @@ CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct
     uint64_t generation = cf_process_generation();
     CURLcode code = CURLE_OK;
 
+    /* First: what the last attempt was answered says nothing of one that cannot be made. */
+    cf_response_reset(&transfer->response);
+    transfer->error[0] = '\0';
+    transfer->attempt_started = now;
+    transfer->poller = poller;
     if (!transfer->easy || transfer->generation != generation) {
         transfer->generation = generation;
         transfer->is_set = false;
@@ -303,16 +308,14 @@ CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct
         if (!transfer->easy)
             return CURLE_OUT_OF_MEMORY;
     }
-    cf_response_reset(&transfer->response);
-    transfer->error[0] = '\0';
-    transfer->poller = poller;
     if (!transfer->is_set || !same_text(transfer->trusted, transfer->ca_file))
         code = set_up(transfer, poller);
     if (code == CURLE_OK)
         code = set_request(transfer, share);
+    if (code != CURLE_OK)
+        return code;
     transfer->attempts++;
-    transfer->attempt_started = now;
-    return code != CURLE_OK ? code : set_limits(transfer, now);
+    return set_limits(transfer, now);
 }
 
 static enum cf_failure failure_of(CURLcode code, const struct cf_transfer *transfer)
