@@ -7,8 +7,8 @@
 /* NULL, or what is wrong, as a static text. */
 const char *cf_address_base_problem(const char *base_url);
 const char *cf_address_proxy_problem(const char *proxy);
-/* Would a credential leave this machine in clear text? `proxy` is NULL for none of our own; then a plain request to loopback
- * has to go there directly, past any proxy of the environment: `direct` is set to that. */
-bool cf_address_is_clear_text(const char *base_url, const char *proxy, bool *direct);
+/* The same where a credential would leave this machine in clear text. `proxy` is NULL for none of our own; then a plain
+ * request to loopback has to go there directly, past any proxy of the environment: `direct` is set to that. */
+const char *cf_address_clear_text_problem(const char *base_url, const char *proxy, bool *direct);
 
 #endif

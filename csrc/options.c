@@ -320,8 +320,9 @@ static bool check(lua_State *L, struct cf_options *options)
         return refuse(L, "base_url", problem);
     if (options->proxy && *options->proxy && (problem = cf_address_proxy_problem(options->proxy)))
         return refuse(L, "proxy", problem);
-    if (cf_address_is_clear_text(options->base_url, options->proxy, &options->direct) && !options->allow_http)
-        return refuse(L, "base_url", "would send the credential in clear text: use https, or set allow_http");
+    problem = cf_address_clear_text_problem(options->base_url, options->proxy, &options->direct);
+    if (problem && !options->allow_http)
+        return refuse(L, "base_url", problem);
     if (options->allow_http)
         options->direct = false;
     return cf_rates_settle(&options->rates, options->plan) || refuse(L, "plan", "must be free, pro, business or enterprise");
