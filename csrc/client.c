@@ -104,23 +104,30 @@ static void wipe(struct client *client)
 
 /* ---- events ---- */
 
-/* An error raised by the handler breaks nothing; the handler may call the client again. */
+static int emit_one(lua_State *L)
+{
+    cf_get_uservalue(L, 1);
+    cf_rawgetfield(L, 3, "on_event");
+    cf_event_push(L, lua_touserdata(L, 2));
+    lua_call(L, 1, 0);
+    return 0;
+}
+
+/* An error raised by the handler breaks nothing, nor does one that memory was too short to tell of; the handler may call
+ * the client again. */
 static void emit(lua_State *L, struct client *client)
 {
     struct cf_event event;
     int top = lua_gettop(L);
 
-    if (!client->has_events)
-        return;
-    luaL_checkstack(L, 10, "events");
-    cf_get_uservalue(L, 1);
-    while (client->engine && cf_engine_next_event(client->engine, &event)) {
-        cf_rawgetfield(L, top + 1, "on_event");
-        cf_event_push(L, &event);
-        lua_pcall(L, 1, 0, 0);
-        lua_settop(L, top + 1);
+    while (client->has_events && client->engine && lua_checkstack(L, 10) &&
+           cf_engine_next_event(client->engine, &event)) {
+        lua_pushcfunction(L, emit_one);
+        lua_pushvalue(L, 1);
+        lua_pushlightuserdata(L, &event);
+        lua_pcall(L, 2, 0, 0);
+        lua_settop(L, top);
     }
-    lua_settop(L, top);
 }
 
 /* ---- starting ---- */
@@ -192,8 +199,9 @@ static int push_ending(lua_State *L)
 }
 
 /* How many values it left: none where nothing has ended. Making them can raise, and run a finalizer that comes back to the
- * client: nobody else finds the request meanwhile, and it is released only when they are made. */
-static int take_ending(lua_State *L, struct client *client, uint64_t id)
+ * client: nobody else finds the request meanwhile, and it is released only when they are made, or when nobody else is
+ * `known` to have its id. */
+static int take_ending(lua_State *L, struct client *client, uint64_t id, bool known)
 {
     struct taking taking = {client, NULL};
     int top = lua_gettop(L), status;
@@ -210,12 +218,11 @@ static int take_ending(lua_State *L, struct client *client, uint64_t id)
     client->busy++;
     status = lua_pcall(L, 1, LUA_MULTRET, 0);
     client->busy--;
-    if (status != LUA_OK) {
+    if (status != LUA_OK && known)
         cf_engine_put_back(client->engine, taking.transfer);
-        lua_error(L);
-    }
-    cf_engine_release(client->engine, taking.transfer);
-    return lua_gettop(L) - top;
+    else
+        cf_engine_release(client->engine, taking.transfer);
+    return status == LUA_OK ? lua_gettop(L) - top : lua_error(L);
 }
 
 static int wait_for(lua_State *L, struct client *client, uint64_t id)
@@ -225,7 +232,8 @@ static int wait_for(lua_State *L, struct client *client, uint64_t id)
     if (id == 0)
         return push_failure(L);
     emit(L, client);
-    while ((count = take_ending(L, client, id)) == 0 && client->engine && cf_engine_in_flight(client->engine) > 0) {
+    while ((count = take_ending(L, client, id, false)) == 0 && client->engine &&
+           cf_engine_in_flight(client->engine) > 0) {
         cf_engine_step(client->engine, CF_ENGINE_NEVER);
         emit(L, client);
     }
@@ -381,7 +389,7 @@ static int step(lua_State *L)
 static int take(lua_State *L)
 {
     struct client *client = check(L);
-    return take_ending(L, client, (uint64_t)luaL_optinteger(L, 2, 0));
+    return take_ending(L, client, (uint64_t)luaL_optinteger(L, 2, 0), true);
 }
 
 static int cancel(lua_State *L)
@@ -489,18 +497,38 @@ static int settle(lua_State *L)
     return 0;
 }
 
+/* Tells the Lua side of the end. */
+static int report_end(lua_State *L)
+{
+    cf_get_uservalue(L, 1);
+    cf_rawgetfield(L, 2, "settle");
+    if (lua_isfunction(L, -1))
+        lua_call(L, 0, 0);
+    return 0;
+}
+
 static int collect(lua_State *L)
 {
     struct client *client = check(L);
+    struct cf_engine_stats now;
+    size_t untold;
+    int status, vain = 0;
 
     lua_settop(L, 1);
     if (client->engine) {
         cf_engine_close(client->engine);
-        cf_get_uservalue(L, 1);
-        cf_rawgetfield(L, 2, "settle");
-        if (lua_isfunction(L, -1))
-            lua_pcall(L, 0, 0, 0);
-        lua_settop(L, 1);
+        /* Nobody comes back to a finalizer that raises: what must be freed is freed, and where memory was short it goes on
+         * with what is left to tell. */
+        do {
+            cf_engine_stats(client->engine, &now);
+            untold = now.done;
+            lua_pushcfunction(L, report_end);
+            lua_pushvalue(L, 1);
+            status = lua_pcall(L, 1, 0, 0);
+            lua_settop(L, 1);
+            cf_engine_stats(client->engine, &now);
+            vain = now.done < untold ? 0 : vain + 1;
+        } while (status != LUA_OK && vain < 2);
         emit(L, client);
         if (!client->busy) {
             cf_engine_free(client->engine);
