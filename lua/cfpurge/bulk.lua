@@ -30,54 +30,73 @@ local LIMITED = 20
 
 -- ---- chunks ----
 
+local NONE = {}
+
+local function new_chunk(items, at)
+  -- counted: its end is in the job's numbers; cut: the rest of it went back; ids, messages: how many of its answer's are
+  -- in the job's lists.
+  return { items = items, at = at, counted = false, cut = false, ids = 0, messages = 0 }
+end
+
 local function slice(chunk, from, to)
   local items = {}
   for i = from, to do
     items[#items + 1] = chunk.items[i]
   end
-  return { items = items, at = chunk.at + from - 1 }
+  return new_chunk(items, chunk.at + from - 1)
 end
 
-function Job:put_back(chunk, from, to)
-  if from <= to then
-    table.insert(self.again, self.refused > 0 and 1 or #self.again + 1, slice(chunk, from, to))
+function Job:put_back(chunk)
+  if #chunk.items > 0 then
+    table.insert(self.again, self.refused > 0 and 1 or #self.again + 1, chunk)
   end
 end
 
--- The earlier part is taken first.
+-- What is behind the first `size` items goes back, and is taken later than those.
+function Job:cut(chunk, size)
+  local first, rest = slice(chunk, 1, size), slice(chunk, size + 1, #chunk.items)
+  self:put_back(rest)
+  chunk.items, chunk.cut = first.items, true
+end
+
+-- In two, both of which go back.
 function Job:split(chunk, size)
-  self:put_back(chunk, size + 1, #chunk.items)
-  self:put_back(chunk, 1, size)
+  if not chunk.cut then
+    self:cut(chunk, size)
+  end
+  self:put_back(chunk)
 end
 
--- At most `size` items of the source; nil at its end. An iterator that raises ends it.
+-- At most `size` items of the source; nil at its end. One that raises ends there, unless it was memory that it lacked.
 function Job:read()
-  local items = {}
-  while not self.exhausted and #items < self.size do
-    local ok, item = pcall(self.next_item)
-    if not ok then
-      self:stop(core.error("invalid_request", ("%s: the iterator raised: %s"):format(self.kind, tostring(item)),
-        { field = self.kind }))
+  local chunk = self.reading or new_chunk({}, self.position + 1)
+  local items = chunk.items
+  self.reading = chunk
+  while #items < self.size and not self.exhausted and self.raised == NONE do
+    if self.item == NONE then
+      local ok, item = pcall(self.next_item)
+      if not ok then
+        self.raised = item
+        self.exhausted = item ~= "not enough memory"
+      elseif item ~= nil then
+        self.item = item
+      else
+        self.exhausted = true
+      end
     end
-    if not ok or item == nil then
-      self.exhausted = true
-    else
-      items[#items + 1] = item
+    if self.item ~= NONE then
+      items[#items + 1] = self.item
+      self.item, self.position = NONE, self.position + 1
     end
   end
-  self.position = self.position + #items
-  return #items > 0 and { items = items, at = self.position - #items + 1 } or nil
+  self.reading = false
+  return #items > 0 and chunk or nil
 end
 
 -- While all is refused, what was never tried goes first, and all halves before a quarter: one item accepted shows that
 -- the request is not at fault.
 function Job:next_chunk()
-  local chunk = self.refused > 0 and self:read() or table.remove(self.again)
-  if chunk and #chunk.items > self.size then
-    self:split(chunk, self.size)
-    chunk = table.remove(self.again)
-  end
-  return chunk or self:read()
+  return self.refused > 0 and self:read() or table.remove(self.again) or self:read()
 end
 
 -- ---- how a chunk ended ----
@@ -88,36 +107,40 @@ function Job:stop(err)
 end
 
 function Job:fail(chunk, err)
-  self.failed = self.failed + #chunk.items
   self.failures[#self.failures + 1] = { error = err, items = chunk.items, at = chunk.at }
+  self.failed = self.failed + #chunk.items
 end
 
 -- The validation refused one item of an iterator: it fails alone.
 function Job:refused_here(chunk, err)
   local place = tonumber((err.field or ""):match "%[(%d+)%]")
   if not place then
-    self:fail(chunk, err)
-    return self:stop(err)
+    self:stop(err)
+    return self:fail(chunk, err)
   end
-  local at = ("[%d]"):format(chunk.at + place - 1)
+  local before, refused = slice(chunk, 1, place - 1), slice(chunk, place, place)
+  local at = ("[%d]"):format(refused.at)
   err.field, err.message = err.field:gsub("%[%d+%]", at, 1), err.message:gsub("%[%d+%]", at, 1)
   err.remaining = nil
-  self:fail(slice(chunk, place, place), err)
-  self:put_back(chunk, place + 1, #chunk.items)
-  self:put_back(chunk, 1, place - 1)
+  self:cut(chunk, place)
+  self:fail(refused, err)
+  chunk.items = before.items
+end
+
+local function add_all(list, more, chunk, name)
+  for i = chunk[name] + 1, #more do
+    list[#list + 1] = more[i]
+    chunk[name] = i
+  end
 end
 
 function Job:accepted_one(chunk, result)
+  add_all(self.ids, result.ids, chunk, "ids")
+  add_all(self.messages, result.messages, chunk, "messages")
   self.accepted = self.accepted + #chunk.items
   self.refused, self.unanswered, self.limited = 0, 0, 0
   self.attempts = self.attempts + result.attempts
   self.ray_id = result.ray_id
-  for _, id in ipairs(result.ids) do
-    self.ids[#self.ids + 1] = id
-  end
-  for _, message in ipairs(result.messages) do
-    self.messages[#self.messages + 1] = message
-  end
 end
 
 local function is_refusal(err)
@@ -129,18 +152,21 @@ local function is_over_limit(err)
 end
 
 function Job:refused_one(chunk, err)
-  local count = #chunk.items
-  self.attempts = self.attempts + err.attempts
-  if is_over_limit(err) and count > 1 then
+  local count, one = #chunk.items, chunk.counted and 0 or 1
+  chunk.counted = true
+  self.attempts = self.attempts + one * err.attempts
+  if chunk.cut then
+    return self:put_back(chunk)
+  elseif is_over_limit(err) and count > 1 then
     self.size = math.min(self.size, math.ceil(count / 2))
     self.client.sizes[self.kind] = self.size
     return self:split(chunk, self.size)
   elseif err.kind == "rate_limited" and self.limited < LIMITED and not self:waits_too_long(err) then
-    self.limited = self.limited + 1
-    return self:put_back(chunk, 1, count)
+    self.limited = self.limited + one
+    return self:put_back(chunk)
   elseif is_refusal(err) and not about_request[err.code] then
     if self.accepted == 0 and not about_item[err.code] then
-      self.refused = self.refused + 1
+      self.refused = self.refused + one
     end
     if self.refused > REFUSALS then
       self:stop(err)
@@ -150,7 +176,7 @@ function Job:refused_one(chunk, err)
   elseif hopeless[err.kind] or err.kind == "rate_limited" or is_refusal(err) then
     self:stop(err)
   else
-    self.unanswered = self.unanswered + 1
+    self.unanswered = self.unanswered + one
     if self.unanswered >= UNANSWERED then
       self:stop(err)
     end
@@ -162,15 +188,18 @@ function Job:waits_too_long(err)
   return err.retry_after and err.retry_after > self.max_retry_wait
 end
 
-function Job:ended(part, chunk, result, err)
-  self.parts[part] = nil
-  self.in_flight = self.in_flight - 1
-  if result then
+function Job:ended(part, result, err)
+  local chunk = self.parts[part]
+  if chunk and result then
     self:accepted_one(chunk, result)
-  else
+  elseif chunk then
     self:refused_one(chunk, err)
   end
-  self:progress()
+  if chunk then
+    self.parts[part] = nil
+    self.in_flight = self.in_flight - 1
+    self:progress()
+  end
   self:go_on()
 end
 
@@ -189,18 +218,36 @@ function Job:options_now()
 end
 
 function Job:send(chunk)
-  local part, err
   local params = { zone_id = self.base.zone_id, environment_id = self.base.environment_id, [self.kind] = chunk.items }
-  part, err = self.client:part(params, self:options_now(), function(result, failure)
-    self:ended(part, chunk, result, failure)
-  end)
+  chunk.counted, chunk.cut, chunk.ids, chunk.messages = false, false, 0, 0
+  local part, err = self.client:part(params, self:options_now(), self.handle)
   if part then
-    self.parts[part] = true
+    self.parts[part] = chunk
     self.in_flight = self.in_flight + 1
     self.requests = self.requests + 1
     self.sent = self.sent + #chunk.items
+    self.current = false
   else
     self:refused_here(chunk, err)
+    self.current = not self.stopped and #chunk.items > 0 and chunk
+  end
+end
+
+function Job:send_all()
+  while not self.stopped and self.in_flight < self.max_in_flight do
+    self.current = self.current or self:next_chunk()
+    if self.ends and core.now() >= self.ends then
+      self:stop(core.error("timeout", "the deadline passed"))
+    elseif self.raised ~= NONE then
+      self:stop(core.error("invalid_request", ("%s: the iterator raised: %s"):format(self.kind, tostring(self.raised)),
+        { field = self.kind }))
+    elseif not self.current then
+      break
+    elseif #self.current.items > self.size then
+      self:cut(self.current, self.size)
+    else
+      self:send(self.current)
+    end
   end
 end
 
@@ -210,23 +257,14 @@ function Job:go_on()
     return
   end
   self.is_going = true
-  while not self.stopped and self.in_flight < self.max_in_flight do
-    local chunk = self:next_chunk()
-    if self.ends and core.now() >= self.ends then
-      self:stop(core.error("timeout", "the deadline passed"))
-    end
-    if not chunk then
-      break
-    elseif self.stopped then
-      self:put_back(chunk, 1, #chunk.items)
-    else
-      self:send(chunk)
-    end
-  end
+  local ok, raised = pcall(self.send_all, self)
   self.is_going = false
+  if not ok then
+    error(raised, 0)
+  end
   if self.in_flight == 0 and not self.finished then
-    self.finished = true
     self:finish()
+    self.finished = true
   end
 end
 
@@ -256,8 +294,8 @@ end
 
 -- Exactly what was not accepted, in the source's order: a list, or an iterator where the source is one that has more.
 function Job:remaining()
-  local chunks, items = {}, {}
-  for _, list in ipairs { self.failures, self.again } do
+  local chunks, items = { self.current or nil }, {}
+  for _, list in ipairs { self.failures, self.again, { self.reading or nil } } do
     for _, chunk in ipairs(list) do
       chunks[#chunks + 1] = chunk
     end
@@ -270,12 +308,16 @@ function Job:remaining()
       items[#items + 1] = item
     end
   end
-  if not self.is_stream then
-    for item in self.next_item do
-      items[#items + 1] = item
+  if self.list then
+    for i = self.position + 1, #self.list do
+      items[#items + 1] = self.list[i]
     end
+    return items
   end
-  if not self.is_stream or self.exhausted then
+  if self.item ~= NONE then
+    items[#items + 1] = self.item
+  end
+  if self.exhausted then
     return items
   end
   local i, next_item = 0, self.next_item
@@ -327,7 +369,7 @@ function Job:finish()
     requests = self.requests,
     attempts = self.attempts,
     elapsed = core.now() - self.started,
-    ray_id = self.ray_id,
+    ray_id = self.ray_id or nil,
     messages = self.messages,
   })
 end
@@ -349,11 +391,14 @@ local function new(client, request, kind, call, base)
     size = math.min(size, client.sizes[kind] or size), max_in_flight = max_in_flight, max_retry_wait = max_retry_wait,
     isolate = isolate, on_progress = options.on_progress,
     started = call.started, ends = deadline and call.started + deadline,
-    again = {}, parts = {}, failures = {}, ids = {}, messages = {},
+    item = NONE, reading = false, current = false, again = {}, parts = {}, failures = {}, ids = {}, messages = {},
     position = 0, in_flight = 0, accepted = 0, failed = 0, sent = 0, requests = 0, attempts = 0,
     refused = 0, unanswered = 0, limited = 0,
+    raised = NONE, exhausted = false, stopped = false, is_going = false, finished = false, ray_id = false,
   }, Job)
-  request.job = job
+  job.handle = function(part, result, failure)
+    job:ended(part, result, failure)
+  end
   return job
 end
 
@@ -369,7 +414,8 @@ end
 local function distinct(client, kind, list)
   local seen, items = {}, {}
   for _, item in ipairs(list) do
-    local key = client.core:key(kind, item)
+    -- None where memory ran out: it may then be sent twice.
+    local key = client.core:key(kind, item) or item
     if not seen[key] then
       seen[key] = true
       items[#items + 1] = item
@@ -383,23 +429,29 @@ local M = {}
 --- Sends what `list` holds, a table or an iterator, and completes `request`.
 ---@return boolean ok, string? raised, cfpurge.Error? err
 function M.start(client, request, kind, list, call, base, check_list)
-  local job, raised, err = new(client, request, kind, call, base)
-  if not job then
-    return false, raised, err
+  if not M.is_job(request.job) then
+    local job, raised, err = new(client, request, kind, call, base)
+    if not job then
+      return false, raised, err
+    end
+    local ok
+    ok, raised, err = check_list(client, call, kind, list, job.size)
+    if not ok then
+      return ok, raised, err
+    end
+    if type(list) == "table" then
+      list = distinct(client, kind, list)
+      job.next_item, job.total, job.list = iterate(list), #list, list
+    else
+      job.next_item, job.total = list, variants.total(list)
+    end
+    request.job = job
   end
-  local ok
-  ok, raised, err = check_list(client, call, kind, list, job.size)
-  if not ok then
-    return ok, raised, err
+  local ok, raised = pcall(request.job.go_on, request.job)
+  -- What is in flight takes it up again.
+  if not ok and request.job.in_flight == 0 then
+    error(raised, 0)
   end
-  if type(list) == "table" then
-    list = distinct(client, kind, list)
-    job.next_item, job.total = iterate(list), #list
-  else
-    job.next_item, job.total = list, variants.total(list)
-    job.is_stream = true
-  end
-  job:go_on()
   return true
 end
 
@@ -408,17 +460,24 @@ function M.adopt(client, request, kind, items, err)
   if #items < 2 or not (is_over_limit(err) or (is_refusal(err) and not about_request[err.code])) then
     return false
   end
-  local base = { zone_id = err.remaining.zone_id, environment_id = err.remaining.environment_id }
-  local job = new(client, request, kind, request.call or request, base)
-  if not job or not (job.isolate or is_over_limit(err)) then
-    request.job = nil
-    return false
+  local job = M.is_job(request.job) and request.job
+  if not job then
+    local base = { zone_id = err.remaining.zone_id, environment_id = err.remaining.environment_id }
+    job = new(client, request, kind, request.call or request, base)
+    if not job or not (job.isolate or is_over_limit(err)) then
+      return false
+    end
+    job.next_item, job.total, job.list, job.exhausted = iterate {}, #items, {}, true
+    job.position, job.requests, job.sent, job.in_flight = #items, 1, #items, 1
+    job.parts[request] = new_chunk(items, 1)
+    request.job = job
   end
-  job.next_item, job.total, job.exhausted = iterate {}, #items, true
-  job.position, job.requests, job.sent = #items, 1, #items
-  job:refused_one({ items = items, at = 1 }, err)
-  job:go_on()
+  job:ended(request, nil, err)
   return true
+end
+
+function M.is_job(value)
+  return getmetatable(value) == Job
 end
 
 return M

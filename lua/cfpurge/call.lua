@@ -188,7 +188,9 @@ local function begin_named(self, request, call, wanted)
       { field = "zone_id", remaining = call.params })
   end
   names.resolve(self, request, wanted, plain(call.options), function(zone_id, environment_id, err)
-    request.job = nil
+    if not bulk().is_job(request.job) then
+      request.job = nil
+    end
     local ok, raised
     if not err then
       request.call = resolved(call, zone_id, environment_id)
@@ -243,6 +245,7 @@ function M.begin(self, name, shift, params, options, environment_id, on_done)
   if raised then
     M.raise(raised, name, shift, 4)
   elseif not ok then
+    err.remaining = err.remaining or (type(params) == "table" and params or nil)
     return nil, err
   end
   if not request.ended then
@@ -259,7 +262,7 @@ end
 --- Goes on with a single request that failed, where smaller ones may do better. False: they may not.
 function M.mend(self, request, err)
   local kind, remaining = request.kind, err.remaining
-  local items = kind and not request.job and remaining and remaining[kind]
+  local items = kind and remaining and remaining[kind]
   return items and bulk().adopt(self, request, kind, items, err)
 end
 

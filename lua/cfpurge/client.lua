@@ -67,7 +67,7 @@ local function new(options)
   local self = setmetatable({
     core = handle, loop = loop, open = true,
     zone = zone, zone_id = path and path:match "^/zones/([^/]+)", zone_ids = {}, environment_ids = {},
-    requests = {}, count = 0, driven = {}, failures = {},
+    requests = {}, count = 0, driven = {}, failures = {}, untold = false,
     -- What the server taught: items in a request, by kind.
     sizes = {},
   }, Client)
@@ -116,15 +116,67 @@ function Client:call(callback, ...)
   end
 end
 
+-- What memory is too short for is taken up again by the next step: a request that ended stays in the list `untold`
+-- until whoever waits for it is told. Nothing is made between the core's telling and that.
+local function add_untold(self, request, result, err)
+  request.value, request.failure = result, err
+  request.next, self.untold = self.untold, request
+end
+
+-- Takes it off the list, and runs what is to run once; `handle` is a job's, which can go on where it was cut off.
+local function tell(self, request)
+  self.untold = request.next
+  if not request.ended then
+    if request.failure and calls.mend(self, request, request.failure) then
+      return
+    end
+    request.ended = true
+  end
+  if request.handle then
+    request.handle(request, request.value, request.failure)
+  end
+  local on_done = request.on_done
+  if on_done then
+    request.on_done = false
+    on_done(request.value, request.failure)
+  end
+end
+
+local function wake_all(self, request)
+  for _, waiter in ipairs(request.waiters) do
+    local wake = rawget(waiter, "wake")
+    if wake then
+      waiter.wake = false
+      self:call(wake)
+    end
+  end
+end
+
+function Client:report()
+  while self.untold do
+    local request = self.untold
+    local ok, raised = pcall(tell, self, request)
+    if ok and request.ended and request.waiters then
+      ok, raised = pcall(wake_all, self, request)
+    elseif not ok and request.ended and request.on_done == false then
+      ok = true
+      self.failures[#self.failures + 1] = { raised }
+    end
+    if not ok then
+      if self.untold ~= request then
+        request.next, self.untold = self.untold, request
+      end
+      error(raised, 0)
+    end
+  end
+end
+
 -- Ends a request and reports it, once.
 function Client:complete(request, result, err)
   if not request.ended then
-    request.ended, request.value, request.failure = true, result, err
-    self:call(request.on_done, result, err)
-    local waiters = request.waiters
-    for i = 1, waiters and #waiters or 0 do
-      self:call(rawget(waiters[i], "wake"))
-    end
+    request.ended = true
+    add_untold(self, request, result, err)
+    self:report()
   end
 end
 
@@ -132,6 +184,7 @@ end
 -- there are several, as their texts.
 function Client:settle()
   local settled = false
+  self:report()
   while true do
     local id, result, err = self.core:take()
     if not id then
@@ -142,9 +195,8 @@ function Client:settle()
       settled = true
       self.requests[id] = nil
       self.count = self.count - 1
-      if not (err and calls.mend(self, request, err)) then
-        self:complete(request, result, err)
-      end
+      add_untold(self, request, result, err)
+      self:report()
     end
   end
   if settled then
@@ -171,12 +223,12 @@ end
 --- when that becomes so and when it no longer is, and may be called at any other time.
 ---@return boolean
 function Client:active()
-  return self.open and self.count > 0
+  return self.open and self:in_flight() > 0
 end
 
 ---@return integer requests
 function Client:in_flight()
-  return self.count
+  return self.untold and self.count + 1 or self.count
 end
 
 -- ---- beginning ----
@@ -198,8 +250,10 @@ function Client:forget(request)
   end
 end
 
-local function part_of(self, on_done, ok, id, err)
-  if not ok then
+local function part_of(self, handle, ok, id, err)
+  if not ok and id == "not enough memory" then
+    error(id, 0)
+  elseif not ok then
     -- A wrong type in what an iterator gave: nobody is there to raise it to.
     local field, problem = tostring(id):match "%(([^:]+): (.*)%)$"
     problem = (field or "params") .. ": " .. (problem or tostring(id))
@@ -208,19 +262,21 @@ local function part_of(self, on_done, ok, id, err)
   if not id then
     return nil, err
   end
-  local part = requests.new(self, nil, nil, nil, on_done)
+  local part = requests.new(self)
+  part.handle = handle
   self:register(part, id)
   return part
 end
 
---- A request of a job. Errors of its input are returned, never raised.
-function Client:part(params, options, on_done)
-  return part_of(self, on_done, pcall(self.core.start, self.core, params, options))
+--- A request of a job, whose `handle(part, result, err)` is run until it does not raise. Errors of its input are
+--- returned, never raised.
+function Client:part(params, options, handle)
+  return part_of(self, handle, pcall(self.core.start, self.core, params, options))
 end
 
 --- A GET of a job; its result is what the envelope holds.
-function Client:fetch(path, options, on_done)
-  return part_of(self, on_done, pcall(self.core.fetch, self.core, path, options))
+function Client:fetch(path, options, handle)
+  return part_of(self, handle, pcall(self.core.fetch, self.core, path, options))
 end
 
 -- ---- methods ----
@@ -362,9 +418,9 @@ end
 ---@param timeout? number seconds to wait for something to happen; 0 not to wait, nil as long as it takes
 ---@return integer in_flight requests
 function Client:step(timeout)
-  self.core:step(timeout)
+  self.core:step(self.untold and 0 or timeout)
   self:settle()
-  return self.count
+  return self:in_flight()
 end
 
 --- A descriptor that is readable while `step` has work; nil where the system has no such thing. It is another one

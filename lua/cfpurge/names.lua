@@ -15,13 +15,16 @@ function Lookup:cancel()
 end
 
 function Lookup:fetch(page)
-  local part, err
-  local separator = self.path:find("?", 1, true) and "&" or "?"
-  part, err = self.client:fetch(("%s%spage=%d&per_page=50"):format(self.path, separator, page), self.options,
-    function(result, failure)
+  local separator, before = self.path:find("?", 1, true) and "&" or "?", #self.found
+  local part, err = self.client:fetch(("%s%spage=%d&per_page=50"):format(self.path, separator, page), self.options,
+    function(part, result, failure)
       self.parts[part] = nil
       if not result then
         return self.done(nil, failure)
+      end
+      -- It may have been cut off here.
+      for i = #self.found, before + 1, -1 do
+        self.found[i] = nil
       end
       self.extract(result.result or {}, self.found)
       local info = result.result_info

@@ -13,7 +13,9 @@ end
 --- What `purge` would have returned; nothing while the request is in flight.
 ---@return cfpurge.Result?, cfpurge.Error?
 function Request:result()
-  return self.value, self.failure
+  if self.ended then
+    return self.value, self.failure
+  end
 end
 
 --- Ends it with an error of the kind `cancelled`; its on_done runs before this returns.
@@ -83,11 +85,11 @@ end
 return {
   --- The call as the caller made it; `call` in the request, if there is one, is the same with ids in place of names.
   new = function(client, params, options, environment_id, on_done)
+    -- Room for all that comes later: an ending must find it where memory is short, and a table that grows is made anew.
     return setmetatable({
       client = client, params = params, options = options, environment_id = environment_id, on_done = on_done,
-      started = core.now(), ended = false,
-      -- Room for what comes: a table that grows is made anew.
-      id = nil, kind = nil, loop = nil, waiters = nil, value = nil, failure = nil,
+      started = core.now(), ended = false, call = nil, handle = nil,
+      id = nil, kind = nil, job = nil, loop = nil, value = nil, failure = nil, next = nil, waiters = nil, wake = nil,
     }, Request)
   end,
 

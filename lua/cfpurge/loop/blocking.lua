@@ -1,12 +1,21 @@
 --- The host that has no event loop: whoever waits, steps.
 
+-- Steps in a row that had no memory.
+local VAIN = 3
+
 return {
   wait = function(client, request)
     local failed, failure
+    local vain = 0
     while not request.ended do
       local ok, err = pcall(client.step, client)
       if not ok and not failed then
         failed, failure = true, err
+      end
+      -- Without memory nothing can be told, and it does not come back by waiting for it.
+      vain = not ok and err == "not enough memory" and vain + 1 or 0
+      if vain == VAIN then
+        error(err, 0)
       end
     end
     -- What the on_done of another raised waited for this one's end, or nobody would be told of that.
