@@ -11,6 +11,7 @@
 #   make lint               warnings of gcc and clang, analysers, luacheck, layers, exports, the rock
 #   make asan, valgrind     the specs on lua5.4 with the memory watched
 #   make tsan               eight threads under ThreadSanitizer
+#   make oom                every allocation failed in turn under AddressSanitizer; some minutes
 #   make coverage           the lines and branches that the specs run, with the marks; SPEC= KEEP=1 for a part
 #   make fuzz               every fuzz target for FUZZ_S=60 seconds; ARGS=answer for one
 #   make bench              ours beside its alternatives, with the marks; ARGS=word for some rows
@@ -69,7 +70,7 @@ MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
 
 SUBMAKE = +@$(MAKE) --no-print-directory
 
-.PHONY: build engine all-luas libcfpurge.a install deps demo edge test lint asan valgrind tsan coverage fuzz bench clean FORCE
+.PHONY: build engine all-luas libcfpurge.a install deps demo edge test lint asan valgrind tsan oom coverage fuzz bench clean FORCE
 .DELETE_ON_ERROR:
 
 build: $(CORE)
@@ -160,6 +161,9 @@ valgrind: deps
 
 tsan:
 	$(SUBMAKE) test LUAS=lua5.4 SPEC=spec/threads_spec.lua
+
+oom:
+	+@OOM=all $(MAKE) --no-print-directory test LUAS=lua5.4 SPEC=spec/oom_spec.lua
 
 # The specs start Luas in every way, and so the counters are where the objects are.
 coverage: COVERAGE = CC=gcc CFLAGS='-O0 -g --coverage'

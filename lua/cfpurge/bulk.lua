@@ -33,8 +33,8 @@ local LIMITED = 20
 local NONE = {}
 
 local function new_chunk(items, at)
-  -- counted: its end is in the job's numbers; cut: the rest of it went back; ids, messages: how many of its answer's are
-  -- in the job's lists.
+  -- counted: its end is in the job's numbers; cut: the rest of it went back; ids, messages: how many of its answer's
+  -- are in the job's lists.
   return { items = items, at = at, counted = false, cut = false, ids = 0, messages = 0 }
 end
 

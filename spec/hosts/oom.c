@@ -1,0 +1,270 @@
+/* No memory, everywhere: fails the first allocation of a scenario (spec/hosts/oom.lua), then the second, and so on until
+ * it runs through; of Lua's allocator, of ours and of libcurl's; that one alone, and that one with all that follow.
+ *
+ *   oom STEP BASE_URL SCENARIO...    every STEP-th allocation; "-" is an API of its own (oom_api.c)
+ *
+ * After each run the state must work, and when it is closed no block may be left, nor a descriptor. Linked with the
+ * libcfpurge.a and Lua, all of it under AddressSanitizer (spec/oom_spec.lua), whose leak check at the end sees what has an
+ * allocator of its own. Prints a line for each scenario, allocator and way; the status is 1 where one of them has faults. */
+#define _GNU_SOURCE
+#include <curl/curl.h>
+#include <dirent.h>
+#include <lauxlib.h>
+#include <limits.h>
+#include <lualib.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../../csrc/memory.h"
+#include "oom_api.h"
+
+/* A run that takes this long hangs. */
+#define SECONDS 15
+
+int luaopen_cjson(lua_State *L), luaopen_cfpurge_core(lua_State *L);
+
+/* One of the three allocators. */
+static struct pool {
+    const char *name;
+    long blocks, asked, fail_at, last;  /* fails from `fail_at` to `last`, 0 for never */
+    long failed;
+} pools[] = {{"lua", 0, 0, 0, 0, 0}, {"own", 0, 0, 0, 0, 0}, {"libcurl", 0, 0, 0, 0, 0}};
+
+static struct pool *const of_lua = &pools[0], *const own = &pools[1], *const of_curl = &pools[2];
+
+static struct {
+    const char *scenario, *pool, *way;
+    long at;
+} now;
+static char base_url[256];
+static long reported;
+
+static bool fails(struct pool *pool)
+{
+    if (pool->fail_at == 0)
+        return false;
+    pool->asked++;
+    if (pool->asked < pool->fail_at || pool->asked > pool->last)
+        return false;
+    pool->failed++;
+    return true;
+}
+
+static void *allocate(struct pool *pool, void *block, size_t size)
+{
+    void *made = fails(pool) ? NULL : realloc(block, size);
+    pool->blocks += made && !block;
+    return made;
+}
+
+static void release(struct pool *pool, void *block)
+{
+    pool->blocks -= block != NULL;
+    free(block);
+}
+
+/* Lua counts on this: what becomes smaller does not fail. */
+static void *lua_reallocate(void *unused, void *block, size_t old, size_t size)
+{
+    (void)unused;
+    if (size == 0) {
+        release(of_lua, block);
+        return NULL;
+    }
+    return block && size <= old ? realloc(block, size) : allocate(of_lua, block, size);
+}
+
+static void *own_reallocate(void *block, size_t size)
+{
+    if (size > 0)
+        return allocate(own, block, size);
+    release(own, block);
+    return NULL;
+}
+
+static void *curl_malloc(size_t size)
+{
+    return allocate(of_curl, NULL, size);
+}
+
+static void curl_release(void *block)
+{
+    release(of_curl, block);
+}
+
+static void *curl_reallocate(void *block, size_t size)
+{
+    return allocate(of_curl, block, size);
+}
+
+static void *curl_zalloc(size_t count, size_t size)
+{
+    void *made = allocate(of_curl, NULL, count * size);
+    return made ? memset(made, 0, count * size) : NULL;
+}
+
+static char *curl_copy(const char *text)
+{
+    char *made = allocate(of_curl, NULL, strlen(text) + 1);
+    return made ? strcpy(made, text) : NULL;
+}
+
+static void on_alarm(int number)
+{
+    char text[256];
+    int len = snprintf(text, sizeof text, "HANGS: %s %s %s %ld\n", now.scenario, now.pool, now.way, now.at);
+    (void)number;
+    if (write(STDERR_FILENO, text, (size_t)len) > 0)
+        abort();
+}
+
+static int descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    int count = 0;
+
+    while (dir && readdir(dir))
+        count++;
+    if (dir)
+        closedir(dir);
+    return count;
+}
+
+/* ---- a run ---- */
+
+/* How often the API accepted an item that was reported accepted; -1 where whoever started us will look. */
+static int seen(lua_State *L)
+{
+    reported++;
+    lua_pushinteger(L, oom_seen ? (lua_Integer)oom_seen->items[luaL_checkinteger(L, 1)] : -1);
+    return 1;
+}
+
+static int preload(lua_State *L)
+{
+    luaL_openlibs(L);
+    luaL_requiref(L, "cjson", luaopen_cjson, 0);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    lua_pushcfunction(L, luaopen_cfpurge_core);
+    lua_setfield(L, -2, "cfpurge.core");
+    return 0;
+}
+
+/* Leaves three functions: prepare, run and check. */
+static bool load(lua_State *L)
+{
+    lua_settop(L, 0);
+    lua_pushcfunction(L, preload);
+    if (lua_pcall(L, 0, 0, 0) != LUA_OK || luaL_loadfile(L, "spec/hosts/oom.lua") != LUA_OK)
+        return false;
+    lua_pushstring(L, now.scenario);
+    lua_pushstring(L, base_url);
+    lua_pushcfunction(L, seen);
+    return lua_pcall(L, 3, 3, 0) == LUA_OK;
+}
+
+static int fault(const char *what)
+{
+    fprintf(stderr, "%s, %s's allocation %ld %s: %s\n", now.scenario, now.pool, now.at, now.way, what);
+    return 1;
+}
+
+struct account {
+    long runs;
+    int leaks, descriptors, wrong;
+};
+
+/* False: nothing had to fail any more. */
+static bool run(struct pool *pool, bool for_ever, struct account *account)
+{
+    lua_State *L = lua_newstate(lua_reallocate, NULL);
+    long curl_before = of_curl->blocks;
+    int before = descriptors(), status;
+    long failed = pool->failed;
+
+    if (oom_seen)
+        memset((void *)(size_t)oom_seen, 0, sizeof *oom_seen);
+    alarm(SECONDS);
+    if (!L || !load(L)) {
+        account->wrong += fault(L ? lua_tostring(L, -1) : "no state");
+    } else if (lua_pushvalue(L, 1), lua_pcall(L, 0, 0, 0) != LUA_OK) {
+        account->wrong += fault(lua_tostring(L, -1));
+    } else {
+        lua_pushvalue(L, 2);
+        pool->asked = 0;
+        pool->fail_at = now.at;
+        /* Lua collects its garbage and tries again. */
+        pool->last = for_ever ? LONG_MAX : now.at + (pool == of_lua);
+        status = lua_pcall(L, 0, 1, 0);
+        pool->fail_at = 0;
+        lua_pushvalue(L, 3);
+        lua_insert(L, -2);
+        lua_pushboolean(L, status == LUA_OK);
+        lua_insert(L, -2);
+        lua_pushboolean(L, for_ever);
+        if (lua_pcall(L, 3, 0, 0) != LUA_OK)
+            account->wrong += fault(lua_tostring(L, -1));
+    }
+    lua_close(L);
+    alarm(0);
+    if (of_lua->blocks || own->blocks || of_curl->blocks != curl_before) {
+        char text[128];
+        snprintf(text, sizeof text, "left behind: %ld blocks of Lua's, %ld of ours, %ld of libcurl's", of_lua->blocks,
+                 own->blocks, of_curl->blocks - curl_before);
+        account->leaks += fault(text);
+        of_lua->blocks = own->blocks = 0;
+    }
+    if (descriptors() != before)
+        account->descriptors += fault("descriptors left open");
+    account->runs++;
+    return pool->failed > failed;
+}
+
+static int torture(struct pool *pool, bool for_ever, long step)
+{
+    struct account account = {0, 0, 0, 0};
+
+    now.pool = pool->name;
+    now.way = for_ever ? "and all that follow" : "alone";
+    pool->failed = 0;
+    for (now.at = 1; run(pool, for_ever, &account); now.at += step)
+        continue;
+    printf("%-8s %-8s %-20s runs %5ld  failed %6ld  crashes 0  leaks %d  descriptors %d  wrong %d\n", now.scenario,
+           now.pool, now.way, account.runs, pool->failed, account.leaks, account.descriptors, account.wrong);
+    fflush(stdout);
+    return account.leaks || account.descriptors || account.wrong;
+}
+
+int main(int argc, char **argv)
+{
+    long step = argc > 1 ? atol(argv[1]) : 0;
+    struct account ignored = {0, 0, 0, 0};
+    int faults = 0, i, j;
+
+    signal(SIGALRM, on_alarm);
+    if (step < 1 || argc < 4 || !oom_api_start(base_url, sizeof base_url))
+        return 2;
+    if (strcmp(argv[2], "-") != 0) {
+        snprintf(base_url, sizeof base_url, "%s", argv[2]);
+        oom_seen = NULL;
+    }
+    cf_memory_hook(own_reallocate);
+    if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, curl_malloc, curl_release, curl_reallocate, curl_copy, curl_zalloc) !=
+        CURLE_OK)
+        return 2;
+    for (i = 3; i < argc; i++) {
+        now.scenario = argv[i];
+        now.pool = now.way = "none";
+        /* What is made once a process is not to be taken for a leak. */
+        run(own, false, &ignored);
+        for (j = 0; j < 3; j++)
+            faults |= torture(&pools[j], false, step) | torture(&pools[j], true, step);
+    }
+    printf("reported accepted %ld\n", reported);
+    curl_global_cleanup();
+    return faults;
+}

@@ -1,0 +1,103 @@
+-- No memory, everywhere: spec/hosts/oom.c fails each allocation in turn, of Lua's, of ours and of libcurl's, in each kind of
+-- work. Here a part of them, and all of them with OOM=all (`make oom`), which prints what was run.
+local edge = require "spec.support.edge"
+local host = require "spec.support.host"
+
+local env = edge.up()
+local dir = host.dir() .. "/oom"
+local whole = os.getenv "OOM" == "all"
+-- Whatever Lua runs the specs: the program has its own. Once is enough.
+local elsewhere = (os.getenv "CFPURGE_LUA" or "lua5.4") ~= "lua5.4"
+local scenarios = { "new", "purge", "core", "error", "retry", "bulk", "stream", "names", "cancel", "close", "collect", "start",
+  "event", "plan" }
+
+local function build()
+  local flags = os.getenv "OOM_CFLAGS"
+    or "-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
+  local make = "env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -s libcfpurge.a LUA=lua5.4 CC=gcc"
+  host.must(("%s BUILD=%s CPPFLAGS= CFLAGS='%s'"):format(make, dir, flags))
+  host.must(("gcc -std=c11 -Wall -Wextra -Werror %s spec/hosts/oom.c spec/hosts/oom_api.c %s/lua5.4/libcfpurge.a -o %s/oom "):
+    format(flags, dir, dir) .. "-l:liblua5.4-cjson.so.0 $(pkg-config --cflags --libs lua5.4 libcurl)")
+end
+
+-- What it printed; an error where a run has faults, a leak is found or it crashes.
+local function run(step, base_url, names, more)
+  local out = host.must(("%s UBSAN_OPTIONS=print_stacktrace=1 LSAN_OPTIONS=print_suppressions=0:suppressions=%s "
+    .. "timeout 3000 nice %s/oom %d %s %s"):format("env -u CLOUDFLARE_ZONE_ID " .. (more or ""),
+    "spec/support/lsan.supp", dir, whole and 1 or step, base_url, table.concat(names, " ")))
+  if whole then io.stdout:write("\n", out) end
+  return out
+end
+
+local function failed(out)
+  local sum, lines = 0, 0
+  for count in out:gmatch "failed +(%d+)" do
+    sum, lines = sum + tonumber(count), lines + 1
+  end
+  return sum, lines
+end
+
+describe("no memory", function()
+  if elsewhere or host.watched then return pending "built once, and watched by AddressSanitizer" end
+  build()
+
+  it("breaks nothing, loses nothing and leaves nothing behind", function()
+    local sum, lines = failed(run(11, "-", scenarios))
+    assert.equal(6 * #scenarios, lines)
+    assert.is_true(sum > 500, sum)
+  end)
+
+  it("while the modules are loaded", function()
+    assert.is_true(failed(run(101, "-", { "load" })) > 50)
+  end)
+
+  for name, transport in pairs { plain = env.API_HTTP, TLS = env.API_TLS } do
+    it("against the real edge, " .. name, function()
+      local zone = edge.zone()
+      edge.script(zone, { { match = "refuse", times = 0, status = 403, json = { success = false,
+        errors = { { code = 9109, message = "no entry" } } } } })
+      local out = run(17, transport, { "tags", "error" }, ("CLOUDFLARE_ZONE_ID=%s CLOUDFLARE_API_TOKEN=%s CA_FILE=%s"):format(
+        zone, env.TOKEN, env.CA_FILE))
+      assert.is_true(failed(out) > 20)
+      local reported = tonumber(out:match "reported accepted (%d+)")
+      assert.is_true(reported > 20 and reported <= edge.counts(zone).items, reported)
+    end)
+  end
+
+  -- The one thing that is let through: spec/support/lsan.supp.
+  it("makes lua-cjson itself leak, without us", function()
+    local source = dir .. "/cjson.c"
+    local file = assert(io.open(source, "w"))
+    file:write [[
+#include <lauxlib.h>
+#include <lualib.h>
+#include <stdlib.h>
+int luaopen_cjson(lua_State *L);
+static int out_of_memory;
+static void *allocate(void *unused, void *block, size_t old, size_t size)
+{
+    (void)unused;
+    if (size == 0) return free(block), (void *)0;
+    return out_of_memory && !(block && size <= old) ? (void *)0 : realloc(block, size);
+}
+int main(void)
+{
+    lua_State *L = lua_newstate(allocate, (void *)0);
+    luaL_requiref(L, "cjson", luaopen_cjson, 0);
+    lua_getfield(L, -1, "decode");
+    lua_pushstring(L, "{\"a\":[1,2,3]}");
+    out_of_memory = 1;
+    if (lua_pcall(L, 1, 1, 0) != LUA_ERRMEM) return 1;
+    out_of_memory = 0;
+    lua_close(L);
+    return 0;
+}
+]]
+    file:close()
+    host.must(("gcc -g -fsanitize=address %s -o %s/cjson -l:liblua5.4-cjson.so.0 $(pkg-config --cflags --libs lua5.4)"):format(
+      source, dir))
+    local out = host.must(("sh -c '%s/cjson 2>&1; true'"):format(dir))
+    assert.is_truthy(out:find("in strbuf_new", 1, true), out)
+    host.must(("LSAN_OPTIONS=suppressions=spec/support/lsan.supp %s/cjson"):format(dir))
+  end)
+end)
