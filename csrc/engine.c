@@ -18,7 +18,7 @@ struct cf_engine *cf_engine_new(void)
 {
     struct cf_engine *engine = cf_zalloc(sizeof *engine);
     if (engine) {
-        engine->curl_due = engine->pace_due = engine->pulse_due = engine->first_overdue = CF_ENGINE_NEVER;
+        engine->curl_due = engine->pace_due = engine->first_overdue = CF_ENGINE_NEVER;
         engine->random = (uint64_t)cf_process_now() ^ (uint64_t)(uintptr_t)engine;
         engine->generation = cf_process_generation();
     }
@@ -66,28 +66,16 @@ static void drain(struct cf_engine *engine)
 }
 
 /* False: the multi is gone. */
-static bool acted(struct cf_engine *engine, CURLMcode code)
+static bool act(struct cf_engine *engine, curl_socket_t fd, int what)
 {
+    int running;
+    CURLMcode code = curl_multi_socket_action(engine->multi, fd, what, &running);
+
     drain(engine);
     if (code == CURLM_OK && !engine->broken)
         return true;
     cf_link_give_up(engine, code == CURLM_OK ? CURLM_OUT_OF_MEMORY : code);
     return false;
-}
-
-static bool act(struct cf_engine *engine, curl_socket_t fd, int what)
-{
-    int running;
-    return acted(engine, curl_multi_socket_action(engine->multi, fd, what, &running));
-}
-
-static void pulse(struct cf_engine *engine)
-{
-    bool is_needed = engine->multi && engine->running.first && engine->protocol != HTTP1;
-
-    engine->pulse_due = is_needed ? cf_process_now() + CF_PULSE : CF_ENGINE_NEVER;
-    if (is_needed)
-        acted(engine, cf_libcurl_run_all(engine->multi));
 }
 
 static void run_timers(struct cf_engine *engine)
@@ -103,8 +91,6 @@ static void run_timers(struct cf_engine *engine)
                 cf_link_timer(engine->multi, left, engine);
         }
     }
-    if (engine->pulse_due != CF_ENGINE_NEVER && engine->pulse_due <= cf_process_now())
-        pulse(engine);
     cf_schedule_overdue(engine);
     cf_schedule_queued(engine);
 }

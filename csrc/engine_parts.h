@@ -10,10 +10,6 @@
 /* Once a server is known to speak HTTP/2, this many connections carry all streams; over HTTP/1.1 each request needs its own. */
 #define CF_HTTP2_CONNECTIONS 4L
 
-/* How often all that runs over HTTP/2 is looked after. libcurl (7.88 at least) does not run a transfer whose stream ended while
- * another one's was read: after a GOAWAY or an error of the connection one of them hangs until its time is over. */
-#define CF_PULSE 1000000
-
 enum protocol { UNKNOWN, HTTP1, HTTP2 };
 
 struct cf_engine {
@@ -28,7 +24,6 @@ struct cf_engine {
     long max_connections;
     int64_t curl_due;                   /* libcurl's own next timer */
     int64_t first_overdue;              /* no running one is overdue before */
-    int64_t pulse_due;                  /* when all that runs is looked after; CF_ENGINE_NEVER while nothing does */
     int64_t pace_due;                   /* when the pacer lets the next queued request go */
     struct cf_pacer pacer;
     uint64_t last_id, random;

@@ -30,17 +30,6 @@
 #define CF_HAVE_CA_PATHS 1
 #endif
 
-/* Runs every transfer, news or not, and tells of the sockets that changed by it: curl_multi_perform does not tell. Deprecated
- * for its cost alone. */
-static inline CURLMcode cf_libcurl_run_all(CURLM *multi)
-{
-    int running;
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
-    return curl_multi_socket_all(multi, &running);
-#pragma GCC diagnostic pop
-}
-
 /* NULL, or how the running libcurl blocks its caller while a name is looked up. */
 static inline const char *cf_libcurl_resolver_problem(void)
 {

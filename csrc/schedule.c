@@ -112,8 +112,6 @@ static void start_one(struct cf_engine *engine, struct cf_transfer *transfer, in
         cf_schedule_attempt_ended(engine, transfer, code);
     else if (transfer->overdue < engine->first_overdue)
         engine->first_overdue = transfer->overdue;
-    if (engine->pulse_due == CF_ENGINE_NEVER && engine->protocol != HTTP1)
-        engine->pulse_due = now + CF_PULSE;
 }
 
 /* A request that has to wait for its bucket holds up those behind it that draw from the same one, and no others. */
@@ -189,8 +187,6 @@ int64_t cf_schedule_next(const struct cf_engine *engine)
         return 0;
     if (engine->first_overdue < deadline)
         deadline = engine->first_overdue;
-    if (engine->running.first && engine->pulse_due < deadline)
-        deadline = engine->pulse_due;
     for (transfer = engine->waiting.first; transfer; transfer = transfer->next)
         if (transfer->due < deadline)
             deadline = transfer->due;
