@@ -1,5 +1,6 @@
-/* Preloaded: a name server that is slow. Looking up `slow-MILLISECONDS.test` takes that long and finds 127.0.0.1. SPEC_LIBCURL
- * makes the running libcurl pretend: "blocking" that it looks names up in its caller's thread, "7.86" to be that old. */
+/* Preloaded: a name server that is slow. Looking up `slow-MILLISECONDS.test` takes that long and finds 127.0.0.1;
+ * `none-TIMES.test` is not found so often, and then is. SPEC_LIBCURL makes the running libcurl pretend: "blocking" that it looks
+ * names up in its caller's thread, "7.86" to be that old. */
 #define _GNU_SOURCE
 #include <curl/curl.h>
 #include <dlfcn.h>
@@ -16,9 +17,15 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
 {
     int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **), result;
     void *symbol = dlsym(RTLD_NEXT, "getaddrinfo");
-    long milliseconds;
+    long milliseconds, times;
+    static long failed;
 
     memcpy(&real, &symbol, sizeof real);
+    if (name && sscanf(name, "none-%ld.test", &times) == 1) {
+        if (__atomic_fetch_add(&failed, 1, __ATOMIC_SEQ_CST) < times)
+            return times % 2 ? EAI_NONAME : EAI_AGAIN;
+        return real("127.0.0.1", service, hints, found);
+    }
     if (!name || sscanf(name, "slow-%ld.test", &milliseconds) != 1)
         return real(name, service, hints, found);
     __atomic_add_fetch(&spec_lookups[0], 1, __ATOMIC_SEQ_CST);

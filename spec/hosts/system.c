@@ -262,6 +262,16 @@ static int lookups(lua_State *L)
     return 2;
 }
 
+/* clock_off(seconds): how wrong the wall clock is (spec/hosts/clock.c). */
+static int clock_off(lua_State *L)
+{
+    long *off = dlsym(RTLD_DEFAULT, "spec_clock_off");
+    if (!off)
+        return luaL_error(L, "clock.c is not preloaded");
+    __atomic_store_n(off, (long)luaL_checknumber(L, 1), __ATOMIC_SEQ_CST);
+    return 0;
+}
+
 /* ---- retry.c ---- */
 
 /* retry_decide(max_retries, max_wait, attempts, failure, status, should_retry, retry_after, chance): the wait, or false;
@@ -313,6 +323,7 @@ int luaopen_spec_system(lua_State *L)
                                          {"threads", threads},
                                          {"global_inits", global_inits},
                                          {"lookups", lookups},
+                                         {"clock_off", clock_off},
                                          {"retry_decide", retry_decide},
                                          {"retry_after", retry_after},
                                          {NULL, NULL}};
