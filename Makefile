@@ -12,6 +12,7 @@
 #   make asan, valgrind     the specs on lua5.4 with the memory watched
 #   make tsan               eight threads under ThreadSanitizer
 #   make oom                every allocation failed in turn under AddressSanitizer; some minutes
+#   make soak N=200000      so many purges through a network of faults, with the figures
 #   make coverage           the lines and branches that the specs run, with the marks; SPEC= KEEP=1 for a part
 #   make fuzz               every fuzz target for FUZZ_S=60 seconds; ARGS=answer for one
 #   make bench              ours beside its alternatives, with the marks; ARGS=word for some rows
@@ -61,7 +62,7 @@ ARCHIVE   = $(BUILD)/$(LUA)/libcfpurge.a
 
 DEPS = gcc libc6-dev binutils make pkgconf libcurl4-openssl-dev luajit2 libluajit2-5.1-dev \
   lua5.1 liblua5.1-0-dev lua5.2 liblua5.2-dev lua5.3 liblua5.3-dev lua5.4 liblua5.4-dev \
-  lua-cjson lua-socket lua-filesystem lua-argparse lua-cqueues lua-copas lua-luv neovim \
+  lua-cjson lua-socket lua-filesystem lua-argparse lua-cqueues lua-luaossl lua-copas lua-luv neovim \
   nginx-light libnginx-mod-http-lua varnish openssl ca-certificates curl nghttp2-client \
   lua-busted lua-check luarocks clang clang-tidy libclang-rt-14-dev cppcheck valgrind \
   tmux procps iproute2
@@ -70,7 +71,7 @@ MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
 
 SUBMAKE = +@$(MAKE) --no-print-directory
 
-.PHONY: build engine all-luas libcfpurge.a install deps demo edge test lint asan valgrind tsan oom coverage fuzz bench clean FORCE
+.PHONY: build engine all-luas libcfpurge.a install deps demo edge test lint asan valgrind tsan oom soak coverage fuzz bench clean FORCE
 .DELETE_ON_ERROR:
 
 build: $(CORE)
@@ -164,6 +165,10 @@ tsan:
 
 oom:
 	+@OOM=all $(MAKE) --no-print-directory test LUAS=lua5.4 SPEC=spec/oom_spec.lua
+
+N ?= 200000
+soak:
+	+@SOAK_N='$(N)' SPEC_TIMEOUT=$$(($(N) / 10 + 600)) $(MAKE) --no-print-directory test LUAS=lua5.4 SPEC=spec/soak_spec.lua
 
 # The specs start Luas in every way, and so the counters are where the objects are.
 coverage: COVERAGE = CC=gcc CFLAGS='-O0 -g --coverage'

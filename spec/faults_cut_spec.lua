@@ -40,13 +40,13 @@ local function sweep(base, how, options)
     local proxy, seen = faults.proxy(base), { places = 0 }
     proxy.zone = edge.zone()
     if options.answer then edge.script(proxy.zone, { options.answer }) end
-    local kept, c = options.kept and client_of(proxy), nil
+    local kept = options.kept and client_of(proxy)
     assert(purge(kept or client_of(proxy), proxy))
     local after = OFFSET % STRIDE
     if options.last then after = after + proxy.sent - options.last end
     repeat
       local by, may_retry = how[after % #how + 1], not options.seldom or after % options.seldom == 0
-      c = kept or client_of(proxy)
+      local c = kept or client_of(proxy)
       if kept then assert(purge(kept, proxy)) end
       local first, result, err = purge(c, proxy, { after = after, how = by }, { max_retries = may_retry and 1 or 0 })
       local told = ("%s after %d bytes: %s, then %s"):format(by, after, first, tostring(err or result.attempts))

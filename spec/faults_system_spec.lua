@@ -8,7 +8,7 @@ local env = edge.up()
 describe("a name that does not resolve", function()
   if host.watched then return pending "preloads" end
 
-  local function run(code, options)
+  local function run(code)
     return host.run([[
       local function named(name, options)
         options.base_url, options.allow_http = args.base_url:gsub("//[^:]*:", "//" .. name .. ":"), true

@@ -1,7 +1,7 @@
--- The soak: so many purges (args.count), half of them over HTTP/1.1 and half over HTTP/2, 16 of each in flight, through a network
--- and to a server of which one answer in 50 has a fault. Run by spec/soak_spec.lua, inside host.run -> what came of it:
--- count, ended, twice, accepted, kinds, unknown (accepted, but never arrived), attempts, faults, scripted, rss (kB), fds, at
--- 10%, 50% and 100%.
+-- The soak: so many purges (args.count), over HTTP/1.1 and over HTTP/2, 16 of each in flight, through a network and to a
+-- server where one answer in 50 has a fault. Run by spec/soak_spec.lua, inside host.run -> what came of it: count, ended,
+-- twice, accepted, kinds (of errors), unknown (accepted, but never arrived), unaccounted (items), attempts, faults (of the
+-- network), scripted (of the server), stats, seconds; rss (kB) and fds at 10%, 50% and 100%.
 local cqueues = require "cqueues"
 local socket = require "cqueues.socket"
 local cjson = require("cjson").new()
@@ -11,7 +11,7 @@ local system = require("spec.support.host").system()
 local args = ...
 local env = edge.up()
 local BATCH, IN_FLIGHT = 1000, 16
-local NETWORK, SERVER = 0.022, 0.005 -- together more than 2 in 100 answers, for one read may hold several
+local NETWORK, SERVER = 0.022, 0.005 -- of reads, of answers: one read may hold several
 
 -- The network is a process of its own: its memory is not ours.
 local mine, theirs = socket.pair()
@@ -25,7 +25,8 @@ if child == 0 then
     if math.random() >= NETWORK then return end
     local roll = math.random()
     -- A time-out stops all that share the connection.
-    local how = roll < 0.04 and "hang" or roll < 0.4 and "fin" or roll < 0.76 and "rst" or roll < 0.9 and "delay" or "drip"
+    local how = roll < 0.04 and "hang" or roll < 0.4 and "fin" or roll < 0.76 and "rst" or roll < 0.9 and "delay"
+      or "drip"
     counts[how] = (counts[how] or 0) + 1
     return { how = how, after = math.random(0, size - 1), delay = how == "delay" and 0.02 or nil, once = true }
   end
@@ -50,8 +51,8 @@ for i, url in ipairs(urls) do
     timeout = 2, max_retries = 6, max_retry_wait = 0.05, loop = "blocking" })
 end
 
-local said = { count = args.count, ended = 0, twice = 0, accepted = 0, unknown = 0, unaccounted = 0, attempts = 0, scripted = 0,
-  kinds = { none = 0 }, rss = {}, fds = {}, seconds = system.now() }
+local said = { count = args.count, ended = 0, twice = 0, accepted = 0, unknown = 0, unaccounted = 0, attempts = 0,
+  scripted = 0, kinds = { none = 0 }, rss = {}, fds = {}, seconds = system.now() }
 
 local function measure()
   collectgarbage()
@@ -77,8 +78,8 @@ local function script(first, last)
   for i = first, last do
     if math.random() < SERVER then
       local wait = { ["Retry-After"] = "0" }
-      answers[#answers + 1] = ({ { status = 503, headers = wait }, { status = 429, headers = wait }, { status = 500, body = "{}" },
-        { body = '{"success":true', length = 100 } })[math.random(4)]
+      answers[#answers + 1] = ({ { status = 503, headers = wait }, { status = 429, headers = wait },
+        { status = 500, body = "{}" }, { body = '{"success":true', length = 100 } })[math.random(4)]
       answers[#answers].match = ('"t%d"'):format(i)
     end
   end
