@@ -142,6 +142,15 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *transfer)
     return cf_response_body(&((struct cf_transfer *)transfer)->response, bytes, size * count) ? size * count : 0;
 }
 
+/* libcurl 7.88 reads what a proxy says about a CONNECT it refuses a byte at a time, in one call and for as long as there is
+ * more: only this is asked meanwhile. A clock for every byte would be dear. */
+static int on_progress(void *transfer, curl_off_t total, curl_off_t now, curl_off_t to_send, curl_off_t sent)
+{
+    struct cf_transfer *self = transfer;
+    (void)total, (void)now, (void)to_send, (void)sent;
+    return (++self->ticks & 63) == 0 && cf_process_now() > self->overdue;
+}
+
 /* A peer that has vanished acknowledges nothing: the kernel gives up on it, and all that wait there go elsewhere, long before
  * their time is over. What it may take to accept a connection, and a little, for then libcurl's own time-out is first. */
 static void expect_acknowledgement(int fd, int64_t connect_timeout)
@@ -240,6 +249,9 @@ static CURLcode set_up(struct cf_transfer *transfer, struct cf_poller *poller)
     SET(CURLOPT_WRITEFUNCTION, on_body);
     SET(CURLOPT_WRITEDATA, transfer);
     SET(CURLOPT_NOSIGNAL, 1L);
+    SET(CURLOPT_NOPROGRESS, 0L);
+    SET(CURLOPT_XFERINFOFUNCTION, on_progress);
+    SET(CURLOPT_XFERINFODATA, transfer);
 #ifdef CF_HAVE_PROTOCOLS_STR
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
 #else
@@ -327,6 +339,7 @@ static enum cf_failure failure_of(CURLcode code, const struct cf_transfer *trans
         /* libcurl takes headers that break off for whole ones. */
         return transfer->response.is_headed ? CF_OK : CF_CUT_SHORT;
     case CURLE_OPERATION_TIMEDOUT:
+    case CURLE_ABORTED_BY_CALLBACK:
         return CF_TIMEOUT;
     case CURLE_FILESIZE_EXCEEDED:
         return CF_TOO_BIG;

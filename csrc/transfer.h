@@ -33,6 +33,7 @@ struct cf_transfer {
     int64_t started, attempt_started, due, elapsed;
     int64_t overdue;                        /* when the attempt has timed out; CF_ENGINE_NEVER for none */
     int attempts;
+    unsigned ticks;                         /* how often libcurl told of progress */
     enum cf_failure failure;
     int64_t retry_after;
     char error[CURL_ERROR_SIZE];

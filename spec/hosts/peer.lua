@@ -1,5 +1,5 @@
--- A server on a port of its own that says whatever it is told: peer.lua PLAY LOG. PLAY is a file with a JSON list of steps,
--- done with every connection:
+-- A server on a port of its own that says whatever it is told: peer.lua PLAY LOG. PLAY is a file with a JSON list of
+-- steps, done with every connection:
 --   {read = text}              until what was received holds this text
 --   {send = bytes}
 --   {flood = bytes}            again and again, until the other side has gone, 64 MiB or 10 s
@@ -64,7 +64,7 @@ local function serve(client, seen)
     elseif step.hang then
       cqueues.sleep(step.hang)
     elseif step.tunnel then
-      local upstream = socket.connect("127.0.0.1", step.tunnel)
+      local upstream = socket.connect("127.0.0.1", ("%d"):format(step.tunnel))
       upstream:setmode("b", "bf")
       upstream:onerror(function(_, _, why) return why end)
       loop:wrap(function() pcall(relay, client, upstream) end)

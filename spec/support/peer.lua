@@ -3,12 +3,13 @@
 --   peer.start(steps)        -> { port =, address = "127.0.0.1:port", log = function, stop = function }; `log(n?)` is what
 --                            the connections that ended have received and sent, {received, sent} each; waits until there
 --                            are n of them
---   peer.tls(words, steps?)  a TLS server with the edge's certificate and these words for s_server -> its port; `steps`
---                            are bytes that it says to the first who comes
+--   peer.tls(words, said?, flood?)   a TLS server with the edge's certificate and these words for s_server -> its port;
+--                            `said` are the bytes that it says to the first who comes, `flood` those that it then repeats
 --   peer.certificate(name, subject, signer?)  makes one and its key -> the words for s_server
 --   peer.stop()              ends all of them: for teardown
 --   peer.growth(f)           by how many bytes this process was larger at most while f ran; what f returned
 local cjson = require("cjson").new()
+local socket = require "socket"
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
 
@@ -66,20 +67,28 @@ function M.start(steps)
   return self
 end
 
-function M.tls(words, said)
+function M.tls(words, said, flood)
   local out, input = path "out", path "in"
   local env = edge.up()
   if not words:find("-cert ", 1, true) then
     words = words .. (" -cert %s/ssl/server.pem -key %s/ssl/server.key"):format(env.EDGE, env.EDGE)
   end
-  local command = "openssl s_server -accept 127.0.0.1:0 " .. words
-  if said then
-    write(input, said)
-    -- Its standard input stays open, or it would say good-bye.
-    command = ("sh -c '{ cat %s; sleep 100; } | %s'"):format(input, command)
+  if not said then
+    -- Where its standard input ends it goes.
+    launch(("sh -c 'sleep 100 | openssl s_server -accept 127.0.0.1:0 %s'"):format(words), out)
+    return tonumber((await("port", function() return read(out):match "ACCEPT [%d.]+:(%d+)" end)))
   end
-  launch(command, out)
-  return tonumber((await("port", function() return read(out):match "ACCEPT [%d.]+:(%d+)" end)))
+  -- Quiet, or it would take what it is to say for commands; then it does not tell a port that the system chose.
+  local free = assert(socket.bind("127.0.0.1", 0))
+  local _, port = free:getsockname()
+  free:close()
+  write(input, said)
+  write(input .. ".flood", flood:rep(math.ceil(65536 / #flood)))
+  launch(("sh -c '{ cat %s; while cat %s.flood; do :; done; } | openssl s_server -quiet -accept 127.0.0.1:%d %s'"):format(
+    input, input, port, words), out)
+  local line = (":%04X 00000000:0000 0A"):format(port)
+  await("server", function() return read "/proc/net/tcp":find(line, 1, true) end)
+  return tonumber(port)
 end
 
 function M.certificate(name, subject, signer)
