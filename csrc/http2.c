@@ -1,15 +1,24 @@
-/* The memory of libcurl's HTTP/2 library: nghttp2 copies every header, the credential too, into blocks that it frees as they
- * are. A libcurl newer than 8.11.0 gives it its own allocator, and with that ours (curl's pull request 15527). An older one
- * calls nghttp2_session_client_new2, for which the linker finds the function below: libcurl is loaded for our sake, and what
- * it needs is looked for in us first. Where the host had libcurl before us this is never called, and the copies remain. */
+/* What libcurl's HTTP/2 library is told in libcurl's place, about memory and about floods.
+ *
+ * nghttp2 copies every header, the credential too, into blocks that it frees as they are. A libcurl newer than 8.11.0 gives
+ * it its own allocator, and with that ours (curl's pull request 15527). An older one calls nghttp2_session_client_new2, for
+ * which the linker finds the function below: libcurl is loaded for our sake, and what it needs is looked for in us first.
+ * Where the host had libcurl before us this is never called, and the copies remain.
+ *
+ * For a GOAWAY nghttp2 1.52 goes through all of a session, and libcurl 7.88 does not return before it has read all there is: a
+ * server that sends nothing else would keep us past every time-out. One or two are what a server says. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "memory.h"
 #include "process.h"
+
+#define GOAWAY 7
+#define MOST_GOAWAYS 16
 
 struct nghttp2_mem { /* https://nghttp2.org/documentation/types.html#c.nghttp2_mem */
     void *user_data;
@@ -19,6 +28,14 @@ struct nghttp2_mem { /* https://nghttp2.org/documentation/types.html#c.nghttp2_m
     void *(*realloc)(void *block, size_t size, void *user_data);
 };
 
+struct nghttp2_frame_hd { /* https://nghttp2.org/documentation/types.html#c.nghttp2_frame_hd */
+    size_t length;
+    int32_t stream_id;
+    uint8_t type, flags, reserved;
+};
+
+typedef int on_begin_frame(void *session, const struct nghttp2_frame_hd *frame, void *user_data);
+typedef void set_on_begin_frame(const void *callbacks, on_begin_frame *callback);
 typedef int new_session(void **session, const void *callbacks, void *user_data, const void *option);
 typedef int new_session_with(void **session, const void *callbacks, void *user_data, const void *option,
                              struct nghttp2_mem *memory);
@@ -49,8 +66,24 @@ static void *reallocate(void *block, size_t size, void *unused)
     return cf_memory_realloc(block, size);
 }
 
+/* Those of one session that came with none of another between them: a flood is read in one go. */
+static _Thread_local const void *whose;
+static _Thread_local int goaways;
+
+/* Any number but 0 ends the session. */
+static int count_goaways(void *session, const struct nghttp2_frame_hd *frame, void *unused)
+{
+    (void)unused;
+    if (frame->type != GOAWAY)
+        return 0;
+    goaways = whose == session ? goaways + 1 : 1;
+    whose = session;
+    return goaways > MOST_GOAWAYS;
+}
+
 static new_session *plain;
 static new_session_with *with_memory;
+static set_on_begin_frame *set_callback;
 
 static void look(void)
 {
@@ -60,6 +93,8 @@ static void look(void)
     memcpy(&with_memory, &symbol, sizeof symbol);
     symbol = dlsym(libcurl ? libcurl : RTLD_NEXT, "nghttp2_session_client_new2");
     memcpy(&plain, &symbol, sizeof symbol);
+    symbol = dlsym(libcurl ? libcurl : RTLD_NEXT, "nghttp2_session_callbacks_set_on_begin_frame_callback");
+    memcpy(&set_callback, &symbol, sizeof symbol);
 }
 
 int nghttp2_session_client_new2(void **session, const void *callbacks, void *user_data, const void *option)
@@ -69,6 +104,10 @@ int nghttp2_session_client_new2(void **session, const void *callbacks, void *use
     struct nghttp2_mem memory = {NULL, allocate, release, allocate_zeros, reallocate};
 
     pthread_once(&once, look);
+    /* It may get the address of one that is gone. */
+    whose = NULL;
+    if (set_callback)
+        set_callback(callbacks, count_goaways);
     if (with_memory)
         return with_memory(session, callbacks, user_data, option, &memory);
     return plain ? plain(session, callbacks, user_data, option) : out_of_memory;
