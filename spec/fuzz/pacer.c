@@ -24,12 +24,14 @@ static struct {
     struct cf_pacer pacer;
     int64_t now, high, past;            /* the clock, its highest, and the true time */
     int64_t held_until;                 /* what was ordered lasts no longer, by the clock */
-    struct server sent[CF_BUCKETS];     /* if a request arrives as it is sent */
-    struct server arrived[CF_BUCKETS];  /* if those to a bucket that was full arrive only when one is answered */
-    bool was_full[CF_BUCKETS];
-    double late[MOST];                  /* what those cost */
-    enum cf_bucket late_of[MOST];
-    int late_count, in_flight[CF_BUCKETS];
+    struct server sent[CF_BUCKETS];     /* where each request arrives as it is sent */
+    struct server arrived[CF_BUCKETS];  /* where some arrive later, at the latest when they are answered */
+    struct request {
+        double cost;
+        enum cf_bucket bucket;
+        bool arrived;
+    } in_flight[MOST];
+    int in_flight_count;
     int64_t at[MOST];                   /* when each went, by the true time */
     int count;
     size_t overall, address;
@@ -58,26 +60,40 @@ static void draw(struct server *server, double cost)
     server->left = fmin(server->size, server->left + (double)(life.past - server->filled) * server->rate);
     server->filled = life.past;
     CHECK(server->left + 1e-6 * fmax(1, server->size) >= fmin(cost, server->size));
-    server->left -= cost;
+    /* A request that is larger than the bucket takes all that is in it. */
+    server->left = cost > server->size ? 0 : server->left - cost;
 }
 
-static void answered(enum cf_bucket bucket)
+static void arrive(struct request *request)
 {
-    int i, kept = 0;
+    if (!request->arrived)
+        draw(&life.arrived[request->bucket], request->cost);
+    request->arrived = true;
+}
 
-    if (life.in_flight[bucket] == 0)
+/* The one of `bucket` that comes first from `from` on; -1 where nothing of it is in flight. */
+static int find(enum cf_bucket bucket, int from)
+{
+    int i, at;
+
+    for (i = 0; i < life.in_flight_count; i++) {
+        at = (from + i) % life.in_flight_count;
+        if (life.in_flight[at].bucket == bucket)
+            return at;
+    }
+    return -1;
+}
+
+static void answer(int at)
+{
+    struct request request;
+
+    if (at < 0)
         return;
-    life.in_flight[bucket]--;
-    life.was_full[bucket] = false;
-    cf_pacer_answered(&life.pacer, bucket, life.now);
-    for (i = 0; i < life.late_count; i++)
-        if (life.late_of[i] == bucket) {
-            draw(&life.arrived[bucket], life.late[i]);
-        } else {
-            life.late[kept] = life.late[i];
-            life.late_of[kept++] = life.late_of[i];
-        }
-    life.late_count = kept;
+    arrive(&life.in_flight[at]);
+    request = life.in_flight[at];
+    life.in_flight[at] = life.in_flight[--life.in_flight_count];
+    cf_pacer_answered(&life.pacer, request.bucket, request.cost, life.now);
 }
 
 static void pass(int64_t time)
@@ -103,39 +119,36 @@ static int64_t later(int64_t a, int64_t b)
 static int64_t longest(enum cf_bucket bucket)
 {
     const struct cf_pacer_bucket *own = &life.pacer.buckets[bucket];
-    double fill = own->rate > 0 ? fmin((own->size - fmin(own->left, 0)) / own->rate * 1.01, 8.0 * (double)AGES) : 0;
+    double fill = own->rate > 0 ? (own->size + fabs(own->left) + own->pending) / own->rate * 1.01 : 0;
+
+    fill = fmin(fill, 8.0 * (double)AGES);
     return later(later(life.high, life.held_until), later(life.high + 301 * SECOND, life.high + (int64_t)fill)) + 2;
 }
 
 /* Waits as the engine does, and sends. */
-static void take(enum cf_bucket bucket, double cost)
+static void take(enum cf_bucket bucket, double cost, bool late)
 {
-    const struct server *server = &life.sent[bucket];
+    struct request *request;
     int64_t when, ordered;
-    int turns = 0;
+    int turns = 0, at;
 
     while ((when = cf_pacer_when(&life.pacer, bucket, cost, life.now, &ordered)) > life.now) {
         CHECK(ordered <= when && when <= longest(bucket));
-        CHECK(++turns < 12);
+        CHECK(++turns < 8);
         if (when > AGES)
             return;
-        /* A bucket that may be full at the server does not refill before the server has said something. */
         pass(when - life.now);
-        if (turns >= 4)
-            answered(bucket);
+        /* What is spoken for in a full bucket does not refill before the server has said something. */
+        while (turns >= 4 && (at = find(bucket, 0)) >= 0)
+            answer(at);
     }
-    if (life.in_flight[bucket] == 0)
-        life.was_full[bucket] = cf_pacer_left(&life.pacer, bucket, life.now) >= server->size;
     cf_pacer_take(&life.pacer, bucket, cost, life.now);
-    life.in_flight[bucket]++;
+    request = &life.in_flight[life.in_flight_count++];
+    *request = (struct request){cost, bucket, false};
     life.at[life.count++] = life.past;
     draw(&life.sent[bucket], cost);
-    if (server->rate > 0 && life.was_full[bucket]) {
-        life.late[life.late_count] = cost;
-        life.late_of[life.late_count++] = bucket;
-    } else {
-        draw(&life.arrived[bucket], cost);
-    }
+    if (!late)
+        arrive(request);
     check_window(life.overall, 300 * SECOND);
     check_window(life.address, SECOND);
 }
@@ -169,20 +182,24 @@ static void happen(struct input *input)
     switch (event % 8) {
     case 0:     /* a burst */
         for (n = 1 + next_byte(input) % 64; n > 0 && life.count < MOST; n--) {
-            take(bucket, cost);
-            answered(bucket);
+            take(bucket, cost, false);
+            answer(life.in_flight_count - 1);
         }
         break;
     case 1:     /* one without an answer yet, of some URLs */
     case 2:
         n = next_byte(input);
-        take(bucket, bucket == CF_BUCKET_URLS ? (double)(event & 16 ? n * n * 16 : n) : cost);
+        take(bucket, bucket == CF_BUCKET_URLS ? (double)(event & 16 ? n * n * 16 : n) : cost, event & 32);
         break;
     case 3:
         pass((int64_t)next_number(input, 2) << (next_byte(input) % 24));
         break;
     case 4:
-        answered(bucket);
+        n = find(bucket, next_byte(input));
+        if (event & 8)
+            answer(n);
+        else if (n >= 0)
+            arrive(&life.in_flight[n]);
         break;
     case 5:
         order(input, bucket, event / 8 % 3);
@@ -193,7 +210,7 @@ static void happen(struct input *input)
         break;
     default:    /* many at once, answered late */
         for (n = 1 + next_byte(input) % 32; n > 0 && life.count < MOST; n--)
-            take(bucket, cost);
+            take(bucket, cost, event & 32);
         break;
     }
 }
