@@ -23,7 +23,7 @@ end
 -- times (Luas, pollers, hosts): what one of them ran has run.
 local c_files = {}
 local root = output("pwd")[1] .. "/"
-for _, text in ipairs(output(("find %s -name '*.gcda' -print0 | sort -z | xargs -0 gcov --json-format --stdout -b"):format(
+for _, text in ipairs(output(("find %s -name '*.gcda' -print0 | sort -z | xargs -0r gcov --json-format --stdout -b"):format(
   build))) do
   for _, file in ipairs(json.decode(text).files) do
     local name = file.file:gsub(root, "", 1):match "^.-(csrc/[^/]+)$"
@@ -63,7 +63,7 @@ for _, path in ipairs(output "find lua/cfpurge -name '*.lua' | sort") do
       of.lines[number] = noted[path:gsub("^lua/", "") .. ":" .. number] or 0
     end
   end
-  lua_files[path] = { [""] = of }
+  lua_files[path] = { ["*"] = of }
 end
 
 local function sorted(table)
@@ -102,9 +102,9 @@ end
 
 local reasons = {}
 for line in io.lines ".ci/uncovered" do
-  local place, reason = line:match "^([^#:][^:]*:[^:]*): (.+)$"
-  if place then
-    reasons[place] = reason
+  local file, functions, reason = line:match "^([^#:]+):([^:]+): (.+)$"
+  for fn in (functions or ""):gmatch "[%w_*]+" do
+    reasons[file .. ":" .. fn] = reason
   end
 end
 
@@ -121,14 +121,14 @@ local function missed(values)
   return table.concat(list, " ")
 end
 
-local function leftovers(files, what)
+local function leftovers(files)
   for _, name in ipairs(sorted(files)) do
     for _, fn in ipairs(sorted(files[name])) do
       local of, place = files[name][fn], name .. ":" .. fn
       local lines, branches = missed(of.lines), missed(of.branches)
       if lines .. branches ~= "" then
         print(("%s%s%s: %s"):format(place, lines ~= "" and " lines " .. lines or "",
-          branches ~= "" and " branches " .. branches or "", reasons[place] or what))
+          branches ~= "" and " branches " .. branches or "", reasons[place] or "NO REASON GIVEN"))
       end
     end
   end
@@ -139,8 +139,8 @@ local lines, branches = report(c_files)
 print "== Lua"
 local lua_lines = report(lua_files)
 print "== left"
-leftovers(c_files, "NO REASON GIVEN")
-leftovers(lua_files, "")
+leftovers(c_files)
+leftovers(lua_files)
 local ok = lines >= MARK_LINES and branches >= MARK_BRANCHES and lua_lines >= MARK_LUA
 print(("coverage: %.1f%% of lines (mark %d), %.1f%% of branches (%d), %.1f%% of Lua's lines (%d)%s"):format(lines, MARK_LINES,
   branches, MARK_BRANCHES, lua_lines, MARK_LUA, ok and "" or ": BELOW THE MARK"))
