@@ -106,6 +106,10 @@ describe("the protocol", function()
     ["HTTP/1.1 in clear text"] = { env.API_HTTP, "HTTP/1.1", nil },
   } do
     it("is " .. name .. ", on one connection that is kept", function()
+      -- What other specs have left.
+      collectgarbage()
+      collectgarbage()
+      local before = system.peers(port_of(case[1]))
       local c, zone = client.new(over_tls { base_url = case[1] })
       for i = 1, 20 do assert(c:purge { tags = { "t" .. i } }) end
       local seen = edge.requests(zone)
@@ -117,9 +121,9 @@ describe("the protocol", function()
         assert.equal(('{"tags":["t%d"]}'):format(i), request.body)
       end
       assert.equal(1, c:stats().connections)
-      assert.equal(1, (system.peers(port_of(case[1]))))
+      assert.equal(before + 1, (system.peers(port_of(case[1]))))
       c:close()
-      assert.equal(0, (system.peers(port_of(case[1]))))
+      assert.equal(before, (system.peers(port_of(case[1]))))
     end)
   end
 
