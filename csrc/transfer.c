@@ -230,8 +230,6 @@ static CURLcode set_up(struct cf_transfer *transfer, struct cf_poller *poller)
     CURL *easy = transfer->easy;
     size_t size = size_of(transfer->ca_file);
 
-    transfer->is_set = false;
-    curl_easy_reset(easy);
     cf_free(transfer->trusted);
     transfer->trusted = size ? cf_realloc(NULL, size) : NULL;
     if (size && !transfer->trusted)
@@ -313,15 +311,20 @@ CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct
     transfer->error[0] = '\0';
     transfer->attempt_started = now;
     transfer->poller = poller;
+    if (transfer->easy && transfer->generation == generation &&
+        !(transfer->is_set && same_text(transfer->trusted, transfer->ca_file))) {
+        /* Not curl_easy_reset: where memory is short that leaves half of the defaults out, and does not say so. */
+        curl_easy_cleanup(transfer->easy);
+        transfer->easy = NULL;
+    }
     if (!transfer->easy || transfer->generation != generation) {
         transfer->generation = generation;
         transfer->is_set = false;
         transfer->easy = curl_easy_init();
         if (!transfer->easy)
             return CURLE_OUT_OF_MEMORY;
-    }
-    if (!transfer->is_set || !same_text(transfer->trusted, transfer->ca_file))
         code = set_up(transfer, poller);
+    }
     if (code == CURLE_OK)
         code = set_request(transfer, share);
     if (code != CURLE_OK)
