@@ -433,7 +433,7 @@ end
 --- How long `step` may be put off.
 ---@return number? seconds nil where nothing is in flight
 function Client:timeout()
-  return self.core:timeout()
+  return self.untold and 0 or self.core:timeout()
 end
 
 ---@return table<string, integer>
