@@ -41,7 +41,14 @@ local function sweep(base, how, options)
     proxy.zone = edge.zone()
     if options.answer then edge.script(proxy.zone, { options.answer }) end
     local kept = options.kept and client_of(proxy)
-    assert(purge(kept or client_of(proxy), proxy))
+    -- What an old connection says last must not meet the next one's fault.
+    local function close(c)
+      c:close()
+      faults.wait(function() return proxy:count() == 0 end)
+    end
+    local first_one = kept or client_of(proxy)
+    assert(purge(first_one, proxy))
+    if not kept then close(first_one) end
     local after = OFFSET % STRIDE
     if options.last then after = after + proxy.sent - options.last end
     repeat
@@ -60,7 +67,7 @@ local function sweep(base, how, options)
       end
       assert.is_truthy(first == "accepted" or first == "connection" or first == "bad_response", told)
       seen[first], seen.places = (seen[first] or 0) + 1, seen.places + 1
-      if not kept then c:close() end
+      if not kept then close(c) end
       after = after + math.max(STRIDE, options.step or 1)
     until not proxy.fired
     clients.close()

@@ -1,8 +1,7 @@
--- The soak: so many purges (args.count), over HTTP/1.1 and over HTTP/2, 16 of each in flight, through a network
--- and to a server where one answer in 50 has a fault. Run by spec/soak_spec.lua, inside host.run -> what came of
--- it: count, ended, twice, accepted, kinds (of errors), unknown (accepted, but never arrived), unaccounted
--- (items), attempts, faults (of the network), scripted (of the server), stats, seconds; rss (kB) and fds at 10%,
--- 50% and 100%.
+-- The soak: so many purges (args.count), over HTTP/1.1 and over HTTP/2, 16 of each in flight, through a network and to
+-- a server where one answer in 50 has a fault. Run by spec/soak_spec.lua, inside host.run -> what came of it: count,
+-- ended, twice, accepted, kinds (of errors), unknown (accepted, but never arrived), unaccounted (items), attempts,
+-- faults (of the network), scripted (of the server), stats, seconds; rss (kB) and fds at 10%, 50% and 100%.
 local cqueues = require "cqueues"
 local socket = require "cqueues.socket"
 local cjson = require("cjson").new()

@@ -214,7 +214,7 @@ function M.beside(server, fn, ...)
 end
 
 function M.wait(fn)
-  while not fn() do cqueues.sleep(0.002) end
+  while not fn() do cqueues.sleep(0.001) end
 end
 
 function M.run(fn, limit)

@@ -5,7 +5,7 @@
 --   host.run(code, options?) runs it in a new process of this Lua and returns what it returned (JSON carries it).
 --                            `edge`, `client`, `system` and `args` are there; options: args (a table for it),
 --                            env {NAME = value, or false to unset}, build (the name of one), preload (a name in
---                            spec/hosts, true is curl), limit (60 seconds), bare (true: only `system` and `json` are loaded)
+--                            spec/hosts, true is curl), limit (60 seconds), bare (true: nothing but `system` and `json`)
 --   host.other_ca()          a file with a CA that is not the edge's
 --   host.must(command)       what a shell command printed; an error where it failed
 --   host.watched             the memory is being watched: no clocks, no preloading
