@@ -43,11 +43,15 @@ static bool eat_id(struct cursor *cursor, const char **id, size_t *len)
 
 bool cf_envelope_read(const char *json, size_t len, const char **id, size_t *id_len)
 {
-    struct cursor cursor = {json, json + len};
+    struct cursor cursor = {json, json};
     unsigned seen = 0, member;
     bool usual;
 
-    if (len == 0 || !eat(&cursor, "{"))
+    /* An empty body may be NULL. */
+    if (len == 0)
+        return false;
+    cursor.end += len;
+    if (!eat(&cursor, "{"))
         return false;
     do {
         if (eat(&cursor, "\"success\"")) {
