@@ -7,9 +7,11 @@ local kinds = { bad_request = 400, authentication = 401, permission_denied = 403
   unprocessable = 422, rate_limited = 429, server = 5, api = true, bad_response = true, connection = false, tls = false,
   timeout = false }
 
-local function has_success(body)
+-- The envelope, if it says that it was a success.
+local function read_success(body)
   local fine, envelope = pcall(cjson.decode, body)
   return fine and body:find "^[ \t\r\n]*{" ~= nil and type(envelope) == "table" and rawget(envelope, "success") == true
+    and envelope
 end
 
 local function no_secret(value, secret)
@@ -47,11 +49,15 @@ local function check_both(value)
   check_infos(value.messages)
 end
 
-local function check_result(result, items, is_get)
+local function check_result(result, items, is_get, envelope)
   check_both(result)
   assert(result.accepted == items and result.requests == 1 and is_list(result.ids) and #result.ids <= 1)
   assert(result.ids[1] == result.id and (result.id == nil or type(result.id) == "string"))
   assert(is_get or result.result == nil)
+  local messages, id = envelope.messages, not is_get and type(envelope.result) == "table" and envelope.result.id
+  assert(#result.messages == (type(messages) == "table" and #messages or 0))
+  if type(id) ~= "string" then return assert(result.id == nil) end
+  assert(result.id == id or result.id:find("***", 1, true), "another id")
 end
 
 local function check_error(err, failure, status, is_get)
@@ -79,10 +85,11 @@ local function check_error(err, failure, status, is_get)
 end
 
 return function(failure, status, body, secret, other, items, is_get, result, err)
-  local accepted = failure == OK and status >= 200 and status < 300 and has_success(body)
-  assert((result ~= nil) == accepted and (err == nil) == accepted, "accepted is not what the envelope says")
+  local envelope = failure == OK and status >= 200 and status < 300 and read_success(body)
+  assert((result ~= nil) == (err == nil) and (result ~= nil) == (envelope and true or false),
+    "accepted is not what the envelope says")
   if result then
-    check_result(result, items, is_get)
+    check_result(result, items, is_get, envelope)
     result.result, result.result_info = nil, nil -- as it came, for the one who asked
   else
     check_error(err, failure, status, is_get)
