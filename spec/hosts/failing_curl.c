@@ -16,7 +16,12 @@
 /* libcurl comes with a module that Lua loads, in a scope that RTLD_NEXT does not see. */
 static void find(const char *name, void *function)
 {
-    void *symbol = dlsym(dlopen("libcurl.so.4", RTLD_LAZY), name);
+    static void *libcurl;
+    void *symbol;
+
+    if (!libcurl)
+        libcurl = dlopen("libcurl.so.4", RTLD_LAZY);
+    symbol = dlsym(libcurl, name);
     memcpy(function, &symbol, sizeof symbol);
 }
 
