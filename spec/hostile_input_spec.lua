@@ -1,5 +1,5 @@
--- Input that is meant to do harm: what a caller passes on, and the environment. A header, a path, the host's time and memory
--- stay what they are. What params and options refuse byte by byte is in params_spec and options_spec.
+-- Input that is meant to do harm: what a caller passes on, and the environment. A header, a path, the host's time and
+-- memory stay what they are. What params and options refuse byte by byte is in params_spec and options_spec.
 local cfpurge = require "cfpurge"
 local cjson = require("cjson").new()
 local edge = require "spec.support.edge"
@@ -35,8 +35,8 @@ describe("hostile input", function()
   end)
 
   it("in a name stays one value of the query", function()
-    for _, name in ipairs { "a&page=9", "a#b", "a/../../user", "%2e%2e/x", "a b", "a\r\nX-Injected: 1", "a\0b", "?", "é",
-      "\255\254", ("n"):rep(300), "a+b;c=d", "\\..\\x" } do
+    for _, name in ipairs { "a&page=9", "a#b", "a/../../user", "%2e%2e/x", "a b", "a\r\nX-Injected: 1", "a\0b", "?",
+      "é", "\255\254", ("n"):rep(300), "a+b;c=d", "\\..\\x" } do
       local server = peer.start { { read = "\r\n\r\n" },
         { send = 'HTTP/1.1 200 OK\r\nContent-Length: 28\r\n\r\n{"success":true,"result":[]}' } }
       local other = clients.new { base_url = "http://" .. server.address .. "/v4", max_retries = 0 }
@@ -56,8 +56,9 @@ describe("hostile input", function()
   end)
 
   it("in an item is data in the body, wherever it points", function()
-    local odd = { "https://a.example/../../zones/x", "https://a.example/%2e%2e/?x#y", "http://[::1]:99999/", "https://a\\b/",
-      "https://a.example/\"}],\"purge_everything\":true,\"x\":[{\"", "https://a.example/</script>${x}`id`$(id)",
+    local odd = { "https://a.example/../../zones/x", "https://a.example/%2e%2e/?x#y", "http://[::1]:99999/",
+      "https://a\\b/", "https://a.example/\"}],\"purge_everything\":true,\"x\":[{\"",
+      "https://a.example/</script>${x}`id`$(id)",
       "https://127.0.0.1:1/", "https://a.example/\226\128\174" }
     assert(client:purge { files = odd })
     local request = edge.requests(zone)[1]
@@ -88,7 +89,8 @@ describe("hostile input", function()
     refused(client.purge, client, client)
     refused(client.purge, client, _G)
     refused(client.purge, client, TAGS, _G)
-    refused(client.purge, client, setmetatable({}, { __index = function() error "ran" end, __len = function() return 1e9 end,
+    refused(client.purge, client, setmetatable({}, { __index = function() error "ran" end,
+      __len = function() return 1e9 end,
       __pairs = function() error "ran" end, __tostring = function() error "ran" end, __name = 5 }))
     assert.equal(0, edge.counts(zone).requests)
     assert(client:purge(TAGS))
@@ -188,7 +190,8 @@ describe("hostile input", function()
       { HOME = dir, CURL_HOME = dir, XDG_CONFIG_HOME = dir },
       { CURL_CA_BUNDLE = env.CA_FILE, SSL_CERT_FILE = env.CA_FILE, SSL_CERT_DIR = env.EDGE .. "/ssl",
         REQUESTS_CA_BUNDLE = env.CA_FILE, CURL_SSL_BACKEND = "nss" },
-      { HTTP_PROXY = "http://127.0.0.1:1", http_proxy = "http://me:word@127.0.0.1:1", ftp_proxy = "http://127.0.0.1:1" },
+      { HTTP_PROXY = "http://127.0.0.1:1", http_proxy = "http://me:word@127.0.0.1:1",
+        ftp_proxy = "http://127.0.0.1:1" },
       { NO_PROXY = "*", no_proxy = ("x,"):rep(10000) }, { LUA_INIT = "", TMPDIR = "/nonexistent" },
       { NETRC = dir .. "/.curlrc", LD_BIND_NOW = "1", RES_OPTIONS = "timeout:1", LOCALDOMAIN = "evil.example" },
     } do

@@ -86,7 +86,8 @@ describe("a hostile proxy", function()
       "407 No\r\nProxy-Authenticate: NTLM", "407 No\r\nProxy-Authenticate: Negotiate",
       '407 No\r\nProxy-Authenticate: Digest realm="x", nonce="y"', '407 No\r\nProxy-Authenticate: Basic realm="x"',
       "401 No\r\nWWW-Authenticate: NTLM", "429 No\r\nRetry-After: 0", "403 " .. SECRET, "511 Network", "200\0 OK" } do
-      local result, err, log = through(asked { send = "HTTP/1.1 " .. head .. "\r\nContent-Length: 0\r\n\r\n" }, { timeout = 1 })
+      local result, err, log = through(asked { send = "HTTP/1.1 " .. head .. "\r\nContent-Length: 0\r\n\r\n" },
+        { timeout = 1 })
       assert.is_nil(result)
       assert.is_truthy(err.kind == "connection" or err.kind == "timeout" or err.kind == "tls", head .. tostring(err))
       assert.equal(1, #log)
@@ -104,23 +105,26 @@ describe("a hostile proxy", function()
       asked { flood = "HTTP/1.1 100 Continue\r\n\r\n" }, asked { flood = "X: " .. ("x"):rep(1000) .. "\r\n" },
       asked { flood = "x" }, asked { hang = 5 }, asked { drip = established, every = 0.1 }, { { hang = 5 } },
       { { read = "\r\n\r\n" }, { send = "HTTP/1.1 200 OK\r\n" }, { flood = ("X: %s\r\n"):format(("x"):rep(1000)) } },
-      { { read = "\r\n\r\n" }, { send = "HTTP/1.1 407 x\r\nContent-Length: 999999999\r\n\r\n" }, { flood = ("x"):rep(9999) } },
-      { { read = "\r\n\r\n" }, { send = "HTTP/1.1 407 x\r\nTransfer-Encoding: chunked\r\n\r\n" }, { flood = "1\r\nx\r\n" } },
+      { { read = "\r\n\r\n" }, { send = "HTTP/1.1 407 x\r\nContent-Length: 999999999\r\n\r\n" },
+        { flood = ("x"):rep(9999) } },
+      { { read = "\r\n\r\n" }, { send = "HTTP/1.1 407 x\r\nTransfer-Encoding: chunked\r\n\r\n" },
+        { flood = "1\r\nx\r\n" } },
       { { read = "\r\n\r\n" }, { send = established }, { flood = ("\22\3\3\64\0" .. ("x"):rep(16384)) } },
       { { read = "\r\n\r\n" }, { send = established }, { hang = 5 } },
     } do
       local result, err, log = through(steps, timeouts)
       assert.is_nil(result)
       assert.is_true(err.elapsed < 5, err.elapsed)
-      assert.is_true(err.kind == "timeout" or err.kind == "connection" or err.kind == "tls" or err.kind == "bad_response",
-        tostring(err))
+      assert.is_true(err.kind == "timeout" or err.kind == "connection" or err.kind == "tls"
+        or err.kind == "bad_response", tostring(err))
       kept_secret(err, log)
     end
   end)
 
   it("is told nothing of the API's in SOCKS either", function()
     for _, scheme in ipairs { "socks4", "socks4a", "socks5", "socks5h" } do
-      for _, bytes in ipairs { ("\0"):rep(600), ("\5"):rep(600), "\5\255", "\0\91\0\0\0\0\0\0", "\5\2\1\1", ("x"):rep(9999) } do
+      for _, bytes in ipairs { ("\0"):rep(600), ("\5"):rep(600), "\5\255", "\0\91\0\0\0\0\0\0", "\5\2\1\1",
+        ("x"):rep(9999) } do
         local server = peer.start { { hang = 0 }, { send = bytes } }
         local client = clients.new { base_url = env.API_TLS, ca_file = env.CA_FILE, max_retries = 0, timeout = 1,
           proxy = ("%s://me:%s@%s"):format(scheme, SECRET, server.address) }

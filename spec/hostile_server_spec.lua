@@ -60,9 +60,11 @@ describe("a hostile server", function()
     it("or keeps something in mind for the next time, is not remembered", function()
       local elsewhere = { { "Alt-Svc", ('h2="%s"; ma=86400, http/1.1="%s"; persist=1'):format(canary.address,
         canary.address) }, { "Set-Cookie", "session=1; Path=/" }, { "Strict-Transport-Security", "max-age=31536000" },
-        { "Refresh", "0; url=http://" .. canary.address }, { "Link", ("<http://%s/>; rel=preload"):format(canary.address) },
+        { "Refresh", "0; url=http://" .. canary.address },
+        { "Link", ("<http://%s/>; rel=preload"):format(canary.address) },
         { "Upgrade", "h2c, websocket" }, { "Connection", "Upgrade" }, { "Proxy-Authenticate", "Basic" },
-        { "Public-Key-Pins", 'pin-sha256="x"; max-age=99' }, { "Content-Security-Policy", "upgrade-insecure-requests" } }
+        { "Public-Key-Pins", 'pin-sha256="x"; max-age=99' },
+        { "Content-Security-Policy", "upgrade-insecure-requests" } }
       edge.script(zone, { { headers = elsewhere, body = OK, wire = true }, { times = 0, body = OK } })
       for _ = 1, 3 do assert(client:purge(TAGS)) end
       local seen = edge.requests(zone)
@@ -142,8 +144,8 @@ describe("a hostile server", function()
     it("is asked for nothing compressed, and nothing is inflated", function()
       -- A megabyte of zeros in a kilobyte, and a valid envelope.
       local dir = host.dir()
-      host.must(("mkdir -p %s && head -c 100000000 /dev/zero | gzip -9 | gzip -9 >%s/bomb && printf %%s '%s' | gzip >%s/small")
-        :format(dir, dir, OK, dir))
+      host.must(("mkdir -p %s && head -c 100000000 /dev/zero | gzip -9 | gzip -9 >%s/bomb && "
+        .. "printf %%s '%s' | gzip >%s/small"):format(dir, dir, OK, dir))
       local bomb
       for _, name in ipairs { "bomb", "small" } do
         local file = assert(io.open(dir .. "/" .. name, "rb"))
@@ -162,12 +164,14 @@ describe("a hostile server", function()
       -- libcurl 7.88 does inflate what the server says it packed for the way: up to the cap.
       for _, coding in ipairs { "gzip", "gzip, gzip", "gzip, gzip, gzip, gzip, gzip, gzip" } do
         bounded("bad_response connection", answer { send =
-          ("HTTP/1.1 200 OK\r\nTransfer-Encoding: %s, chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n"):format(coding, #bomb, bomb) })
+          ("HTTP/1.1 200 OK\r\nTransfer-Encoding: %s, chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n"):format(
+          coding, #bomb, bomb) })
       end
     end)
 
     it("may lie about the length, to no end", function()
-      for _, length in ipairs { "-1", "-9223372036854775808", "18446744073709551616", "1e3", "0x10", "5 5", "abc", "" } do
+      for _, length in ipairs { "-1", "-9223372036854775808", "18446744073709551616", "1e3", "0x10", "5 5", "abc",
+        "" } do
         bounded("bad_response connection timeout", answer({ send =
           ("HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\n{"):format(length) }), { timeout = 1 })
       end
@@ -189,13 +193,16 @@ describe("a hostile server", function()
     end
 
     it("cannot have its ids in a path", function()
-      for _, id in ipairs { "x/../../../user/tokens?", "x?y=", "..", ("a"):rep(33), "a b", "a\\r\\nX: y", "%2e", "", "x#" } do
-        local server = peer.start(listing(('[{"id":"%s","name":"n.example"},{"ref":"%s","name":"staging"}]'):format(id, id)))
+      for _, id in ipairs { "x/../../../user/tokens?", "x?y=", "..", ("a"):rep(33), "a b", "a\\r\\nX: y", "%2e",
+        "", "x#" } do
+        local server = peer.start(listing(('[{"id":"%s","name":"n.example"},{"ref":"%s","name":"staging"}]')
+          :format(id, id)))
         local client = clients.new { base_url = "http://" .. server.address .. "/v4", max_retries = 0 }
         local _, err = client:purge(TAGS, { zone = "n.example", environment = "staging" })
         assert.equal("not_found", err.kind)
         assert.same(TAGS, err.remaining)
-        assert.equal("GET /v4/zones?name=n.example&page=1&per_page=50 HTTP/1.1", server.log(1)[1].received:match "^[^\r]*")
+        assert.equal("GET /v4/zones?name=n.example&page=1&per_page=50 HTTP/1.1",
+          server.log(1)[1].received:match "^[^\r]*")
         assert.equal(1, #server.log())
       end
     end)

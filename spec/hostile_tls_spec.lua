@@ -9,7 +9,8 @@ local TAGS = { tags = { "a" } }
 local MIB = 1024 * 1024
 
 local function at(port, options)
-  local all = { base_url = ("https://localhost:%d/v4"):format(port), ca_file = env.CA_FILE, max_retries = 0, timeout = 5 }
+  local all = { base_url = ("https://localhost:%d/v4"):format(port), ca_file = env.CA_FILE, max_retries = 0,
+    timeout = 5 }
   for name, value in pairs(options or {}) do all[name] = value end
   local client = clients.new(all)
   local result, err = client:purge(TAGS)
@@ -60,8 +61,8 @@ describe("a TLS peer", function()
   end)
 
   it("that garbles the handshake ends it at once", function()
-    for _, bytes in ipairs { "HTTP/1.1 400 Bad Request\r\n\r\n", ("\0"):rep(1000), "\22\3\1\255\255" .. ("x"):rep(70000),
-      "\21\3\3\0\2\2\40", "\23\3\3\0\5hello" } do
+    for _, bytes in ipairs { "HTTP/1.1 400 Bad Request\r\n\r\n", ("\0"):rep(1000),
+      "\22\3\1\255\255" .. ("x"):rep(70000), "\21\3\3\0\2\2\40", "\23\3\3\0\5hello" } do
       local server = peer.start { { read = "\22\3" }, { send = bytes } }
       local _, err = at(server.port)
       assert.is_truthy(err.kind == "tls" or err.kind == "connection", tostring(err))
@@ -72,14 +73,15 @@ describe("a TLS peer", function()
   it("cannot flood us with frames of HTTP/2", function()
     local function frame(kind, flags, stream, payload)
       local size = #payload
-      return string.char(math.floor(size / 65536), math.floor(size / 256) % 256, size % 256, kind, flags, 0, 0, 0, stream)
-        .. payload
+      return string.char(math.floor(size / 65536), math.floor(size / 256) % 256, size % 256, kind, flags, 0, 0, 0,
+        stream) .. payload
     end
     local settings = frame(4, 0, 0, "")
     -- ":status: 103" as a literal, and a header that is not indexed.
     local hint = frame(1, 4, 1, "\8\003103" .. "\0\1x\127\129\1" .. ("y"):rep(256))
     local floods = {
-      pings = frame(6, 0, 0, "12345678"), settings = frame(4, 0, 0, "\0\3\0\0\0\1"), ["empty data"] = frame(0, 0, 1, ""),
+      pings = frame(6, 0, 0, "12345678"), settings = frame(4, 0, 0, "\0\3\0\0\0\1"),
+      ["empty data"] = frame(0, 0, 1, ""),
       ["window updates"] = frame(8, 0, 0, "\0\0\0\1"), priorities = frame(2, 0, 1, "\0\0\0\0\16"), hints = hint,
       continuations = frame(9, 0, 1, ("z"):rep(1000)), unknown = frame(200, 0, 0, ("u"):rep(1000)),
       pushes = frame(5, 4, 1, "\0\0\0\2\130"), goaways = frame(7, 0, 0, "\127\255\255\255\0\0\0\0"),

@@ -1,10 +1,9 @@
 -- Servers that say whatever a spec tells them (spec/hosts/peer.lua), and TLS servers that are wrong (openssl s_server).
 --
---   peer.start(steps)        -> { port =, address = "127.0.0.1:port", log = function, stop = function }; `log(n?)` is what
---                            the connections that ended have received and sent, {received, sent} each; waits until there
---                            are n of them
+--   peer.start(steps)        -> { port =, address = "127.0.0.1:port", log = function }; `log(n?)` is what the
+--                            connections that ended have received and sent, {received, sent} each; waits for n
 --   peer.tls(words, said?, flood?)   a TLS server with the edge's certificate and these words for s_server -> its port;
---                            `said` are the bytes that it says to the first who comes, `flood` those that it then repeats
+--                            `said` are the bytes for the first who comes, `flood` those that follow for ever
 --   peer.certificate(name, subject, signer?)  makes one and its key -> the words for s_server
 --   peer.stop()              ends all of them: for teardown
 --   peer.growth(f)           by how many bytes this process was larger at most while f ran; what f returned
@@ -84,8 +83,8 @@ function M.tls(words, said, flood)
   free:close()
   write(input, said)
   write(input .. ".flood", flood:rep(math.ceil(65536 / #flood)))
-  launch(("sh -c '{ cat %s; while cat %s.flood; do :; done; } | openssl s_server -quiet -accept 127.0.0.1:%d %s'"):format(
-    input, input, port, words), out)
+  launch(("sh -c '{ cat %s; while cat %s.flood; do :; done; } | openssl s_server -quiet "
+    .. "-accept 127.0.0.1:%d %s'"):format(input, input, port, words), out)
   local line = (":%04X 00000000:0000 0A"):format(port)
   await("server", function() return read "/proc/net/tcp":find(line, 1, true) end)
   return tonumber(port)
