@@ -15,7 +15,7 @@
 #define JITTER (25 * 1000)
 /* Fewer than this many are spread over the time until there are more; none are, until then. */
 #define LITTLE 10
-#define LONGEST (24 * 3600 * SECOND)
+#define LONGEST (86400 * SECOND)
 /* 142 years: longer is as good as never, and must not overflow. */
 #define NEVER (INT64_C(1) << 52)
 

@@ -380,7 +380,7 @@ void cf_transfer_overdue(struct cf_transfer *transfer, int64_t now)
 
     curl_easy_getinfo(transfer->easy, CURLINFO_NAMELOOKUP_TIME, &found);
     curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME, &sent);
-    snprintf(transfer->error, sizeof transfer->error, "timed out after %lld ms, %s",
+    (void)snprintf(transfer->error, sizeof transfer->error, "timed out after %lld ms, %s",
              (long long)(now - transfer->attempt_started) / 1000,
              transfer->response.status ? "within the answer"
              : sent > 0                ? "waiting for an answer"
