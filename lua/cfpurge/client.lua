@@ -59,6 +59,8 @@ local function new(options)
   if problem then
     return nil, core.error("invalid_request", "loop: " .. problem, { field = "loop" })
   end
+  -- Loaded now: when it is needed there may be no descriptor left.
+  loops.pick(loop)
   local zone, zone_id = options and rawget(options, "zone"), options and rawget(options, "zone_id")
   if zone and zone_id then
     return nil, core.error("invalid_request", "zone: either zone or zone_id", { field = "zone" })
