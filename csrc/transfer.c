@@ -22,6 +22,9 @@
 /* A pooled transfer does not hold the memory of one huge purge for ever. */
 #define KEPT_BODY ((size_t)64 << 10)
 
+/* So often a handle is used as it was set up; see cf_transfer_finish. */
+#define MOST_USES 100
+
 /* The engine ends what is overdue; libcurl must not do it before, for it keeps the connection of an HTTP/2 stream. */
 #define SLACK 1000000
 
@@ -320,6 +323,7 @@ CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct
     if (!transfer->easy || transfer->generation != generation) {
         transfer->generation = generation;
         transfer->is_set = false;
+        transfer->uses = 0;
         transfer->easy = curl_easy_init();
         if (!transfer->easy)
             return CURLE_OUT_OF_MEMORY;
@@ -421,6 +425,14 @@ static void mask_body(struct cf_buffer *body, const char *secret)
 
 void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code)
 {
+    long connects = 0;
+
+    /* libcurl counts how often it sent again what a dying connection had not taken, over all that a handle does, and gives up
+     * at the fifth: whatever made a connection may have been such a case. */
+    if (transfer->easy)
+        curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
+    if (connects > 0 || ++transfer->uses >= MOST_USES)
+        transfer->is_set = false;
     if (code != CURLE_OK && !transfer->error[0])
         strncpy(transfer->error, curl_easy_strerror(code), sizeof transfer->error - 1);
     transfer->failure = failure_of(code, transfer);

@@ -17,6 +17,7 @@ struct cf_transfer {
     uint64_t generation;                    /* of the process that made `easy` */
     CURL *easy;                             /* owned; NULL until the first attempt */
     bool is_set;                            /* easy has the options that no request changes, with this CA */
+    int uses;                               /* attempts since then */
     struct cf_poller *poller;               /* of the engine that made the attempt */
     char *trusted;                          /* owned; NULL where it is the system's */
     char *block;                            /* owned, wiped: all texts and header nodes that follow */

@@ -244,18 +244,6 @@ describe("a hostile server", function()
     end
   end)
 
-  it("cannot answer a question that was not asked yet", function()
-    local denied = '{"success":false,"errors":[{"code":10000,"message":"no"}]}'
-    for _, rest in ipairs { whole(OK), whole(OK):rep(3), "x", "\r\n\r\n" } do
-      local client, zone = clients.new { max_retries = 0 }
-      edge.script(zone, { { body = OK .. rest, length = #OK, wire = true, idle_close = 5 },
-        { status = 403, body = denied } })
-      assert(client:purge(TAGS))
-      assert.equal("permission_denied", select(2, client:purge(TAGS)).kind)
-      client:close()
-    end
-  end)
-
   it("can order to wait absurdly, and is not waited for", function()
     for _, headers in ipairs { { { "Retry-After", "99999999999999999999" } },
       { { "Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT" } }, { { "Ratelimit", '"x";r=0;t=99999999999999999999' } },
