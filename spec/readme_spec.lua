@@ -245,7 +245,8 @@ describe("the README", function()
 
     local adapters = {
       active = true, in_flight = true, settle = true, undrive = true, drive = true,
-      call = true, complete = true, raise_failures = true, register = true, forget = true, part = true, fetch = true, report = true,
+      call = true, complete = true, raise_failures = true, register = true, forget = true, part = true, fetch = true,
+      report = true,
     }
 
     it("of a client", function()
