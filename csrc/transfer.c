@@ -410,16 +410,21 @@ static void mask(char *text, const char *const secrets[2])
 static void mask_body(struct cf_buffer *body, const char *secret)
 {
     static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-._@=/";
-    size_t size = secret ? strlen(secret) : 0, at = 0;
+    size_t size = secret ? strlen(secret) : 0, from = 0, to = 0, plain_len;
     char *found;
 
     if (size < 12 || strspn(secret, plain) < size)
         return;
-    while (at < body->len && (found = memmem(body->data + at, body->len - at, secret, size))) {
-        at = (size_t)(found - body->data) + 3;
-        memset(found, '*', 3);
-        memmove(found + 3, found + size, body->len - (at - 3) - size);
-        body->len -= size - 3;
+    while (from < body->len && (found = memmem(body->data + from, body->len - from, secret, size))) {
+        plain_len = (size_t)(found - body->data) - from;
+        memmove(body->data + to, body->data + from, plain_len);
+        memset(body->data + to + plain_len, '*', 3);
+        to += plain_len + 3;
+        from += plain_len + size;
+    }
+    if (from > 0) {
+        memmove(body->data + to, body->data + from, body->len - from);
+        body->len -= from - to;
     }
 }
 

@@ -66,8 +66,11 @@ local function drop(connection, how)
   connection.proxy.connections[connection] = nil
   connection.proxy.open = connection.proxy.open - 1
   if how == "rst" then system.linger(connection.client:pollfd()) end
-  connection.client:close()
-  connection.server:close()
+  for _, one in ipairs { connection.client, connection.server } do
+    -- The other coroutine may have begun to poll it in this very step.
+    cqueues.cancel(one:pollfd())
+    one:close()
+  end
 end
 
 -- Strikes once `left` has come down to 0. True: nothing more passes.
@@ -182,7 +185,10 @@ end
 function Proxy:stop()
   local listener = self.listener
   self.listener = nil
-  if listener then listener:close() end
+  if listener then
+    cqueues.cancel(listener:pollfd())
+    listener:close()
+  end
 end
 
 function Proxy:count() return self.open end
