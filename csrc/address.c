@@ -97,7 +97,8 @@ const char *cf_address_proxy_problem(const char *proxy)
 
     if (open_address(&address, proxy, CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME) && !has_control(proxy))
         for (i = 0; i < sizeof schemes / sizeof *schemes && problem; i++)
-            if (!strstr(proxy, "://") || is_scheme(&address, schemes[i]))
+            /* With one slash it is read as a scheme by some and as a host by others. */
+            if (strstr(proxy, "://") ? is_scheme(&address, schemes[i]) : !strstr(proxy, ":/"))
                 problem = NULL;
     curl_url_cleanup(address.url);
     return address.no_memory ? no_memory : problem;

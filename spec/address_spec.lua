@@ -145,7 +145,7 @@ describe("proxy", function()
       accepted { proxy = proxy }
     end
     for _, proxy in ipairs { "ftp://p.example", "file:///x", "gopher://p.example", "http://", "http://p.example:99999",
-      "p example", "sock5://p.example" } do
+      "5ttp:/[::1]", "http:/[::1]", "p example", "sock5://p.example" } do
       refused({ proxy = proxy }, "proxy", "must be a URL with the scheme")
     end
   end)
