@@ -93,8 +93,10 @@ describe("a TLS peer", function()
       local port = peer.tls("-alpn h2 -naccept 1", before, bytes)
       local growth, result, err = peer.growth(function() return at(port, { timeout = 0.5 }) end)
       assert.is_nil(result, name)
-      assert.is_true(err.elapsed < 20, name)
-      if not host.watched then assert.is_true(growth < 16 * MIB, name .. " " .. growth) end
+      if not host.watched then
+        assert.is_true(err.elapsed < 20, name)
+        assert.is_true(growth < 16 * MIB, name .. " " .. growth)
+      end
     end
   end)
 
