@@ -5,7 +5,6 @@ local core = require "cfpurge.core"
 local edge = require "spec.support.edge"
 local clients = require "spec.support.client"
 local host = require "spec.support.host"
-local host = require "spec.support.host"
 
 local plans = {
   free = { requests = 5 / 60, requests_bucket = 25, urls = 800, urls_bucket = 800 },
@@ -146,7 +145,7 @@ describe("by the plan", function()
 
   it("and so it is for URLs", function()
     if _VERSION ~= "Lua 5.4" then return end -- long
-    together { { "free", "urls", 4 }, { "pro", "urls", 4 }, { "business", "urls", 4 }, { "enterprise", "urls", 4 } }
+    together { { "free", "urls", 2 }, { "pro", "urls", 2 }, { "business", "urls", 2 }, { "enterprise", "urls", 2 } }
   end)
 
   it("the window over all calls is kept, and that of the address", function()
