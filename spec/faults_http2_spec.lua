@@ -262,7 +262,7 @@ describe("in the middle of 32 streams", function()
     local server = h2.server(function(connection, stream)
       if connection.n > 1 then connection:answer(stream) end
     end)
-    local c = client_of(server, { max_retries = 1, timeout = 0.6 })
+    local c = client_of(server, { max_retries = 1, timeout = 2 })
     local endings = purges(c, 32, { accepted = true })
     assert.equal(32, endings.accepted)
     for i = 1, 32 do assert.equal(2, endings[i][2]) end

@@ -20,7 +20,8 @@
 --     up = true counts the bytes of the client's instead; once = true: the slowness ends again
 --   faults.wait(fn)           until fn() is true, while all else goes on
 --   faults.beside(server?, fn?, ...)     fn runs beside all else; the server is stopped and reset at the end
---   faults.take(connection, socket), faults.put(connection, socket, bytes)   for such a server's own connections
+--   faults.take(connection, socket), faults.put(connection, socket, bytes), faults.close(socket, how?)
+--                             for such a server's own connections, which say by `.ended` that they are over
 --   faults.accounted(asked, result, err)   every item is accepted or remains
 local cqueues = require "cqueues"
 local errno = require "cqueues.errno"
@@ -60,17 +61,25 @@ end
 
 M.take, M.put = take, put
 
+-- It is closed when those who poll it have left it: cqueues ends with EBADF where the descriptor, used again, is closed
+-- before the last of them has run.
+function M.close(one, how)
+  if how == "rst" then system.linger(one:pollfd()) end
+  cqueues.cancel(one:pollfd())
+  table.insert(here.closing, one)
+end
+
+local function close_all(sockets)
+  for _, one in ipairs(sockets) do one:close() end
+end
+
 local function drop(connection, how)
   if connection.ended then return end
   connection.ended = true
   connection.proxy.connections[connection] = nil
   connection.proxy.open = connection.proxy.open - 1
-  if how == "rst" then system.linger(connection.client:pollfd()) end
-  for _, one in ipairs { connection.client, connection.server } do
-    -- The other coroutine may have begun to poll it in this very step.
-    cqueues.cancel(one:pollfd())
-    one:close()
-  end
+  M.close(connection.client, how)
+  M.close(connection.server)
 end
 
 -- Strikes once `left` has come down to 0. True: nothing more passes.
@@ -225,7 +234,7 @@ end
 
 function M.run(fn, limit)
   local before, value, ended = here, nil, false
-  local mine = { controller = cqueues.new(), servers = {} }
+  local mine = { controller = cqueues.new(), servers = {}, closing = {} }
   here = mine
   mine.controller:wrap(function()
     value = fn()
@@ -233,13 +242,17 @@ function M.run(fn, limit)
   end)
   local start, ok, err = system.now(), true, nil
   while ok and not ended do
-    ok, err = mine.controller:step(1)
+    local closing = mine.closing
+    mine.closing = {}
+    ok, err = mine.controller:step(closing[1] and 0 or 1)
+    close_all(closing)
     if ok and system.now() - start > (limit or LIMIT) then ok, err = false, "nothing ends" end
   end
   for _, server in ipairs(mine.servers) do
     server:stop()
     server:reset()
   end
+  close_all(mine.closing)
   here = before
   if not ok then error(err, 0) end
   return value

@@ -17,7 +17,6 @@ local cqueues = require "cqueues"
 local clients = require "spec.support.client"
 local edge = require "spec.support.edge"
 local faults = require "spec.support.faults"
-local system = require("spec.support.host").system()
 
 local M = { DATA = 0, HEADERS = 1, RST_STREAM = 3, SETTINGS = 4, PING = 6, GOAWAY = 7, WINDOW_UPDATE = 8 }
 local Connection, Server = {}, {}
@@ -72,8 +71,7 @@ end
 function Connection:close(how)
   if self.ended then return end
   self.ended = true
-  if how == "rst" then system.linger(self.client:pollfd()) end
-  self.client:close()
+  faults.close(self.client, how)
 end
 
 local function read(connection, count)
