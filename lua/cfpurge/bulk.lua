@@ -4,6 +4,7 @@
 -- send next comes from `again` (chunks that were split or put back), then from the source. It moves only when one of
 -- its chunks has ended, so that it works the same in every host.
 local core = require "cfpurge.core"
+local tables = require "cfpurge.tables"
 local variants = require "cfpurge.variants"
 
 local Job = {}
@@ -39,11 +40,7 @@ local function new_chunk(items, at)
 end
 
 local function slice(chunk, from, to)
-  local items = {}
-  for i = from, to do
-    items[#items + 1] = chunk.items[i]
-  end
-  return new_chunk(items, chunk.at + from - 1)
+  return new_chunk(tables.slice(chunk.items, from, to), chunk.at + from - 1)
 end
 
 function Job:put_back(chunk)
@@ -209,10 +206,7 @@ function Job:options_now()
   if not self.ends then
     return self.options
   end
-  local options = {}
-  for name, value in pairs(self.options or {}) do
-    options[name] = value
-  end
+  local options = tables.copy(self.options)
   options.deadline = math.max(self.ends - core.now(), 0.001)
   return options
 end
@@ -331,14 +325,7 @@ function Job:remaining()
 end
 
 function Job:error(cause)
-  local fields = {}
-  for name, value in pairs(cause) do
-    fields[name] = value
-  end
-  local remaining = {}
-  for name, value in pairs(self.base) do
-    remaining[name] = value
-  end
+  local fields, remaining = tables.copy(cause), tables.copy(self.base)
   remaining[self.kind] = self:remaining()
   fields.accepted, fields.failures, fields.remaining = self.accepted, self.failures, remaining
   fields.requests, fields.attempts, fields.ids = self.requests, self.attempts, self.ids
@@ -377,10 +364,7 @@ end
 -- ---- what the client calls ----
 
 local function new(client, request, kind, call, base)
-  local options = {}
-  for name, value in pairs(call.options or {}) do
-    options[name] = value
-  end
+  local options = tables.copy(call.options)
   local ok, size, max_in_flight, max_retry_wait, isolate, deadline =
     pcall(client.core.limits, client.core, kind, call.options)
   if not (ok and size) then
@@ -400,14 +384,6 @@ local function new(client, request, kind, call, base)
     job:ended(part, result, failure)
   end
   return job
-end
-
-local function iterate(items)
-  local i = 0
-  return function()
-    i = i + 1
-    return items[i]
-  end
 end
 
 -- Without the items that are the same to the API.
@@ -441,7 +417,7 @@ function M.start(client, request, kind, list, call, base, check_list)
     end
     if type(list) == "table" then
       list = distinct(client, kind, list)
-      job.next_item, job.total, job.list = iterate(list), #list, list
+      job.next_item, job.total, job.list = tables.each(list), #list, list
     else
       job.next_item, job.total = list, variants.total(list)
     end
@@ -467,7 +443,7 @@ function M.adopt(client, request, kind, items, err)
     if not job or not (job.isolate or is_over_limit(err)) then
       return false
     end
-    job.next_item, job.total, job.list, job.exhausted = iterate {}, #items, {}, true
+    job.next_item, job.total, job.list, job.exhausted = tables.each {}, #items, {}, true
     job.position, job.requests, job.sent, job.in_flight = #items, 1, #items, 1
     job.parts[request] = new_chunk(items, 1)
     request.job = job

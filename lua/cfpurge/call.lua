@@ -2,6 +2,7 @@
 local core = require "cfpurge.core"
 local names = require "cfpurge.names"
 local requests = require "cfpurge.request"
+local tables = require "cfpurge.tables"
 
 -- What one short list does not need is loaded by init.lua, or when it is needed: the command starts as fast as curl.
 local function bulk()
@@ -10,14 +11,7 @@ end
 
 -- Nobody's metamethods are run: a table that has some is copied.
 local function bare(value)
-  if type(value) ~= "table" or getmetatable(value) == nil then
-    return value
-  end
-  local copy = {}
-  for name, member in next, value do
-    copy[name] = member
-  end
-  return copy
+  return type(value) == "table" and getmetatable(value) ~= nil and tables.copy(value) or value
 end
 
 local M = { kinds = { "files", "tags", "hosts", "prefixes" } }
@@ -44,12 +38,8 @@ end
 
 -- The call as it is to be sent: a copy without names, and with the ids that they stand for.
 local function resolved(call, zone_id, environment_id)
-  local params = {}
-  for name, value in pairs(call.params) do
-    if name ~= "zone" and name ~= "environment" then
-      params[name] = value
-    end
-  end
+  local params = tables.copy(call.params)
+  params.zone, params.environment = nil, nil
   params.zone_id, params.environment_id = zone_id, environment_id
   return { params = params, options = call.options, started = call.started }
 end
@@ -96,15 +86,8 @@ local function check_list(self, call, kind, list, size)
     end
   end
   for first = 1, #list, size do
-    local items = {}
-    for i = first, math.min(first + size - 1, #list) do
-      items[#items + 1] = list[i]
-    end
-    local params = {}
-    for name, value in pairs(call.params) do
-      params[name] = value
-    end
-    params[kind] = items
+    local params = tables.copy(call.params)
+    params[kind] = tables.slice(list, first, first + size - 1)
     local function shifted(text)
       return (text:gsub(kind .. "%[(%d+)%]", function(place)
         return ("%s[%d]"):format(kind, place + first - 1)
@@ -152,12 +135,8 @@ end
 
 -- The options of a call for a request that is not the purge itself.
 local function plain(options)
-  local copy = {}
-  for name, value in pairs(options or {}) do
-    if name ~= "environment_id" and name ~= "on_progress" and name ~= "dry_run" then
-      copy[name] = value
-    end
-  end
+  local copy = tables.copy(options)
+  copy.environment_id, copy.on_progress, copy.dry_run = nil, nil, nil
   return copy
 end
 

@@ -4,6 +4,7 @@ local core = require "cfpurge.core"
 local loops = require "cfpurge.loop"
 local names = require "cfpurge.names"
 local requests = require "cfpurge.request"
+local tables = require "cfpurge.tables"
 
 ---@class cfpurge.Params exactly one of the five kinds
 ---@field purge_everything? true
@@ -323,9 +324,9 @@ local function to_invalidate(options)
   if options ~= nil and type(options) ~= "table" then
     return options
   end
-  local copy = { invalidate = true }
-  for name, value in pairs(options or {}) do
-    copy[name] = value
+  local copy = tables.copy(options)
+  if copy.invalidate == nil then
+    copy.invalidate = true
   end
   return copy
 end

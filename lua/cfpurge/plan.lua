@@ -1,13 +1,5 @@
 --- A dry run: the requests that would go out, none of them sent.
-
-local function copy_with(params, kind, items)
-  local copy = {}
-  for name, value in pairs(params) do
-    copy[name] = value
-  end
-  copy[kind] = items
-  return copy
-end
+local tables = require "cfpurge.tables"
 
 -- The next at most `size` items; fewer only at the end.
 local function read(next_item, size)
@@ -20,14 +12,6 @@ local function read(next_item, size)
     items[#items + 1] = item
   end
   return items
-end
-
-local function next_of(list)
-  local i = 0
-  return type(list) == "function" and list or function()
-    i = i + 1
-    return list[i]
-  end
 end
 
 --- Completes `request` with { dry_run, requests = { path, body, items }, items, seconds by the plan }.
@@ -51,12 +35,14 @@ return function(client, request, kind, list, call)
     if not (known and size) then
       return false, not known and size or nil, known and refused or nil
     end
-    local next_item = next_of(list)
+    local next_item = type(list) == "function" and list or tables.each(list)
     size = math.min(size, client.sizes[kind] or size)
     repeat
       local chunk = read(next_item, size)
       if #chunk > 0 or #planned == 0 then
-        ok, raised, err = add(copy_with(call.params, kind, chunk))
+        local params = tables.copy(call.params)
+        params[kind] = chunk
+        ok, raised, err = add(params)
       end
     until not ok or #chunk < size
   end

@@ -113,7 +113,7 @@ return function(report, err, source, params)
     local items = require "cfpurge.cli.items"
     local remaining = err.remaining and err.remaining[report.kind] or params[report.kind]
     text_of = items.text_of
-    next_item = type(remaining) == "table" and items.each(remaining) or remaining
+    next_item = type(remaining) == "table" and require "cfpurge.tables".each(remaining) or remaining
     if source.out then
       count, unsaved = source:save(next_item)
       next_item = nil

@@ -3,6 +3,7 @@
 -- A line is one item, without the space around it; empty ones count for nothing. Of `files` a line that begins with {
 -- is {"url": ..., "headers": {...}}. What is written reads back the same.
 local core = require "cfpurge.core"
+local tables = require "cfpurge.tables"
 
 -- What few calls need is loaded when it is needed: the command is to start as fast as curl.
 local function json()
@@ -46,14 +47,6 @@ function Source:lines_of(file)
         return is_files and first == 0x7B and item_of(line, "files") or line
       end
     end
-  end
-end
-
-local function each(list)
-  local i = 0
-  return function()
-    i = i + 1
-    return list[i]
   end
 end
 
@@ -131,7 +124,7 @@ end
 function Source:save(remaining)
   local out, count = self.out, 0
   if out then
-    for item in type(remaining) == "table" and each(remaining) or remaining do
+    for item in type(remaining) == "table" and tables.each(remaining) or remaining do
       out.file:write(self.text_of(item), "\n")
       count = count + 1
     end
@@ -146,7 +139,7 @@ function Source:save(remaining)
   return count
 end
 
-local M = { text_of = Source.text_of, each = each }
+local M = { text_of = Source.text_of }
 
 -- The file that is to be read, if any is.
 local function opened_to_read(args)
@@ -181,7 +174,7 @@ function M.open(args, names)
   for i, item in ipairs(args.items) do
     items[i] = item_of(item, self.kind)
   end
-  local next_item = each(items)
+  local next_item = tables.each(items)
   if file then
     -- Of a pipe it cannot be told.
     self.size = file:seek "end"

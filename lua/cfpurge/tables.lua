@@ -1,0 +1,33 @@
+--- Copies and parts of tables, and a list as an iterator.
+local M = {}
+
+--- Nobody's metamethods are run.
+---@param from? table
+---@return table copy
+function M.copy(from)
+  local copy = {}
+  for name, value in next, from or copy do
+    copy[name] = value
+  end
+  return copy
+end
+
+---@return table items from the `first` to the `last`, where there are as many
+function M.slice(list, first, last)
+  local items = {}
+  for i = first, math.min(last, #list) do
+    items[#items + 1] = list[i]
+  end
+  return items
+end
+
+---@return function next_item
+function M.each(list)
+  local i = 0
+  return function()
+    i = i + 1
+    return list[i]
+  end
+end
+
+return M
