@@ -30,6 +30,7 @@ static bool is_openssl;
 /* OpenSSL's calls as libcurl's own OpenSSL has them: found at run time, for we are not linked with it. */
 static struct {
     uint64_t (*set_options)(void *ctx, uint64_t options);
+    long (*control)(void *ctx, int command, long number, void *pointer);
     void (*set_keylog_callback)(void *ctx, void (*callback)(const void *ssl, const char *line));
     void *(*get_cert_store)(const void *ctx);
     void (*set1_cert_store)(void *ctx, void *store);
@@ -83,6 +84,7 @@ static void look(void)
     warm_up(libcurl);
     is_openssl = true;
     resolve(libcurl, &openssl.set_options, "SSL_CTX_set_options");
+    resolve(libcurl, &openssl.control, "SSL_CTX_ctrl");
     resolve(libcurl, &openssl.set_keylog_callback, "SSL_CTX_set_keylog_callback");
 #ifdef CF_HAVE_CA_PATHS
     if (info->age >= CURLVERSION_SEVENTH) {
@@ -105,14 +107,18 @@ static void look(void)
 /* Each of these runs in every connection, before a store is asked. */
 
 /* Whoever can set SSLKEYLOGFILE for us is not to read the credential off the wire with what libcurl would write there; and
- * what was decrypted does not stay in OpenSSL's buffers. */
+ * what was decrypted does not stay in OpenSSL's buffers: kept as long as the connection, of them no more is wiped than was
+ * used, where all 17 KB would be after every record (a sixth of a purge's instructions). */
 static CURLcode guard(CURL *easy, void *ctx, void *unused)
 {
     static const uint64_t cleanse_plaintext = 2;    /* SSL_OP_CLEANSE_PLAINTEXT, of 3.0 and newer; nothing before */
+    enum { CLEAR_MODE = 78, RELEASE_BUFFERS = 0x10 };   /* SSL_CTRL_CLEAR_MODE, SSL_MODE_RELEASE_BUFFERS */
     (void)easy, (void)unused;
 
     if (openssl.set_options)
         openssl.set_options(ctx, cleanse_plaintext);
+    if (openssl.control)
+        openssl.control(ctx, CLEAR_MODE, RELEASE_BUFFERS, NULL);
     if (openssl.set_keylog_callback)
         openssl.set_keylog_callback(ctx, NULL);
     return CURLE_OK;
