@@ -158,13 +158,13 @@ asan: deps
 
 valgrind: deps
 	$(SUBMAKE) -s build LUA=lua5.4
-	@BUILD='$(BUILD)' WATCH=valgrind spec/run lua5.4 '$(SPEC)' $(ARGS)
+	@BUILD='$(BUILD)' WATCH=valgrind SPEC_TIMEOUT=14400 spec/run lua5.4 '$(SPEC)' $(ARGS)
 
 tsan:
 	$(SUBMAKE) test LUAS=lua5.4 SPEC=spec/threads_spec.lua
 
 oom:
-	+@OOM=all $(MAKE) --no-print-directory test LUAS=lua5.4 SPEC=spec/oom_spec.lua
+	+@OOM=all SPEC_TIMEOUT=14400 $(MAKE) --no-print-directory test LUAS=lua5.4 SPEC=spec/oom_spec.lua
 
 N ?= 200000
 soak:
