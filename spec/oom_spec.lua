@@ -100,4 +100,39 @@ int main(void)
     assert.is_truthy(out:find("in strbuf_new", 1, true), out)
     host.must(("LSAN_OPTIONS=suppressions=spec/support/lsan.supp %s/cjson"):format(dir))
   end)
+
+  -- The one thing that spec/hosts/oom.c does not let fail.
+  it("makes libcurl 7.88 itself free a name twice, without us", function()
+    if not host.must "pkg-config --modversion libcurl":find "^7%.88" then return end
+    local source = dir .. "/curl.c"
+    local file = assert(io.open(source, "w"))
+    file:write [[
+#include <curl/curl.h>
+#include <stdlib.h>
+#include <string.h>
+static long left;
+static char *copy(const char *text)
+{
+    return --left == 0 ? (char *)0 : strdup(text);
+}
+int main(int argc, char **argv)
+{
+    CURL *easy;
+    left = argc > 3 ? atol(argv[3]) : 0;
+    curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, free, realloc, copy, calloc);
+    easy = curl_easy_init();
+    curl_easy_setopt(easy, CURLOPT_URL, argv[1]);
+    curl_easy_setopt(easy, CURLOPT_CAINFO, argv[2]);
+    curl_easy_perform(easy);
+    curl_easy_cleanup(easy);
+    curl_global_cleanup();
+    return 0;
+}
+]]
+    file:close()
+    host.must(("gcc -g -fsanitize=address %s -o %s/curl $(pkg-config --cflags --libs libcurl)"):format(source, dir))
+    local out = host.must(("for i in $(seq 60); do %s/curl %s %s $i 2>&1; done | grep 'SUMMARY.*double-free' || true"):format(
+      dir, env.API_TLS, env.CA_FILE))
+    assert.is_truthy(out:find("double-free", 1, true), out)
+  end)
 end)
