@@ -264,7 +264,9 @@ static CURLcode set_up(struct cf_transfer *transfer, struct cf_poller *poller)
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)CF_RESPONSE_MAX_BODY);
-    /* It is wiped as a whole after every request, of which 16 KiB are the most that one HTTP/2 frame carries. */
+    /* Both are wiped as a whole after every request. An answer is a kilobyte; 16 KiB are the least that libcurl takes for
+     * what is sent, and the most that one HTTP/2 frame carries. */
+    SET(CURLOPT_BUFFERSIZE, 4096L);
     SET(CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
 #ifdef CF_HAVE_QUICK_EXIT
     /* A libcurl that is older than its headers was refuses: the engine warns of that. */
