@@ -15,6 +15,12 @@ local function readable(c, patience)
   return #socket.select({ object }, nil, patience or 0) == 1
 end
 
+-- On a slow machine a timer of libcurl's may fall due after the last answer: one step, and it is over.
+local function is_quiet(c)
+  if readable(c) then c:step(0) end
+  return not readable(c)
+end
+
 describe("fileno", function()
   for name, options in pairs {
     ["in clear text"] = {}, ["over TLS"] = { base_url = env.API_TLS, ca_file = env.CA_FILE },
@@ -95,7 +101,7 @@ describe("fileno", function()
     assert.equal(other, (c:take(other)))
     assert.is_true(readable(c))
     assert.equal(quick, (c:take()))
-    assert.is_false(readable(c))
+    assert.is_true(is_quiet(c))
     -- By cancel as well, which no server's answer announces.
     local third = c:start(tags)
     assert.is_true(c:cancel(third))
@@ -110,7 +116,7 @@ describe("fileno", function()
     while c:step(10) > 0 do steps = steps + 1 end
     assert.is_true(steps < 30, steps .. " steps")
     while c:take() do end
-    assert.is_false(readable(c))
+    assert.is_true(is_quiet(c))
     assert.equal(fd, c:fileno())
     c:close()
   end)
