@@ -227,15 +227,11 @@ function M.begin(self, name, shift, params, options, environment_id, on_done)
     err.remaining = err.remaining or (type(params) == "table" and params or nil)
     return nil, err
   end
-  if not request.ended then
-    local loop, problem = self:drive()
-    if not loop then
-      return request:withdraw(problem)
-    end
-    request.loop = loop
+  request, err = request:drive()
+  if request then
+    self:raise_failures()
   end
-  self:raise_failures()
-  return request
+  return request, err
 end
 
 --- Goes on with a single request that failed, where smaller ones may do better. False: they may not.

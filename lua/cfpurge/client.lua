@@ -374,14 +374,7 @@ local function listed(self, name, arg, options, list)
   list(request, function(found, err)
     self:complete(request, found, err)
   end)
-  if not request.ended then
-    local loop, problem = self:drive()
-    if not loop then
-      return request:withdraw(problem)
-    end
-    request.loop = loop
-  end
-  return requests.finish(request)
+  return requests.finish(request:drive())
 end
 
 --- The zones that the credential sees.

@@ -125,19 +125,24 @@ end
 --- Turns names into ids, without a request where they are known, and calls `done(zone_id, environment_id)` or
 --- `done(nil, nil, err)`.
 function M.resolve(client, request, wanted, options, done)
+  -- `ids` learns what the list says of `what`, and all goes on from the start.
+  local function learned(ids, what)
+    return function(list, err)
+      if list then
+        ids[wanted[what]], err = id_named(list, wanted[what], what)
+      end
+      if err then
+        return done(nil, nil, err)
+      end
+      M.resolve(client, request, wanted, options, done)
+    end
+  end
   local zone_id, environment_id = wanted.zone_id, wanted.environment_id
   if not zone_id and wanted.zone then
     zone_id = client.zone_ids[wanted.zone]
     if not zone_id then
-      return lookup(client, request, "/zones?name=" .. escape(wanted.zone), options, add_zones, function(list, err)
-        if list then
-          client.zone_ids[wanted.zone], err = id_named(list, wanted.zone, "zone")
-        end
-        if err then
-          return done(nil, nil, err)
-        end
-        M.resolve(client, request, wanted, options, done)
-      end)
+      return lookup(client, request, "/zones?name=" .. escape(wanted.zone), options, add_zones,
+        learned(client.zone_ids, "zone"))
     end
   end
   if not environment_id and wanted.environment then
@@ -146,15 +151,7 @@ function M.resolve(client, request, wanted, options, done)
     client.environment_ids[of_zone] = known
     environment_id = known[wanted.environment]
     if not environment_id then
-      return M.environments(client, request, of_zone, options, function(list, err)
-        if list then
-          known[wanted.environment], err = id_named(list, wanted.environment, "environment")
-        end
-        if err then
-          return done(nil, nil, err)
-        end
-        M.resolve(client, request, wanted, options, done)
-      end)
+      return M.environments(client, request, of_zone, options, learned(known, "environment"))
     end
   end
   done(zone_id, environment_id)

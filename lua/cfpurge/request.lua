@@ -53,6 +53,19 @@ function Request:withdraw(problem)
   return nil, core.error("invalid_request", problem, { remaining = self.params })
 end
 
+--- Sees to it that a loop steps the client from now on; what `withdraw` returns where none can.
+---@return cfpurge.Request?, cfpurge.Error?
+function Request:drive()
+  if not self.ended then
+    local loop, problem = self.client:drive()
+    if not loop then
+      return self:withdraw(problem)
+    end
+    self.loop = loop
+  end
+  return self
+end
+
 -- Several may wait for one request, each with a `wake` of its own.
 local function wait_for(request, loop)
   local waiter = request

@@ -67,7 +67,8 @@ end
 function M.other_ca()
   local to = M.dir() .. "/other.pem"
   if not is_there(to) then
-    M.must(("openssl x509 -in /etc/ssl/certs/ca-certificates.crt -out %s.new && mv %s.new %s"):format(to, to, to))
+    M.must(("mkdir -p %s && openssl x509 -in /etc/ssl/certs/ca-certificates.crt -out %s.new && mv %s.new %s"):format(
+      M.dir(), to, to, to))
   end
   return to
 end

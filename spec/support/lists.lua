@@ -17,13 +17,7 @@ function M.tags(count)
   return list
 end
 
-function M.iterator(list)
-  local i = 0
-  return function()
-    i = i + 1
-    return list[i]
-  end
-end
+M.iterator = require("cfpurge.tables").each
 
 function M.all(items)
   local list = {}
