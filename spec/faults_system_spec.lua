@@ -57,6 +57,7 @@ end)
 
 describe("a full descriptor table", function()
   -- `filled(free, fn)`: what fn returns while no more than so many descriptors are free.
+  if os.getenv "CFPURGE_WATCH" == "valgrind" then return pending "valgrind gives no more than it has to a full table" end
   local prelude = [[
     -- What is loaded when it is first needed.
     assert((client.new()):purge { tags = { "a" } })
