@@ -256,7 +256,7 @@ describe("the README", function()
     it("of a request", function()
       local client, request = started()
       client:close()
-      assert.same(methods(request, { withdraw = true }), names "| method of a request |")
+      assert.same(methods(request, { withdraw = true, drive = true }), names "| method of a request |")
     end)
 
     it("and what stats() has", function()
