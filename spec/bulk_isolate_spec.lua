@@ -85,6 +85,16 @@ describe("what is refused", function()
     end
   end)
 
+  it("is told in the list's order, whichever answer came first", function()
+    edge.reset(zone)
+    local late, early = refusal(1016), refusal(1016)
+    late.match, late.delay, early.match = '"t1"', 0.5, '"t2"'
+    edge.script(zone, { late, early })
+    local _, err = client:purge({ tags = tags(3) }, { max_items = 1, max_in_flight = 3 })
+    assert.same({ 1, 2 }, { err.accepted, #err.failures })
+    assert.same({ { "t1" }, { "t2" }, { "t1", "t2" } }, { err.failures[1].items, err.failures[2].items, err.remaining.tags })
+  end)
+
   it("fails whole requests without isolate", function()
     local list = files(250, { 120 })
     local _, err = client:purge({ files = list }, { isolate = false })

@@ -5,7 +5,8 @@ local host = require "spec.support.host"
 local system = host.system()
 
 local env = edge.up()
-local AT_ONCE = 0.1
+-- Seconds that no look-up here is done in, even on a machine that stands still for a while.
+local AT_ONCE = 1
 
 -- A client of a host whose look-up takes so long; `timed` notes the longest call.
 local prelude = [[
@@ -46,7 +47,7 @@ describe("a slow look-up", function()
 
   it("blocks no step, and the purge goes through", function()
     local got = run [[
-      local c = slow(600)
+      local c = slow(1500)
       local request, start, steps = begin(c), system.now(), 0
       while not request:done() do
         assert(system.poll(c:fileno(), 10), "the descriptor is silent")
@@ -56,25 +57,25 @@ describe("a slow look-up", function()
       local seconds = system.now() - start
       return { accepted = request:result().accepted, longest = longest, steps = steps, seconds = seconds }]]
     assert.equal(1, got.accepted)
-    assert.is_true(got.seconds > 0.5 and got.seconds < 5, got.seconds)
+    assert.is_true(got.seconds > 1.4 and got.seconds < 8, got.seconds)
     assert.is_true(got.longest < AT_ONCE, got.longest)
     assert.is_true(got.steps < 40, got.steps .. " steps")
   end)
 
   it("blocks no purge to a name that is known", function()
     local got = run [[
-      local c = slow(900)
+      local c = slow(3000)
       begin(c)
       local start = system.now()
       local result = assert(c:purge(tags, { base_url = args.base_url }))
       return { accepted = result.accepted, seconds = system.now() - start }]]
     assert.equal(1, got.accepted)
-    assert.is_true(got.seconds < 0.6, got.seconds)
+    assert.is_true(got.seconds < 2, got.seconds)
   end)
 
   for name, code in pairs {
     timeout = [[
-      local c = slow(3000, { timeout = 0.2, max_retries = 0 })
+      local c = slow(6000, { timeout = 0.2, max_retries = 0 })
       local request = begin(c)
       while not request:done() do
         assert(system.poll(c:fileno(), 10), "the descriptor is silent")
@@ -83,25 +84,25 @@ describe("a slow look-up", function()
       local _, err = request:result()
       return { kind = err.kind, longest = longest }]],
     ["timeout of a purge that waits"] = [[
-      local start, _, err = system.now(), slow(3000, { timeout = 0.2, max_retries = 1, max_retry_wait = 0 }):purge(tags)
-      return { kind = err.kind, longest = (system.now() - start) / 10 }]],
+      local start, _, err = system.now(), slow(6000, { timeout = 0.2, max_retries = 1, max_retry_wait = 0 }):purge(tags)
+      return { kind = err.kind, longest = (system.now() - start) / 4 }]],
     deadline = [[
-      local start, _, err = system.now(), slow(3000, { deadline = 0.3 }):purge(tags)
-      return { kind = err.kind, longest = (system.now() - start) / 10 }]],
+      local start, _, err = system.now(), slow(6000, { deadline = 0.3 }):purge(tags)
+      return { kind = err.kind, longest = (system.now() - start) / 4 }]],
     cancelled = [[
-      local request = begin((slow(3000)))
+      local request = begin((slow(6000)))
       timed(request.cancel, request)
       local _, err = request:result()
       return { kind = err.kind, longest = longest }]],
     closed = [[
-      local c = slow(3000)
+      local c = slow(6000)
       local request = begin(c)
       timed(c.close, c)
       local _, err = request:result()
       return { kind = err.kind, longest = longest }]],
     ["closed by the collector"] = [[
       local kind
-      begin((slow(3000, { on_event = function(event) if event.name == "done" then kind = event.kind end end })))
+      begin((slow(6000, { on_event = function(event) if event.name == "done" then kind = event.kind end end })))
       for _ = 1, 4 do timed(collectgarbage) end
       return { kind = kind, longest = longest }]],
   } do
@@ -110,7 +111,7 @@ describe("a slow look-up", function()
       local kind = name:find "closed" and "closed" or name == "cancelled" and name or "timeout"
       assert.equal(kind, got.kind)
       assert.is_true(got.longest < AT_ONCE, got.longest)
-      assert.is_true(lived < 2.8, lived)
+      assert.is_true(lived < 5, lived)
     end)
   end
 
@@ -132,23 +133,23 @@ describe("a slow look-up", function()
       { bare = true, args = { code = ([[
         package.cpath = %q
         local core, system = require "cfpurge.core", require "spec_system"
-        local c = core.new { api_token = "t", zone_id = "z", allow_http = true, base_url = "http://slow-800.test:1" }
+        local c = core.new { api_token = "t", zone_id = "z", allow_http = true, base_url = "http://slow-2000.test:1" }
         assert(c:start { tags = { "a" } })
         while system.lookups() == 0 do c:step(0.01) end
         return "left"]]):format(cpath) } })
     assert.same({ "left", 1, 0, true }, { got.said, got.began, got.ended, got.mapped })
-    assert.is_true(got.seconds < 0.7, got.seconds)
+    assert.is_true(got.seconds < 1.5, got.seconds)
   end)
 
   it("delays no exit that closes nothing", function()
     local got, lived = run [[
-      KEPT = slow(3000)
+      KEPT = slow(6000)
       begin(KEPT)
       io.stdout:write('\n={"value":true}\n')
       io.stdout:flush()
       os.exit(0)]]
     assert.is_true(got)
-    assert.is_true(lived < 2.8, lived)
+    assert.is_true(lived < 5, lived)
   end)
 end)
 

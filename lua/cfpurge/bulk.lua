@@ -286,6 +286,10 @@ function Job:progress()
   end
 end
 
+local function stands_before(a, b)
+  return a.at < b.at
+end
+
 -- Exactly what was not accepted, in the source's order: a list, or an iterator where the source is one that has more.
 function Job:remaining()
   local chunks, items = { self.current or nil }, {}
@@ -294,9 +298,7 @@ function Job:remaining()
       chunks[#chunks + 1] = chunk
     end
   end
-  table.sort(chunks, function(a, b)
-    return a.at < b.at
-  end)
+  table.sort(chunks, stands_before)
   for _, chunk in ipairs(chunks) do
     for _, item in ipairs(chunk.items) do
       items[#items + 1] = item
@@ -342,6 +344,8 @@ function Job:error(cause)
 end
 
 function Job:finish()
+  -- In the source's order, whichever answer came first.
+  table.sort(self.failures, stands_before)
   local cause = self.stopped or (self.failures[1] and self.failures[1].error)
   if not cause and self.position == 0 then
     cause = core.error("invalid_request", self.kind .. ": must not be empty", { field = self.kind })
