@@ -290,34 +290,34 @@ describe("by the server's order", function()
   end
 
   it("a 429 pauses its bucket and no other until Retry-After", function()
-    pass_first(late(429, 971, { ["Retry-After"] = "1" }))
-    assert.truthy(client:stats().buckets.requests.wait > 0.7)
+    pass_first(late(429, 971, { ["Retry-After"] = "2" }))
+    assert.truthy(client:stats().buckets.requests.wait > 1)
     assert.equal(0, client:stats().buckets.urls.wait)
     local at = ends { { TAG }, { { hosts = { name } } }, { { purge_everything = true } }, { FILE } }
-    for i = 1, 3 do assert.truthy(at[i][1] > 0.7 and at[i][1] < 3 and not at[i][2], i) end
-    assert.truthy(at[4][1] < 0.5)
+    for i = 1, 3 do assert.truthy(at[i][1] > 1 and at[i][1] < 8 and not at[i][2], i) end
+    assert.truthy(at[4][1] < 1)
     assert.equal(6, edge.counts(zone).requests)
   end)
 
   it("10100 pauses all", function()
-    pass_first(late(429, 10100, { ["Retry-After"] = "1" }))
+    pass_first(late(429, 10100, { ["Retry-After"] = "2" }))
     local at = ends { { TAG }, { FILE } }
-    assert.truthy(at[1][1] > 0.7 and at[2][1] > 0.7)
+    assert.truthy(at[1][1] > 1 and at[2][1] > 1)
   end)
 
   it("Ratelimit with r=0 pauses until t, and a small r slows down", function()
-    pass_first(late(200, nil, { Ratelimit = '"requests";r=0;t=1' }))
+    pass_first(late(200, nil, { Ratelimit = '"requests";r=0;t=2' }))
     local at = ends { { TAG }, { FILE } }
-    assert.truthy(at[1][1] > 0.7 and at[1][1] < 3 and at[2][1] < 0.5)
-    pass_first(late(200, nil, { Ratelimit = '"default";r=0;t=1', ["Ratelimit-Policy"] = '"default";q=5;w=1' }))
+    assert.truthy(at[1][1] > 1 and at[1][1] < 8 and at[2][1] < 1)
+    pass_first(late(200, nil, { Ratelimit = '"default";r=0;t=2', ["Ratelimit-Policy"] = '"default";q=5;w=1' }))
     at = ends { { TAG }, { FILE } }
-    assert.truthy(at[1][1] > 0.7 and at[2][1] > 0.7)
-    pass_first(late(200, nil, { Ratelimit = '"requests";r=1;t=1' }))
+    assert.truthy(at[1][1] > 1 and at[2][1] > 1)
+    pass_first(late(200, nil, { Ratelimit = '"requests";r=1;t=4' }))
     at = ends { { TAG } }
-    assert.truthy(at[1][1] > 0.3 and at[1][1] < 0.9, at[1][1])
+    assert.truthy(at[1][1] > 1.2 and at[1][1] < 3.6, at[1][1])
     pass_first(late(200, nil, { Ratelimit = '"requests";r=50;t=60' }))
     at = ends { { TAG } }
-    assert.truthy(at[1][1] < 0.5)
+    assert.truthy(at[1][1] < 1)
   end)
 
   it("longer than max_retry_wait is an error, at once for those behind it too", function()
@@ -326,7 +326,7 @@ describe("by the server's order", function()
     assert.same({ "rate_limited", 600, 1 }, { err.kind, err.retry_after, err.attempts })
     local at = ends { { TAG }, { FILE } }
     assert.same({ "rate_limited", 0 }, { at[1][2], at[1][3].attempts })
-    assert.truthy(at[1][1] < 0.5 and at[1][3].retry_after > 590 and at[1][3].retryable)
+    assert.truthy(at[1][1] < 2 and at[1][3].retry_after > 590 and at[1][3].retryable)
     assert.same(TAG.tags, at[1][3].remaining.tags)
     assert.is_nil(at[2][2])
     _, err = client:purge { tags = tags(450) }
