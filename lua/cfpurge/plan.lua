@@ -35,7 +35,7 @@ return function(client, request, kind, list, call)
     if not (known and size) then
       return false, not known and size or nil, known and refused or nil
     end
-    local next_item = type(list) == "function" and list or tables.each(list)
+    local next_item = tables.each(list)
     size = math.min(size, client.sizes[kind] or size)
     repeat
       local chunk = read(next_item, size)

@@ -21,10 +21,11 @@ function M.slice(list, first, last)
   return items
 end
 
+---@param list table|function an iterator is its own
 ---@return function next_item
 function M.each(list)
   local i = 0
-  return function()
+  return type(list) == "function" and list or function()
     i = i + 1
     return list[i]
   end

@@ -113,12 +113,11 @@ return function(report, err, source, params)
     local items = require "cfpurge.cli.items"
     local remaining = err.remaining and err.remaining[report.kind] or params[report.kind]
     text_of = items.text_of
-    next_item = type(remaining) == "table" and require "cfpurge.tables".each(remaining) or remaining
     if source.out then
-      count, unsaved = source:save(next_item)
-      next_item = nil
+      count, unsaved = source:save(remaining)
+    else
+      next_item = was_sent and require "cfpurge.tables".each(remaining)
     end
-    next_item = was_sent and next_item
   end
   if report.json then
     count = tell_json(err, next_item) or count

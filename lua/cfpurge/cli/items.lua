@@ -124,7 +124,7 @@ end
 function Source:save(remaining)
   local out, count = self.out, 0
   if out then
-    for item in type(remaining) == "table" and tables.each(remaining) or remaining do
+    for item in tables.each(remaining) do
       out.file:write(self.text_of(item), "\n")
       count = count + 1
     end
