@@ -44,7 +44,7 @@ describe("a C program that embeds it", function()
     it("goes on drawing while it purges, " .. name, function()
       local zone, about = edge.zone()
       local base = "https://www." .. about.name .. "/"
-      edge.script(zone, { { match = "slow", delay = 0.5, pass = true }, { match = "never", delay = 20, pass = true },
+      edge.script(zone, { { match = "slow", delay = 2, pass = true }, { match = "never", delay = 20, pass = true },
         { match = "bad", status = 403, json = { success = false, errors = {} } } })
       local outcomes, last = run(zone, 3, { base .. "a", base .. "slow", base .. "never", base .. "bad" }, transport)
       assert.same({ [base .. "a"] = "accepted", [base .. "slow"] = "accepted", [base .. "never"] = "cancelled",
@@ -53,7 +53,7 @@ describe("a C program that embeds it", function()
       -- Sixty frames a second until it gave up; a sleep may be late, a frame is never.
       assert.is_true(last.frames > 90 and last.frames <= 182, last.frames)
       -- A frame may meet a busy machine, but none has waited for an answer.
-      assert.is_true(last.longest < 400000, last.longest)
+      assert.is_true(last.longest < 1500000, last.longest)
     end)
   end
 

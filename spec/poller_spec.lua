@@ -136,7 +136,7 @@ end)
 describe("step", function()
   it("does not wait where it was told so, and no longer than it was told", function()
     local c, zone = client.new()
-    edge.script(zone, { { delay = 0.8, pass = true } })
+    edge.script(zone, { { delay = 2, pass = true } })
     local request = c:start(tags)
     local started, slow, waits = system.now(), 0, 0
     for _ = 1, 50 do
@@ -150,7 +150,7 @@ describe("step", function()
     repeat waits = waits + 1 until c:step(0.1) == 0
     assert.is_true(waits > 2, waits)
     assert(request:result())
-    assert.is_true(system.now() - started > 0.7)
+    assert.is_true(system.now() - started > 1.9)
     assert.equal(0, c:step())
     c:close()
   end)
@@ -181,13 +181,13 @@ describe("step", function()
       assert(c:purge(tags))
       cpu = system.cpu() - cpu
       assert.is_true(system.now() - started > 0.65)
-      assert.is_true(host.watched or cpu < 0.1, cpu .. " s of CPU")
+      assert.is_true(host.watched or cpu < 0.35, cpu .. " s of CPU")
       -- Many of them, too.
-      edge.script(zone, { { delay = 0.3, pass = true, times = 0 } })
+      edge.script(zone, { { delay = 1, pass = true, times = 0 } })
       for _ = 1, 50 do c:start(tags) end
       cpu = system.cpu()
       while c:step() > 0 do end
-      assert.is_true(host.watched or system.cpu() - cpu < 0.25)
+      assert.is_true(host.watched or system.cpu() - cpu < 0.5)
       c:close()
     end
   end)

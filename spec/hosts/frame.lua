@@ -2,7 +2,7 @@
 local socket = require "socket"
 local program = require "spec.hosts.program"
 
-local host = { frames = 0 }
+local host = {}
 
 function host.pause()
   socket.sleep(1 / 240)
