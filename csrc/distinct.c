@@ -15,15 +15,6 @@ static char lower(char byte)
     return byte >= 'A' && byte <= 'Z' ? (char)(byte | 0x20) : byte;
 }
 
-/* The same for eight bytes at once. */
-static uint64_t lower_word(uint64_t word)
-{
-    const uint64_t each = UINT64_C(0x0101010101010101);
-    uint64_t low = word & each * 0x7f;
-    uint64_t is_upper = (low + each * (0x80 - 'A')) & ~(low + each * (0x7f - 'Z')) & ~word & each * 0x80;
-    return word | is_upper >> 2;
-}
-
 size_t cf_distinct_whole(const char *item, size_t len)
 {
     (void)item;
@@ -47,32 +38,26 @@ size_t cf_distinct_prefix(const char *item, size_t len)
     return slash ? (size_t)(slash - item) : len;
 }
 
-static uint64_t mix(uint64_t hash, uint64_t word)
+static uint64_t mix(uint64_t hash, const char *bytes, size_t len)
 {
-    hash = (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t word = 0;
+
+    memcpy(&word, bytes, len);
+    hash = (hash ^ (word | UINT64_C(0x2020202020202020))) * UINT64_C(0x9E3779B97F4A7C15);
     return hash ^ (hash >> 29);
 }
 
-static uint64_t word_at(const char *bytes, size_t len)
-{
-    uint64_t word = 0;
-    if (len >= sizeof word)
-        memcpy(&word, bytes, sizeof word);
-    else
-        memcpy(&word, bytes, len);
-    return word;
-}
-
-static uint64_t hash_of(const char *item, size_t len, size_t folded)
+/* Of the bytes without their case, wherever that matters: same() tells for certain. */
+static uint64_t hash_of(const char *item, size_t len)
 {
     uint64_t hash = len;
-    size_t i;
+    const char *last;
 
-    for (i = 0; i < folded; i += sizeof hash)
-        hash = mix(hash, lower_word(word_at(item + i, folded - i)));
-    for (i = folded; i < len; i += sizeof hash)
-        hash = mix(hash, word_at(item + i, len - i));
-    return hash;
+    if (len < sizeof hash)
+        return mix(hash, item, len);
+    for (last = item + len - sizeof hash; item < last; item += sizeof hash)
+        hash = mix(hash, item, sizeof hash);
+    return mix(hash, last, sizeof hash);
 }
 
 static bool same(const char *a, const char *b, size_t len, size_t folded)
@@ -103,13 +88,12 @@ bool cf_distinct_add(struct cf_buffer *slots, const struct cf_buffer *body, size
     struct slot *table = (struct slot *)(void *)slots->data;
     size_t mask = slots->len / sizeof *table - 1, len = body->len - start;
     const char *item = body->data + start;
-    size_t end = folded(item, len);
-    uint64_t hash = hash_of(item, len, end);
+    uint64_t hash = hash_of(item, len);
     struct slot *slot;
     size_t i;
 
     for (i = (size_t)hash & mask; (slot = &table[i])->len != 0; i = (i + 1) & mask)
-        if (slot->hash == hash && slot->len == len && same(body->data + slot->start, item, len, end))
+        if (slot->hash == hash && slot->len == len && same(body->data + slot->start, item, len, folded(item, len)))
             return false;
     slot->start = start;
     slot->len = len;

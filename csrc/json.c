@@ -6,15 +6,15 @@
 #include <string.h>
 
 #define EVERY(byte) (UINT64_C(0x0101010101010101) * (byte))
-#define HAS_ZERO(word) (((word) - EVERY(0x01)) & ~(word) & EVERY(0x80))
 
-/* Eight bytes that may be copied as they are: no control character, quote, backslash or byte of a longer character. */
+/* Eight bytes that may be copied as they are: no control character, quote, backslash or byte of a longer character. Each
+ * term has a byte's highest bit where one of these stands; what a byte borrows from the next does no harm then. */
 static bool is_plain(const char *text)
 {
     uint64_t word;
     memcpy(&word, text, sizeof word);
-    return !((word & EVERY(0x80)) | ((word - EVERY(0x20)) & ~word & EVERY(0x80)) | HAS_ZERO(word ^ EVERY('"')) |
-             HAS_ZERO(word ^ EVERY('\\')) | HAS_ZERO(word ^ EVERY(0x7f)));
+    return !((word | (word - EVERY(0x20)) | ((word ^ EVERY('"')) - EVERY(1)) | ((word ^ EVERY('\\')) - EVERY(1)) |
+              (word + EVERY(1))) & EVERY(0x80));
 }
 
 /* The same for one. */
@@ -61,13 +61,15 @@ enum cf_json_status cf_json_string(struct cf_buffer *buffer, const char *text, s
         size_t size = 1;
         unsigned char byte;
 
-        if (end - text >= 8 && is_plain(text)) {
+        for (; end - text >= 8 && is_plain(text); text += 8, out += 8)
             memcpy(out, text, 8);
-            /* Fewer than eight at the end are read with those before them, not one by one. */
-            size = end - text > 8 && end - text < 16 ? (size_t)(end - text) - 8 : 8;
-            out += size;
-            text += size;
-            continue;
+        if (text == end)
+            break;
+        /* Fewer than eight at the end are copied with those before them, which were as plain, not one by one. */
+        if (end - text < 8 && len >= 8 && is_plain(end - 8)) {
+            out += end - text;
+            memcpy(out - 8, end - 8, 8);
+            break;
         }
         byte = (unsigned char)*text;
         if (is_plain_byte(byte)) {

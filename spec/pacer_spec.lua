@@ -67,7 +67,7 @@ describe("by the plan", function()
     edge.limits { zone = zone, plan = plan, factor = factor, overall = false, headers = settings.headers or false }
     local client = clients.new { zone_id = zone, plan = plan, rate = rates(plan, factor), max_retries = 0 }
     local list = kind == "urls" and urls(count, about.name) or tags(count)
-    return client, { max_items = size }, list, kind == "urls" and "files" or "tags", function(result, prepared)
+    return client, { max_items = size }, list, kind == "urls" and "files" or "tags", function(result, prepared, stood)
       local counts = edge.counts(zone)
       assert.same({ count, count }, { result.accepted, counts.items })
       local share = count / (bucket + rate * (result.elapsed - prepared) * factor)
@@ -76,6 +76,7 @@ describe("by the plan", function()
       end
       assert.equal(0, counts.limited, plan .. " " .. kind)
       assert.truthy(share <= 1.001, ("%s %s: %.1f%%"):format(plan, kind, share * 100))
+      share = count / (bucket + rate * (result.elapsed - prepared - stood) * factor)
       return share, ("%s %s: %.1f%%"):format(plan, kind, share * 100)
     end
   end
@@ -92,10 +93,11 @@ describe("by the plan", function()
       one.began = core.now()
       one.request = assert(one.client:start(one.params, one.options))
     end
-    local begun = core.now()
+    local begun, stood = core.now(), 0
     local busy
     repeat
       busy = false
+      local before = core.now()
       local least = 0.02
       for _, one in ipairs(requests) do
         if not one.request:done() then
@@ -114,10 +116,13 @@ describe("by the plan", function()
           end
         end
       end
+      -- Steps of 0.02 s that took as long as that: the machine stood still.
+      local took = core.now() - before
+      if took > 0.1 then stood = stood + took end
     until not busy
     local least, whose = math.huge, nil
     for _, one in ipairs(requests) do
-      local share, name = one.check(assert(one.request:result()), begun - one.began)
+      local share, name = one.check(assert(one.request:result()), begun - one.began, stood)
       if share < least then least, whose = share, name end
     end
     return least, whose
@@ -154,7 +159,7 @@ describe("by the plan", function()
     -- The edge's 1200 in 300 s and 200 a second are 1200 in 3 s here; ours counts 5 minutes, so the list is shorter.
     local client = clients.new { zone_id = zone, rate = { overall = 30, address = 10 } }
     local result = assert(client:purge({ tags = tags(25) }, { max_items = 1 }))
-    assert.truthy(result.elapsed >= 2.2 and result.elapsed < 4, result.elapsed)
+    assert.truthy(result.elapsed >= 2.2 and result.elapsed < 5, result.elapsed)
     local err = select(2, client:purge({ tags = tags(8) }, { max_items = 1, deadline = 1.5 }))
     assert.same({ "timeout", 5, 3 }, { err.kind, err.accepted, #err.remaining.tags })
     assert.same({ 30, 0 }, { edge.counts(zone).requests, edge.counts(zone).limited })
