@@ -316,14 +316,7 @@ function Job:remaining()
   if self.exhausted then
     return items
   end
-  local i, next_item = 0, self.next_item
-  return function()
-    i = i + 1
-    if items[i] ~= nil then
-      return items[i]
-    end
-    return next_item()
-  end
+  return tables.chained(tables.each(items), self.next_item)
 end
 
 function Job:error(cause)

@@ -1,4 +1,4 @@
---- Copies and parts of tables, and a list as an iterator.
+--- Copies and parts of tables, and iterators over them.
 local M = {}
 
 --- Nobody's metamethods are run.
@@ -28,6 +28,20 @@ function M.each(list)
   return type(list) == "function" and list or function()
     i = i + 1
     return list[i]
+  end
+end
+
+---@param first function an iterator
+---@param second function what comes after it
+---@return function next_item
+function M.chained(first, second)
+  return function()
+    local item = first and first()
+    if item == nil then
+      first = nil
+      item = second()
+    end
+    return item
   end
 end
 

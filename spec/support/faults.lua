@@ -20,6 +20,7 @@
 --     up = true counts the bytes of the client's instead; once = true: the slowness ends again
 --   faults.wait(fn)           until fn() is true, while all else goes on
 --   faults.beside(server?, fn?, ...)     fn runs beside all else; the server is stopped and reset at the end
+--   faults.listen(server, on_client), faults.refuse(server)    on its .port, or any; what start and stop do
 --   faults.take(connection, socket), faults.put(connection, socket, bytes), faults.close(socket, how?)
 --                             for such a server's own connections, which say by `.ended` that they are over
 --   faults.accounted(asked, result, err)   every item is accepted or remains
@@ -175,30 +176,36 @@ local function serve(proxy, client)
   relay(connection, server, client, false)
 end
 
-function Proxy:start()
-  local listener = assert(socket.listen { host = "127.0.0.1", port = self.port or 0, reuseaddr = true })
+function M.listen(server, on_client)
+  local listener = assert(socket.listen { host = "127.0.0.1", port = server.port or 0, reuseaddr = true })
   assert(listener:listen())
-  self.listener, self.port = listener, self.port or select(3, listener:localname())
+  server.listener, server.port = listener, server.port or select(3, listener:localname())
   here.controller:wrap(function()
-    while self.listener == listener do
+    while server.listener == listener do
       cqueues.poll { pollfd = listener:pollfd(), events = "r" }
-      local client = self.listener == listener and listener:accept({ nodelay = true }, 0)
-      if client then
-        self.opened = self.opened + 1
-        here.controller:wrap(serve, self, client)
-      end
+      local client = server.listener == listener and listener:accept({ nodelay = true }, 0)
+      if client then on_client(client) end
     end
   end)
 end
 
-function Proxy:stop()
-  local listener = self.listener
-  self.listener = nil
+function M.refuse(server)
+  local listener = server.listener
+  server.listener = nil
   if listener then
     cqueues.cancel(listener:pollfd())
     listener:close()
   end
 end
+
+function Proxy:start()
+  M.listen(self, function(client)
+    self.opened = self.opened + 1
+    here.controller:wrap(serve, self, client)
+  end)
+end
+
+Proxy.stop = M.refuse
 
 function Proxy:count() return self.open end
 

@@ -9,11 +9,9 @@
 --   connection:frame(type, flags, id, payload), :send(bytes)    the latter each in TLS records of its own
 --   connection:close(how?)             "fin" (the default: no more than TCP says) or "rst"
 --   h2.frame(type, flags, id, payload), h2.answer(id, body?, status?)   the bytes
-local socket = require "cqueues.socket"
 local context = require "openssl.ssl.context"
 local pkey = require "openssl.pkey"
 local x509 = require "openssl.x509"
-local cqueues = require "cqueues"
 local clients = require "spec.support.client"
 local edge = require "spec.support.edge"
 local faults = require "spec.support.faults"
@@ -150,27 +148,14 @@ local function make_context()
 end
 
 function Server:start()
-  local listener = assert(socket.listen { host = "127.0.0.1", port = self.port or 0, reuseaddr = true, nodelay = true })
-  assert(listener:listen())
-  self.listener, self.port = listener, self.port or select(3, listener:localname())
-  faults.beside(nil, function()
-    while self.listener == listener do
-      cqueues.poll { pollfd = listener:pollfd(), events = "r" }
-      local client = self.listener == listener and listener:accept({ nodelay = true }, 0)
-      if client then
-        local connection = setmetatable({ client = client, buffer = "", n = #self.connections + 1 }, Connection)
-        table.insert(self.connections, connection)
-        faults.beside(nil, serve, self, connection)
-      end
-    end
+  faults.listen(self, function(client)
+    local connection = setmetatable({ client = client, buffer = "", n = #self.connections + 1 }, Connection)
+    table.insert(self.connections, connection)
+    faults.beside(nil, serve, self, connection)
   end)
 end
 
-function Server:stop()
-  local listener = self.listener
-  self.listener = nil
-  if listener then listener:close() end
-end
+Server.stop = faults.refuse
 
 function Server:reset()
   for _, connection in ipairs(self.connections) do connection:close "rst" end

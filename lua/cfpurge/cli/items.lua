@@ -50,17 +50,6 @@ function Source:lines_of(file)
   end
 end
 
-local function chained(first, second)
-  return function()
-    local item = first and first()
-    if item == nil then
-      first = nil
-      item = second()
-    end
-    return item
-  end
-end
-
 -- Every variant of every item; headers that an item brings stay.
 local function varied(next_item, axes)
   local variants, current, own = require "cfpurge.variants".variants, nil, nil
@@ -179,7 +168,7 @@ function M.open(args, names)
     -- Of a pipe it cannot be told.
     self.size = file:seek "end"
     self.size = self.size and file:seek "set" and self.size
-    next_item = items[1] and chained(next_item, self:lines_of(file)) or self:lines_of(file)
+    next_item = items[1] and tables.chained(next_item, self:lines_of(file)) or self:lines_of(file)
   end
   if axes then
     next_item = varied(next_item, axes)
