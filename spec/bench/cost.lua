@@ -2,7 +2,8 @@
 --   cost.lua client    loads the module and makes a client; the bytes of memory of the process
 --   cost.lua libcurl   the same with libcurl alone
 --   cost.lua cold      wall seconds of require, new and one purge over TLS
---   cost.lua params    CPU seconds of checking 500 URLs with headers and writing them as JSON
+--   cost.lua params    CPU seconds of checking 500 URLs with headers and writing them as JSON; and of reading them by
+--                      Lua's C functions, which any module has to do
 local load = require "spec.bench.load"
 
 local function print_memory()
@@ -29,16 +30,20 @@ else
   options.zone_id = nil
   local client = assert(require("cfpurge").new(options))
 
-  local function cpu_of(params, count)
+  local function cpu_of(count, fn, params)
     local before = native.thread_cpu()
     for _ = 1, count do
-      -- Without a zone it is refused when the body is written.
-      assert(not client:start(params))
+      fn(params)
     end
     return (native.thread_cpu() - before) / count
   end
 
+  local function start(params)
+    -- Without a zone it is refused when the body is written.
+    assert(not client:start(params))
+  end
+
   local large = load.purge "large"
-  cpu_of(large, 50)
-  print(cpu_of(large, 400) - cpu_of({ tags = { "a" } }, 4000))
+  cpu_of(50, start, large)
+  print(cpu_of(400, start, large) - cpu_of(4000, start, { tags = { "a" } }), cpu_of(400, native.read, large))
 end

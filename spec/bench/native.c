@@ -42,6 +42,33 @@ static int sleep_until(lua_State *L)
     return 0;
 }
 
+/* The bytes of the value on the top of the stack and of all in it. */
+static size_t bytes_in(lua_State *L)
+{
+    size_t bytes = 0, len = 0;
+
+    if (lua_type(L, -1) == LUA_TSTRING)
+        return lua_tolstring(L, -1, &len), len;
+    if (lua_istable(L, -1))
+        for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+            bytes += bytes_in(L);
+            len = 0;
+            if (lua_type(L, -2) == LUA_TSTRING)
+                lua_tolstring(L, -2, &len);
+            bytes += len;
+        }
+    return bytes;
+}
+
+/* read(value): reads every string in it, and does nothing with them. */
+static int read_value(lua_State *L)
+{
+    luaL_checkstack(L, 20, "read");
+    lua_settop(L, 1);
+    lua_pushnumber(L, (lua_Number)bytes_in(L));
+    return 1;
+}
+
 static size_t discard(char *bytes, size_t size, size_t count, void *unused)
 {
     (void)bytes, (void)unused;
@@ -72,7 +99,7 @@ int luaopen_bench_native(lua_State *L)
     static const struct {
         const char *name;
         lua_CFunction function;
-    } functions[] = {{"now", now}, {"cpu", cpu}, {"thread_cpu", thread_cpu}, {"sleep_until", sleep_until}, {"post", post}};
+    } functions[] = {{"now", now}, {"cpu", cpu}, {"thread_cpu", thread_cpu}, {"sleep_until", sleep_until}, {"read", read_value}, {"post", post}};
     size_t i;
 
     lua_newtable(L);
