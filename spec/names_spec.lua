@@ -1,6 +1,7 @@
 -- Zones and environments by their names: lua/cfpurge/names.
 local cjson = require("cjson").new()
 local cfpurge = require "cfpurge"
+local core = require "cfpurge.core"
 local clients = require "spec.support.client"
 local edge = require "spec.support.edge"
 
@@ -94,10 +95,37 @@ describe("a name", function()
     err = select(2, client:purge({ tags = TAGS }, { environment = "a", environment_id = "b" }))
     assert.same({ "invalid_request", "environment" }, { err.kind, err.field })
     assert.has_error(function() client:purge { tags = TAGS, zone = 5 } end)
+    for _, name in ipairs { "zone", "environment" } do
+      for value, problem in pairs { [""] = "empty", ["a\r\nb"] = "control" } do
+        result, err = client:purge { tags = TAGS, [name] = value }
+        assert.same({ nil, "invalid_request", name }, { result, err.kind, err.field })
+        assert.matches(problem, err.message)
+      end
+    end
     assert.has_error(function() client:purge { tags = { 5 } } end)
     err = select(2, client:purge { tags = { "a b" } })
     assert.same({ "invalid_request", "tags[1]" }, { err.kind, err.field })
     assert.equal(0, edge.counts(zone).requests)
+  end)
+
+  it("has one deadline with the purge that it is for", function()
+    local slow = { { match = "/zones?", times = 0, pass = true, delay = 0.6 },
+      { match = "/environments?", times = 0, pass = true, delay = 0.6 } }
+    for _, case in ipairs {
+      -- Each of them alone would be in time.
+      { { tags = TAGS, zone = about.name, environment = "staging" }, 1 },
+      { { tags = TAGS, zone = about.name }, 1, 0.6 },
+    } do
+      edge.reset(zone)
+      slow[3] = { times = 0, pass = true, delay = case[3] }
+      edge.script(zone, slow)
+      local client = named { default_headers = { ["X-Spec"] = zone } }
+      local begun = core.now()
+      local result, err = client:purge(case[1], { deadline = case[2] })
+      assert.same({ nil, "timeout" }, { result, err and err.kind })
+      assert.truthy(core.now() - begun < 5)
+      assert.same(case[1].tags, err.remaining.tags)
+    end
   end)
 
   it("that is being looked up can be cancelled", function()

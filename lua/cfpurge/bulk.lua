@@ -4,6 +4,7 @@
 -- send next comes from `again` (chunks that were split or put back), then from the source. It moves only when one of
 -- its chunks has ended, so that it works the same in every host.
 local core = require "cfpurge.core"
+local requests = require "cfpurge.request"
 local tables = require "cfpurge.tables"
 local variants = require "cfpurge.variants"
 
@@ -202,19 +203,10 @@ end
 
 -- ---- sending ----
 
-function Job:options_now()
-  if not self.ends then
-    return self.options
-  end
-  local options = tables.copy(self.options)
-  options.deadline = math.max(self.ends - core.now(), 0.001)
-  return options
-end
-
 function Job:send(chunk)
   local params = { zone_id = self.base.zone_id, environment_id = self.base.environment_id, [self.kind] = chunk.items }
   chunk.counted, chunk.cut, chunk.ids, chunk.messages = false, false, 0, 0
-  local part, err = self.client:part(params, self:options_now(), self.handle)
+  local part, err = self.client:part(params, requests.left(self.options, self.ends), self.handle)
   if part then
     self.parts[part] = chunk
     self.in_flight = self.in_flight + 1
@@ -383,37 +375,21 @@ local function new(client, request, kind, call, base)
   return job
 end
 
--- Without the items that are the same to the API.
-local function distinct(client, kind, list)
-  local seen, items = {}, {}
-  for _, item in ipairs(list) do
-    -- None where memory ran out: it may then be sent twice.
-    local key = client.core:key(kind, item) or item
-    if not seen[key] then
-      seen[key] = true
-      items[#items + 1] = item
-    end
-  end
-  return items
-end
-
 local M = {}
 
 --- Sends what `list` holds, a table or an iterator, and completes `request`.
 ---@return boolean ok, string? raised, cfpurge.Error? err
-function M.start(client, request, kind, list, call, base, check_list)
+function M.start(client, request, kind, list, call, base, checked)
   if not M.is_job(request.job) then
     local job, raised, err = new(client, request, kind, call, base)
     if not job then
       return false, raised, err
     end
-    local ok
-    ok, raised, err = check_list(client, call, kind, list, job.size)
-    if not ok then
-      return ok, raised, err
+    list, raised, err = checked(client, call, kind, list, job.size)
+    if not list then
+      return false, raised, err
     end
     if type(list) == "table" then
-      list = distinct(client, kind, list)
       job.next_item, job.total, job.list = tables.each(list), #list, list
     else
       job.next_item, job.total = list, variants.total(list)

@@ -74,7 +74,32 @@ local function key_problem(kind, list)
   end
 end
 
--- The whole list checked before anything of it is sent; what it raises names the item by its place in the list.
+-- The path and the body of a request of these items, of which the first is the list's item `first`, and how many it
+-- holds; or nil, what was raised, an error. Both name an item by its place in the list.
+local function check_items(self, call, kind, items, first)
+  local params = call.params
+  if kind then
+    params = tables.copy(params)
+    params[kind] = items
+  end
+  local function shifted(text)
+    return (text:gsub("^([^%[]*)%[(%d+)%]", function(before, place)
+      return ("%s[%d]"):format(before, place + first - 1)
+    end))
+  end
+  local ok, path, body, count = pcall(self.core.check, self.core, params, call.options, call.environment_id)
+  if not ok then
+    return nil, shifted(path)
+  elseif not path then
+    local err = body
+    err.message, err.field = shifted(err.message), err.field and shifted(err.field)
+    err.remaining = call.params
+    return nil, nil, err
+  end
+  return path, body, count
+end
+
+-- The whole list checked before anything of it is sent.
 local function check_list(self, call, kind, list, size)
   if type(list) == "function" then
     list = { stand_ins[kind] }
@@ -86,33 +111,49 @@ local function check_list(self, call, kind, list, size)
     end
   end
   for first = 1, #list, size do
-    local params = tables.copy(call.params)
-    params[kind] = tables.slice(list, first, first + size - 1)
-    local function shifted(text)
-      return (text:gsub(kind .. "%[(%d+)%]", function(place)
-        return ("%s[%d]"):format(kind, place + first - 1)
-      end))
-    end
-    local ok, path, err = pcall(self.core.check, self.core, params, call.options, call.environment_id)
-    if not ok then
-      return nil, shifted(path)
-    elseif not path then
-      err.message, err.field = shifted(err.message), err.field and shifted(err.field)
-      err.remaining = call.params
-      return nil, nil, err
+    local path, raised, err = check_items(self, call, kind, tables.slice(list, first, first + size - 1), first)
+    if not path then
+      return nil, raised, err
     end
   end
   return true
 end
 
+-- Without the items that are the same to the API.
+local function distinct(self, kind, list)
+  local seen, items = {}, {}
+  for _, item in ipairs(list) do
+    -- None where memory ran out: it may then be sent twice.
+    local key = self.core:key(kind, item) or item
+    if not seen[key] then
+      seen[key] = true
+      items[#items + 1] = item
+    end
+  end
+  return items
+end
+
+-- What is to be sent of `list`, in requests of at most `size` items; or nil, what was raised, an error.
+local function checked(self, call, kind, list, size)
+  local ok, raised, err = check_list(self, call, kind, list, size)
+  if not ok then
+    return nil, raised, err
+  end
+  return type(list) == "table" and distinct(self, kind, list) or list
+end
+
 -- Begins what `call` asks for, with ids in place of names. False, what was raised, or an error.
 local function dispatch(self, request, call)
   local params, options = call.params, call.options
+  if call ~= request then
+    -- What looking up its names has left.
+    options = requests.left(options, requests.ends(request, options))
+  end
   local kind, list = kind_of(params)
   local size = kind and self.sizes[kind]
   if type(options) == "table" then
     if rawget(options, "dry_run") == true then
-      return require "cfpurge.plan"(self, request, kind, list, call)
+      return require "cfpurge.plan"(self, request, kind, list, call, checked, check_items)
     elseif type(rawget(options, "on_progress")) == "function" then
       -- Whoever wants to hear of the progress of a short one gets a job as well.
       size = 0
@@ -130,7 +171,7 @@ local function dispatch(self, request, call)
       return false, nil, err
     end
   end
-  return bulk().start(self, request, kind, list, call, base_of(call), check_list)
+  return bulk().start(self, request, kind, list, call, base_of(call), checked)
 end
 
 -- The options of a call for a request that is not the purge itself.
@@ -144,10 +185,15 @@ end
 local function check_named(self, call, wanted)
   local stand_in = resolved(call, wanted.zone_id or "0", (wanted.environment_id or wanted.environment) and "0" or nil)
   local kind, list = kind_of(stand_in.params)
-  local ok, size, err = pcall(self.core.limits, self.core, kind or "tags", call.options)
-  if not (ok and size) then
-    return false, not ok and size or nil, ok and err or nil
-  elseif kind and (type(list) == "function" or (type(list) == "table" and #list > 0)) then
+  local size
+  for _, options in ipairs { call.options or {}, { zone = wanted.zone, environment = wanted.environment } } do
+    local ok, err
+    ok, size, err = pcall(self.core.limits, self.core, kind or "tags", options)
+    if not (ok and size) then
+      return false, not ok and size or nil, ok and err or nil
+    end
+  end
+  if kind and (type(list) == "function" or (type(list) == "table" and #list > 0)) then
     return check_list(self, stand_in, kind, list, size)
   end
   local called, path, problem = pcall(self.core.check, self.core, stand_in.params, call.options)
@@ -234,11 +280,21 @@ function M.begin(self, name, shift, params, options, environment_id, on_done)
   return request, err
 end
 
---- Goes on with a single request that failed, where smaller ones may do better. False: they may not.
+--- Goes on with a single request that failed, where smaller ones may do better. False: they may not, and all of its
+--- list is one failure.
 function M.mend(self, request, err)
   local kind, remaining = request.kind, err.remaining
   local items = kind and remaining and remaining[kind]
-  return items and bulk().adopt(self, request, kind, items, err)
+  if not items then
+    return false
+  elseif bulk().adopt(self, request, kind, items, err) then
+    return true
+  end
+  local cause = tables.copy(err)
+  cause.kind, cause.message = nil, nil
+  err.failures = { { error = core.error(err.kind, err.message, cause), items = items } }
+  err.requests, err.ids = 1, {}
+  return false
 end
 
 return M

@@ -1,5 +1,6 @@
 --- Zones and environments by their names: looked up once, kept by the client.
 local core = require "cfpurge.core"
+local requests = require "cfpurge.request"
 
 -- What no account comes near, and a server that never ends does.
 local MOST_PAGES, MOST_ENTRIES = 1000, 50000
@@ -16,7 +17,8 @@ end
 
 function Lookup:fetch(page)
   local separator, before = self.path:find("?", 1, true) and "&" or "?", #self.found
-  local part, err = self.client:fetch(("%s%spage=%d&per_page=50"):format(self.path, separator, page), self.options,
+  local options = requests.left(self.options, self.ends)
+  local part, err = self.client:fetch(("%s%spage=%d&per_page=50"):format(self.path, separator, page), options,
     function(part, result, failure)
       self.parts[part] = nil
       if not result then
@@ -45,7 +47,8 @@ end
 
 local function lookup(client, request, path, options, extract, done)
   request.job = setmetatable({
-    client = client, path = path, options = options, extract = extract, done = done, parts = {}, found = {},
+    client = client, path = path, options = options, ends = requests.ends(request, options),
+    extract = extract, done = done, parts = {}, found = {},
   }, Lookup)
   request.job:fetch(1)
 end

@@ -1,27 +1,46 @@
 --- A dry run: the requests that would go out, none of them sent.
+local core = require "cfpurge.core"
 local tables = require "cfpurge.tables"
 
--- The next at most `size` items; fewer only at the end.
-local function read(next_item, size)
-  local items = {}
-  while #items < size do
-    local item = next_item()
-    if item == nil then
-      break
+-- An iterator, or a checked list, in chunks. Where one cannot be sent nothing was, and so what was read of an iterator
+-- comes again before the rest of it.
+local function plan_list(kind, list, size, call, add)
+  local next_item, read, at = tables.each(list), {}, 1
+  repeat
+    for _ = 1, size do
+      local called, item = pcall(next_item)
+      if not called then
+        return nil, nil, core.error("invalid_request", ("%s: the iterator raised: %s"):format(kind, tostring(item)),
+          { field = kind })
+      elseif item == nil then
+        break
+      end
+      read[#read + 1] = item
     end
-    items[#items + 1] = item
-  end
-  return items
+    local items, ok, raised, err = tables.slice(read, at, #read), true, nil, nil
+    if #items > 0 or at == 1 then
+      ok, raised, err = add(items, at)
+    end
+    if not ok then
+      if err and type(list) == "function" then
+        err.remaining = tables.copy(call.params)
+        err.remaining[kind] = tables.chained(tables.each(read), list)
+      end
+      return nil, raised, err
+    end
+    at = at + #items
+  until #items < size
+  return true
 end
 
 --- Completes `request` with { dry_run, requests = { path, body, items }, items, seconds by the plan }.
 ---@return boolean ok, string? raised, cfpurge.Error? err
-return function(client, request, kind, list, call)
+return function(client, request, kind, list, call, checked, check_items)
   local planned, items = {}, 0
-  local function add(params)
-    local ok, path, body, count = pcall(client.core.check, client.core, params, call.options, call.environment_id)
-    if not (ok and path) then
-      return false, not ok and path or nil, ok and body or nil
+  local function add(chunk, at)
+    local path, body, count = check_items(client, call, kind, chunk, at)
+    if not path then
+      return nil, body, count
     end
     planned[#planned + 1] = { path = path, body = body, items = count }
     items = items + count
@@ -29,22 +48,18 @@ return function(client, request, kind, list, call)
   end
   local ok, raised, err
   if type(list) ~= "function" and type(list) ~= "table" then
-    ok, raised, err = add(call.params)
+    ok, raised, err = add(list, 1)
   else
     local known, size, refused = pcall(client.core.limits, client.core, kind, call.options)
     if not (known and size) then
       return false, not known and size or nil, known and refused or nil
     end
-    local next_item = tables.each(list)
     size = math.min(size, client.sizes[kind] or size)
-    repeat
-      local chunk = read(next_item, size)
-      if #chunk > 0 or #planned == 0 then
-        local params = tables.copy(call.params)
-        params[kind] = chunk
-        ok, raised, err = add(params)
-      end
-    until not ok or #chunk < size
+    list, raised, err = checked(client, call, kind, list, size)
+    ok = list
+    if ok then
+      ok, raised, err = plan_list(kind, list, size, call, add)
+    end
   end
   if not ok then
     return false, raised, err

@@ -1,5 +1,6 @@
 --- One purge that was asked for: what `start` returns. Behind it is one request of the core, or a job of several.
 local core = require "cfpurge.core"
+local tables = require "cfpurge.tables"
 
 ---@class cfpurge.Request
 local Request = {}
@@ -104,6 +105,26 @@ return {
       started = core.now(), ended = false, call = nil, handle = nil,
       id = nil, kind = nil, job = nil, loop = nil, value = nil, failure = nil, next = nil, waiters = nil, wake = nil,
     }, Request)
+  end,
+
+  --- When the request's deadline passes, on the clock of core.now; nil where `options` and the client have none.
+  ---@return number?
+  ends = function(request, options)
+    local client = request.client
+    local ok, size, _, _, _, deadline = pcall(client.core.limits, client.core, "tags", options)
+    return ok and size and deadline and request.started + deadline or nil
+  end,
+
+  --- The options with what is left of a deadline: it holds for all that a request sends, one after another.
+  ---@param ends? number
+  ---@return table? options
+  left = function(options, ends)
+    if not ends then
+      return options
+    end
+    local copy = tables.copy(options)
+    copy.deadline = math.max(ends - core.now(), 0.001)
+    return copy
   end,
 
   --- What a method that waits returns: for a request that has just begun, or for the error that kept it from beginning.
