@@ -47,10 +47,14 @@ describe("an error", function()
     local result, err = client:purge { tags = { "a", "b" } }
     assert.is_nil(result)
     assert.truthy(err.elapsed > 0)
-    err.elapsed = nil
+    local failure = err.failures[1]
+    assert.same({ 1, { "a", "b" }, "server", 503, 1 },
+      { #err.failures, failure.items, failure.error.kind, failure.error.status, err.requests })
+    assert.equal(tostring(err), tostring(failure.error))
+    err.elapsed, err.failures = nil, nil
     assert.equal("server: down; status 503; code 1012; ray_id 8f3a-FRA", tostring(err))
     assert.same({ kind = "server", message = "down", status = 503, code = 1012, ray_id = "8f3a-FRA", attempts = 2,
-      retry_after = 0, retryable = true, accepted = 0, remaining = { tags = { "a", "b" } },
+      retry_after = 0, retryable = true, accepted = 0, requests = 1, ids = {}, remaining = { tags = { "a", "b" } },
       errors = { { code = 1012, message = "down" } }, messages = { { message = "sorry" } } }, setmetatable(err, nil))
   end)
 

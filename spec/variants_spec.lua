@@ -32,6 +32,17 @@ describe("variants", function()
     end
   end)
 
+  it("refuses what is no table", function()
+    for problem, arguments in pairs { ["#1 to 'variants' (urls: table expected, got string)"] = { "https://a.test/", {} },
+      ["#1 to 'variants' (urls: table expected, got nil)"] = { nil, {} },
+      ["#2 to 'variants' (headers: table expected, got nil)"] = { {}, nil } } do
+      local ok, raised = pcall(cfpurge.variants, arguments[1], arguments[2])
+      assert.is_false(ok)
+      assert.truthy(raised:find("variants_spec", 1, true) or raised:find("bad argument", 1, true))
+      assert.truthy(raised:find(problem, 1, true), raised)
+    end
+  end)
+
   it("goes through purge, which knows how many there are", function()
     local client, zone, about = clients.new()
     local list, total = {}, nil

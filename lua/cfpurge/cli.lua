@@ -58,7 +58,7 @@ local function add_options(command)
   command:option "--timeout":argname "<seconds>":convert(tonumber):description "Of one attempt (60)."
   command:option "--in-flight":argname "<n>":convert(tonumber):description "Requests at the same time (8)."
   command:option "--token-file":argname "<file>":description "Holds the API token (CLOUDFLARE_API_TOKEN)."
-  command:option "--ca-file":argname "<file>":description "Certificates to trust in place of the system's."
+  command:option "--ca-file":argname "<file>":description "Certificates to trust beside the system's."
 end
 
 -- The parser. Options cost time to make: where `named` is a command, only that one has them.
@@ -191,7 +191,9 @@ local function perform(client, params, options, report)
 end
 
 local function status_for(err)
-  if err.kind == "invalid_request" and err.accepted == 0 and err.attempts == 0 then
+  if err.accepted > 0 then
+    return SOME_NOT
+  elseif err.kind == "invalid_request" and err.attempts == 0 then
     return (err.field == "api_token" or err.field == "api_key" or err.field == "api_email") and CREDENTIALS or USAGE
   end
   return status_of[err.kind] or SOME_NOT

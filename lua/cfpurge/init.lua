@@ -10,6 +10,4 @@ return {
   _VERSION = core.version,
   new = client.new,
   variants = require "cfpurge.variants".variants,
-  purge = core.purge,
-  purge_environment = core.purge_environment,
 }

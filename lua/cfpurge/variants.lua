@@ -3,10 +3,18 @@
 -- How many items an iterator will give, for whoever wants to know how far it is.
 local totals = setmetatable({}, { __mode = "k" })
 
+local function check_table(number, field, value)
+  if type(value) ~= "table" then
+    error(("bad argument #%d to 'variants' (%s: table expected, got %s)"):format(number, field, type(value)), 3)
+  end
+end
+
 ---@param urls string[]
 ---@param headers {device?: string[], country?: string[], language?: string[], origin?: string[]}
 ---@return fun(): {url: string, headers: table<string, string>}?, integer
 local function variants(urls, headers)
+  check_table(1, "urls", urls)
+  check_table(2, "headers", headers)
   local names = {
     device = "CF-Device-Type", country = "CF-IPCountry", language = "Accept-Language", origin = "Origin",
   }
@@ -14,9 +22,8 @@ local function variants(urls, headers)
   for _, axis in ipairs { "device", "country", "language", "origin" } do
     local values = headers[axis]
     if values ~= nil then
-      if type(values) ~= "table" then
-        error(("bad argument #2 to 'variants' (%s: table expected, got %s)"):format(axis, type(values)), 2)
-      elseif #values == 0 then
+      check_table(2, axis, values)
+      if #values == 0 then
         error(("bad argument #2 to 'variants' (%s: must not be empty)"):format(axis), 2)
       end
       axes[#axes + 1] = { name = names[axis], values = values }

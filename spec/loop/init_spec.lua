@@ -112,7 +112,8 @@ describe("the choice", function()
   end
 
   -- busted itself may run this in a coroutine, where copas would be found.
-  it("goes by what is running, not by what was loaded", function()
+  -- luv and copas do not tell whether they run.
+  it("goes by what is running; luv and copas are taken where they are loaded", function()
     local idle, busy = { running = function() end }, { running = function() return {} end }
     assert.equal("blocking blocking", picked {})
     assert.equal("blocking blocking", picked { cqueues = idle })

@@ -124,7 +124,9 @@ return function(report, err, source, params)
   elseif next_item then
     count, hidden = listed(next_item, text_of)
   end
-  local told = text_of and tell_causes(report, err.failures or {}, text_of) or 0
+  -- What one request was refused for as a whole is not about its items.
+  local is_whole = err.requests == 1 and err.accepted == 0
+  local told = text_of and not is_whole and tell_causes(report, err.failures or {}, text_of) or 0
   local parts = { was_cancelled and "interrupted" or told == 0 and err.message or nil }
   if was_sent and source and count then
     parts[#parts + 1] = ("%s accepted, %s not"):format(grouped(err.accepted), grouped(count))

@@ -37,7 +37,8 @@ return {
   ---@return string? problem
   check = function(loop)
     if type(loop) == "table" then
-      return not (loop.wait and loop.drive) and "a table needs the functions wait and drive" or nil
+      local has_both = type(loop.wait) == "function" and type(loop.drive) == "function"
+      return not has_both and "a table needs the functions wait and drive" or nil
     end
     return not (names[loop] or loop == "auto") and "there is no loop '" .. loop .. "'" or nil
   end,
