@@ -234,7 +234,7 @@ static int wait_for(lua_State *L, struct client *client, uint64_t id)
     emit(L, client);
     while ((count = take_ending(L, client, id, false)) == 0 && client->engine &&
            cf_engine_in_flight(client->engine) > 0) {
-        cf_engine_step(client->engine, CF_ENGINE_NEVER);
+        cf_engine_step(client->engine, CF_NEVER);
         emit(L, client);
     }
     if (count == 0)
@@ -380,7 +380,7 @@ static int step(lua_State *L)
     lua_settop(L, 1);
     if (client->engine)
         in_flight = cf_engine_step(client->engine,
-                                   seconds > 1e9 ? CF_ENGINE_NEVER : seconds > 0 ? (int64_t)(seconds * 1e6) : 0);
+                                   seconds > 1e9 ? CF_NEVER : seconds > 0 ? (int64_t)(seconds * 1e6) : 0);
     emit(L, client);
     lua_pushinteger(L, (lua_Integer)in_flight);
     return 1;
@@ -418,8 +418,8 @@ static int file_number(lua_State *L)
 static int timeout(lua_State *L)
 {
     struct client *client = check(L);
-    int64_t left = client->engine ? cf_engine_timeout(client->engine) : CF_ENGINE_NEVER;
-    if (left == CF_ENGINE_NEVER)
+    int64_t left = client->engine ? cf_engine_timeout(client->engine) : CF_NEVER;
+    if (left == CF_NEVER)
         lua_pushnil(L);
     else
         lua_pushnumber(L, (lua_Number)left / 1e6);

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 #include "compat.h"
-#include "engine.h"
+#include "exchange.h"
 #include "options.h"
 #include "params.h"
 

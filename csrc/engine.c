@@ -18,7 +18,7 @@ struct cf_engine *cf_engine_new(void)
 {
     struct cf_engine *engine = cf_zalloc(sizeof *engine);
     if (engine) {
-        engine->curl_due = engine->pace_due = engine->first_overdue = CF_ENGINE_NEVER;
+        engine->curl_due = engine->pace_due = engine->first_overdue = CF_NEVER;
         engine->random = (uint64_t)cf_process_now() ^ (uint64_t)(uintptr_t)engine;
         engine->generation = cf_process_generation();
     }
@@ -83,8 +83,8 @@ static void run_timers(struct cf_engine *engine)
     engine->unfinished = false;
     cf_schedule_due(engine);
     if (engine->multi && engine->curl_due <= cf_process_now()) {
-        engine->curl_due = CF_ENGINE_NEVER;
-        if (act(engine, CURL_SOCKET_TIMEOUT, 0) && engine->curl_due == CF_ENGINE_NEVER && engine->running.count > 0) {
+        engine->curl_due = CF_NEVER;
+        if (act(engine, CURL_SOCKET_TIMEOUT, 0) && engine->curl_due == CF_NEVER && engine->running.count > 0) {
             /* libcurl is silent where its timer did not change, though it may not have been due. */
             long left = -1;
             if (curl_multi_timeout(engine->multi, &left) == CURLM_OK)
@@ -267,8 +267,8 @@ int64_t cf_engine_timeout(struct cf_engine *engine)
     if (engine->done.first)
         return 0;
     deadline = cf_schedule_next(engine);
-    if (deadline == CF_ENGINE_NEVER || cf_engine_in_flight(engine) == 0)
-        return CF_ENGINE_NEVER;
+    if (deadline == CF_NEVER || cf_engine_in_flight(engine) == 0)
+        return CF_NEVER;
     now = cf_process_now();
     return deadline > now ? deadline - now : 0;
 }

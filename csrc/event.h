@@ -3,7 +3,7 @@
 #define CFPURGE_EVENT_H
 
 #include "compat.h"
-#include "engine.h"
+#include "exchange.h"
 
 void cf_event_push(lua_State *L, const struct cf_event *event);
 

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "memory.h"
-#include "process.h"
+#include "trust.h"
 
 #define GOAWAY 7
 #define MOST_GOAWAYS 16
@@ -87,7 +87,7 @@ static set_on_begin_frame *set_callback;
 
 static void look(void)
 {
-    void *libcurl = cf_process_libcurl(), *symbol;
+    void *libcurl = cf_trust_libcurl(), *symbol;
 
     symbol = dlsym(libcurl ? libcurl : RTLD_NEXT, "nghttp2_session_client_new3");
     memcpy(&with_memory, &symbol, sizeof symbol);

@@ -27,7 +27,7 @@ int cf_link_timer(CURLM *multi, long milliseconds, void *engine)
     (void)multi;
     /* libcurl rounds down, and a call that comes too early does nothing: a millisecond more is sure to be late enough. */
     ((struct cf_engine *)engine)->curl_due =
-        milliseconds < 0 ? CF_ENGINE_NEVER
+        milliseconds < 0 ? CF_NEVER
                          : cf_process_now() + (milliseconds > 0 ? (int64_t)milliseconds * 1000 + 1000 : 0);
     return 0;
 }
@@ -88,7 +88,7 @@ void cf_link_close(struct cf_engine *engine)
         curl_share_cleanup(engine->share);
     engine->multi = NULL;
     engine->share = NULL;
-    engine->curl_due = CF_ENGINE_NEVER;
+    engine->curl_due = CF_NEVER;
 }
 
 void cf_link_count(struct cf_engine *engine, const struct cf_transfer *transfer)
@@ -176,7 +176,7 @@ void cf_link_notice_fork(struct cf_engine *engine)
         abandon(engine->multi, engine->share, NULL);
     engine->multi = NULL;
     engine->share = NULL;
-    engine->curl_due = CF_ENGINE_NEVER;
+    engine->curl_due = CF_NEVER;
     if (engine->poller_open)
         cf_poller_close(&engine->poller, true);
     engine->poller_open = false;

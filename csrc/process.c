@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "process.h"
 
-#include <dlfcn.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -50,16 +49,6 @@ bool cf_process_init(void)
 {
     pthread_once(&once, init);
     return curl_ready == CURLE_OK;
-}
-
-void *cf_process_libcurl(void)
-{
-    const char *(*function)(CURLcode) = curl_easy_strerror;
-    const void *address;
-    Dl_info info;
-
-    memcpy(&address, &function, sizeof address);
-    return dladdr(address, &info) ? dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
 }
 
 int64_t cf_process_now(void)

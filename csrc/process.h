@@ -8,8 +8,6 @@
 /* Runs curl_global_init_mem at the first call, whatever the number of states and threads, with an allocator that wipes what
  * is freed: unless the host has initialised libcurl before, which is then as the host wants it. False: libcurl refused. */
 bool cf_process_init(void);
-/* The libcurl that runs, for dlsym: what it is linked with itself, in a host that may have another one of the same. */
-void *cf_process_libcurl(void);
 /* Microseconds of a clock that only goes forward. */
 int64_t cf_process_now(void);
 /* A number that no two generations of forked processes share within one line of descent: whoever noted another one has been

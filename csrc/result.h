@@ -3,7 +3,7 @@
 #define CFPURGE_RESULT_H
 
 #include "compat.h"
-#include "engine.h"
+#include "exchange.h"
 
 /* Finds the JSON decoder for this state: a private instance of lua-cjson, or Neovim's vim.json. Raises where there is
  * neither. */

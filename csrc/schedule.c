@@ -120,7 +120,7 @@ void cf_schedule_queued(struct cf_engine *engine)
     struct cf_transfer *transfer, *next;
     bool held[CF_BUCKETS] = {false};
 
-    engine->pace_due = CF_ENGINE_NEVER;
+    engine->pace_due = CF_NEVER;
     for (transfer = engine->queued.first; transfer && may_start(engine, transfer); transfer = next) {
         int64_t now = cf_process_now();
         next = transfer->next;
@@ -141,10 +141,10 @@ void cf_schedule_overdue(struct cf_engine *engine)
     int64_t now;
 
     if (!engine->running.first)
-        engine->first_overdue = CF_ENGINE_NEVER;
-    if (engine->first_overdue == CF_ENGINE_NEVER || engine->first_overdue > (now = cf_process_now()))
+        engine->first_overdue = CF_NEVER;
+    if (engine->first_overdue == CF_NEVER || engine->first_overdue > (now = cf_process_now()))
         return;
-    engine->first_overdue = CF_ENGINE_NEVER;
+    engine->first_overdue = CF_NEVER;
     for (transfer = engine->running.first; transfer; transfer = next) {
         next = transfer->next;
         if (transfer->overdue <= now) {

@@ -206,7 +206,7 @@ static CURLcode set_limits(struct cf_transfer *transfer, int64_t now)
 
     if (transfer->deadline && (!limit || transfer->deadline - now < limit))
         limit = transfer->deadline - now > 0 ? transfer->deadline - now : 1;
-    transfer->overdue = limit ? now + limit : CF_ENGINE_NEVER;
+    transfer->overdue = limit ? now + limit : CF_NEVER;
     code = curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, limit ? milliseconds(limit + SLACK) : 0L);
     if (code == CURLE_OK)
         /* libcurl's own default is 300 s; "none" is as long as it can be. */

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine.h"
+#include "exchange.h"
 #include "libcurl.h"
 #include "poller.h"
 
@@ -32,7 +32,7 @@ struct cf_transfer {
     struct cf_retry_policy retry;
     int64_t timeout, connect_timeout, deadline; /* deadline is an instant here; 0 for none */
     int64_t started, attempt_started, due, elapsed;
-    int64_t overdue;                        /* when the attempt has timed out; CF_ENGINE_NEVER for none */
+    int64_t overdue;                        /* when the attempt has timed out; CF_NEVER for none */
     int attempts;
     unsigned ticks;                         /* how often libcurl told of progress */
     enum cf_failure failure;

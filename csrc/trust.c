@@ -14,8 +14,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "process.h"
-
 /* For the specs: as if the system had no directory. */
 #ifdef CF_TRUST_BUNDLE_ONLY
 static const bool bundle_only = true;
@@ -74,10 +72,20 @@ static void warm_up(void *libcurl)
         free_context(ctx);
 }
 
+void *cf_trust_libcurl(void)
+{
+    const char *(*function)(CURLcode) = curl_easy_strerror;
+    const void *address;
+    Dl_info info;
+
+    memcpy(&address, &function, sizeof address);
+    return dladdr(address, &info) ? dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
+}
+
 static void look(void)
 {
     const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
-    void *libcurl = cf_process_libcurl();
+    void *libcurl = cf_trust_libcurl();
     /* Other TLS libraries read the whole directory at every connection. */
     if (!info->ssl_version || !(strstr(info->ssl_version, "OpenSSL") || strstr(info->ssl_version, "LibreSSL")))
         return;

@@ -4,6 +4,8 @@
 
 #include "libcurl.h"
 
+/* The libcurl that runs, for dlsym: what it is linked with itself, in a host that may have another one of the same. */
+void *cf_trust_libcurl(void);
 /* Does what is done once a process, after curl_global_init, so that no connection has to. */
 void cf_trust_prepare(void);
 /* Sets CAINFO and CAPATH (and, where the system has only a bundle, the hook that shares it) on `easy`. `ca_file` is
