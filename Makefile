@@ -8,7 +8,7 @@
 #   make demo               every kind of purge shown on a real edge on this machine
 #   make edge               the same edge, to try things by hand
 #   make test               the specs on every Lua; LUAS=lua5.4 SPEC=spec/x_spec.lua ARGS=... for a part
-#   make lint               warnings of gcc and clang, analysers, luacheck, layers, exports, the rock
+#   make lint               warnings of gcc and clang, analysers, luacheck, layers, exports, the rockspec
 #   make asan, valgrind     the specs on lua5.4 with the memory watched
 #   make tsan               eight threads under ThreadSanitizer
 #   make oom                every allocation failed in turn under AddressSanitizer; some minutes
@@ -16,6 +16,7 @@
 #   make coverage           the lines and branches that the specs run, with the marks; SPEC= KEEP=1 for a part
 #   make fuzz               every fuzz target for FUZZ_S=60 seconds; ARGS=answer for one
 #   make bench              ours beside its alternatives, with the marks; ARGS=word for some rows
+#   make proof              all of these that CI has no time for, one after another: some hours
 #   make clean
 #
 # Where pkg-config does not know the Lua or libcurl: LUA_INCDIR=, CURL_CFLAGS=, CURL_LIBS=.
@@ -64,14 +65,14 @@ DEPS = gcc libc6-dev binutils make pkgconf libcurl4-openssl-dev luajit2 libluaji
   lua5.1 liblua5.1-0-dev lua5.2 liblua5.2-dev lua5.3 liblua5.3-dev lua5.4 liblua5.4-dev \
   lua-cjson lua-socket lua-filesystem lua-argparse lua-cqueues lua-luaossl lua-copas lua-luv neovim \
   nginx-light libnginx-mod-http-lua varnish openssl ca-certificates curl nghttp2-client \
-  lua-busted lua-check luarocks clang clang-tidy libclang-rt-14-dev cppcheck valgrind \
+  lua-http lua-sec lua-busted lua-check luarocks clang clang-tidy libclang-rt-14-dev cppcheck valgrind \
   tmux procps iproute2
 MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
   dpkg-query -W -f '$${db:Status-Status}=$${Package} ' $(DEPS) 2>/dev/null))),$(DEPS))
 
 SUBMAKE = +@$(MAKE) --no-print-directory
 
-.PHONY: build engine all-luas libcfpurge.a install deps demo edge test lint asan valgrind tsan oom soak coverage fuzz bench clean FORCE
+.PHONY: build engine all-luas libcfpurge.a install deps demo edge test lint asan valgrind tsan oom soak coverage fuzz bench proof clean FORCE
 .DELETE_ON_ERROR:
 
 build: $(CORE)
@@ -112,14 +113,21 @@ $(BUILD)/$(LUA)/obj/flags: NOTE = $(COMPILE) $(LUA_CFLAGS) $(LDFLAGS) $(CURL_LIB
 
 -include $(ENGINE_O:.o=.d) $(BINDING_O:.o=.d)
 
-# The command: the Lua that it was installed for, and the directories that it was installed in.
+# The command: the Lua that it was installed for, and the directories that it was installed in. In a rock it asks where it
+# stands: LuaRocks wraps it in a script that sets the path, but to nothing where it had --deps-mode=none.
 COMMAND = $(BUILD)/$(LUA)/cfpurge.lua
 $(COMMAND): FORCE
 	@mkdir -p $(@D)
 	@{ printf '\043!%s\n' '$(or $(shell command -v $(LUA)),/usr/bin/env $(LUA))'; \
 	  set -- $(COMMAND_PATH); \
-	  [ $$# = 0 ] || printf 'package.path = "%s/?.lua;%s/?/init.lua;" .. package.path\n' "$$1" "$$1"; \
-	  [ $$# = 0 ] || printf 'package.cpath = "%s/?.so;" .. package.cpath\n' "$$2"; \
+	  if [ $$# = 0 ]; then \
+	    echo 'local tree, version = arg[0]:match "^(.*)/lib/luarocks/rocks%-([%d.]+)/"'; \
+	    echo 'local share, lib = (tree or "") .. "/share/lua/" .. (version or ""), (tree or "") .. "/lib/lua/" .. (version or "")'; \
+	  else \
+	    printf 'local share, lib = "%s", "%s"\n' "$$1" "$$2"; \
+	  fi; \
+	  echo 'package.path = share .. "/?.lua;" .. share .. "/?/init.lua;" .. package.path'; \
+	  echo 'package.cpath = lib .. "/?.so;" .. package.cpath'; \
 	  echo 'os.exit(require "cfpurge.cli"(arg))'; } > $@
 
 install: build $(COMMAND)
@@ -184,6 +192,15 @@ bench: deps
 	$(SUBMAKE) -s build LUA=lua5.4
 	$(SUBMAKE) -s build LUA=luajit
 	@BUILD='$(BUILD)' spec/bench/run $(ARGS)
+
+proof:
+	$(SUBMAKE) tsan
+	$(SUBMAKE) oom
+	$(SUBMAKE) soak
+	$(SUBMAKE) fuzz
+	$(SUBMAKE) coverage
+	$(SUBMAKE) bench
+	$(SUBMAKE) valgrind
 
 clean:
 	rm -rf $(BUILD)

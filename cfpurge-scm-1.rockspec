@@ -49,7 +49,7 @@ build = {
       INST_LIBDIR = "$(LIBDIR)",
       INST_LUADIR = "$(LUADIR)",
       INST_BINDIR = "$(BINDIR)",
-      COMMAND_PATH = "", -- LuaRocks wraps the command in a script that sets it
+      COMMAND_PATH = "", -- the directories of now are not those where LuaRocks puts the files afterwards
    },
    copy_directories = {},
 }
