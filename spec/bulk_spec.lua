@@ -23,6 +23,22 @@ describe("a list longer than a request", function()
     end
   end)
 
+  it("may be the lines of a file", function()
+    local path = os.tmpname()
+    local file = assert(io.open(path, "w"))
+    file:write(table.concat(tags(250), "\n"), "\n")
+    file:close()
+    local function lines() return io.lines(path) end
+    local planned = assert(client:purge({ tags = lines() }, { dry_run = true }))
+    assert.same({ 250, 3 }, { planned.items, #planned.requests })
+    assert.equal(250, assert(client:purge({ tags = lines() }, { max_in_flight = 1 })).accepted)
+    assert.same(tags(250), (sent(zone)))
+    edge.script(zone, { { times = 0, status = 403, json = { success = false, errors = {} } } })
+    local _, err = client:purge({ tags = lines() }, { max_in_flight = 1 })
+    os.remove(path)
+    assert.same(all(tags(250)), all(err.remaining.tags))
+  end)
+
   it("is split by max_items and by the plan, for every kind and convenience", function()
     local function urls(count)
       local list = {}

@@ -54,6 +54,9 @@ describe("a dry run", function()
     local again = {}
     for item in err.remaining.tags do again[#again + 1] = item end
     assert.same(list, again)
+    list[240], list[150] = list[150], "t150"
+    _, err = client:purge(select(2, planned(list)), { dry_run = true })
+    assert.same({ "tags[240]", list }, { err.field, err.remaining.tags })
     list[150] = true
     params, other = planned(list)
     for _, each in ipairs { params, other } do

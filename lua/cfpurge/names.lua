@@ -77,10 +77,13 @@ local function escape(name)
   end))
 end
 
+-- The command takes an id for a name where it does not look like one.
 local function id_named(list, name, field)
-  for _, entry in ipairs(list) do
-    if entry.name == name then
-      return entry.id
+  for _, key in ipairs { "name", "id" } do
+    for _, entry in ipairs(list) do
+      if entry[key] == name then
+        return entry.id
+      end
     end
   end
   local problem = ("%s: the credential sees none named '%s'"):format(field, name)

@@ -5,7 +5,7 @@ local tables = require "cfpurge.tables"
 -- An iterator, or a checked list, in chunks. Where one cannot be sent nothing was, and so what was read of an iterator
 -- comes again before the rest of it.
 local function plan_list(kind, list, size, call, add)
-  local next_item, read, at = tables.each(list), {}, 1
+  local next_item, read, at, exhausted = tables.each(list), {}, 1, false
   repeat
     for _ = 1, size do
       local called, item = pcall(next_item)
@@ -13,6 +13,7 @@ local function plan_list(kind, list, size, call, add)
         return nil, nil, core.error("invalid_request", ("%s: the iterator raised: %s"):format(kind, tostring(item)),
           { field = kind })
       elseif item == nil then
+        exhausted = true
         break
       end
       read[#read + 1] = item
@@ -24,12 +25,12 @@ local function plan_list(kind, list, size, call, add)
     if not ok then
       if err and type(list) == "function" then
         err.remaining = tables.copy(call.params)
-        err.remaining[kind] = tables.chained(tables.each(read), list)
+        err.remaining[kind] = exhausted and read or tables.chained(tables.each(read), list)
       end
       return nil, raised, err
     end
     at = at + #items
-  until #items < size
+  until exhausted
   return true
 end
 

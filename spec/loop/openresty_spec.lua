@@ -248,8 +248,7 @@ describe("nginx", function()
     local args = zone_with(slow(1.5))
     assert.is_true(run("content", [[
       local thread = ngx.thread.spawn(function() client:purge { zone_id = args.zone, tags = { "slow" } } end)
-      ngx.sleep(0.05)
-      assert(ngx.thread.kill(thread))
+      assert(client:in_flight() == 1 and ngx.thread.kill(thread))
       collectgarbage()
       wait_until(function() return client:in_flight() == 0 end)
       return true
