@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The command, measured on the local edge: spec/bench/bulk.sh [COUNT]. COUNT URLs (1000000) of a file, beside h2load that
 # sends the same bodies; its peak memory for a tenth and for all; and how long one purge takes beside curl's.
-# After `make`; LUA=lua5.4.
+# Called by run, or after `make`; LUA=lua5.4.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export LC_ALL=C LUA_PATH="$PWD/lua/?.lua;$PWD/lua/?/init.lua;;" LUA_CPATH="$PWD/build/${LUA:=lua5.4}/?.so;;"
@@ -62,4 +62,5 @@ for _ in {1..60}; do
   ms by_curl >>"$work/theirs"
 done
 paste <(sort -n "$work/ours") <(sort -n "$work/theirs") |
-  awk 'NR == 30 { printf "one purge: %.1f ms, curl %.1f ms: %.2f times as long\n", $1 / 1000, $2 / 1000, $1 / $2 }'
+  awk 'NR == 30 { printf "one purge: %.1f ms, curl %.1f ms: %.2f times as long, mark <= 1.50: %s\n", $1 / 1000, $2 / 1000,
+    $1 / $2, $1 <= 1.5 * $2 ? "ok" : "MISSED" }'
