@@ -67,6 +67,19 @@ describe("the command's account of a failure", function()
     assert.truthy(err:find("1 accepted, 13 not", 1, true), err)
   end)
 
+  it("ends with 1 where some was accepted, whatever came of the rest", function()
+    for status, expected in pairs { [503] = { 4, 1 }, [403] = { 3, 1 } } do
+      local failing = { times = 0, status = status, json = { success = false, errors = {} } }
+      for i, answers in ipairs { { failing }, { { pass = true }, failing } } do
+        edge.reset(zone)
+        edge.script(zone, answers)
+        local _, err, ended = run({ "tags", "--in-flight", "1", "--retries", "0", "--quiet" },
+          { stdin = table.concat(lists.tags(150), "\n") })
+        assert.equal(expected[i], ended, err)
+      end
+    end
+  end)
+
   it("counts the items of one cause", function()
     local refused = lists.refusal(1016)
     refused.match = "bad"

@@ -381,6 +381,25 @@ describe("a core client", function()
     assert.equal("closed\n", said)
   end)
 
+  if _VERSION == "Lua 5.4" then
+    it("is closed where a to-be-closed variable ends", function()
+      local scope = assert(load [[
+        local new, options = ...
+        local kept
+        do
+          local client <close> = assert(new(options))
+          kept = client
+          assert(kept:purge { tags = { "a" } })
+        end
+        return kept
+      ]])
+      for _, new in ipairs { core.new, require "cfpurge".new } do
+        local closed = scope(new, options)
+        assert.equal("closed", select(2, closed:purge(TAGS)).kind)
+      end
+    end)
+  end
+
   it("tells by events what it does, and takes no harm from a handler's error", function()
     local events = {}
     options.max_retries = 1

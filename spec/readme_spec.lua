@@ -1,5 +1,6 @@
 -- The README says what is so: its blocks run as they stand and print what they say, its tables match the code.
 local cfpurge = require "cfpurge"
+local command = require "spec.support.command"
 local core = require "cfpurge.core"
 local edge = require "spec.support.edge"
 
@@ -177,6 +178,41 @@ describe("the README", function()
         assert.equal("purged news", printed)
       end)
     end
+
+    describe("the command", function()
+      local usage, session = blocks "text"[1], blocks "text"[2]
+      local dir = os.tmpname()
+      os.remove(dir)
+      setup(function() assert(os.execute("mkdir " .. dir)) end)
+      teardown(function()
+        os.execute("rm -r " .. dir)
+        command.clean()
+      end)
+
+      local function shell(line)
+        local pipe = io.popen(("cd %s; cfpurge() { %s \"$@\"; }; { %s; } 2>&1"):format(dir,
+          command.line({}, { zone = env.ZONE_ID }), line))
+        local printed = pipe:read "*a"
+        pipe:close()
+        return printed
+      end
+
+      for line, expected in (session .. "\n$"):gmatch "%$ ([^\n]+)\n(.-)%f[%$]" do
+        it(line, function()
+          assert.equal(expected, (shell(line):gsub("%d+%.%d s\n", "0.0 s\n")))
+        end)
+      end
+
+      it("with every option that it lists, and no other", function()
+        local listed, there = {}, {}
+        for option in usage:gmatch "%-%-[%l-]+" do listed[option] = true end
+        for _, kind in ipairs { "files", "everything" } do
+          for option in shell("cfpurge " .. kind .. " --help"):gmatch "%-%-[%l-]+" do there[option] = true end
+        end
+        there["--help"] = nil
+        assert.same(keys(there), keys(listed))
+      end)
+    end)
 
     it("no make target that the Makefile has not", function()
       local makefile, found = read "Makefile", 0
