@@ -246,6 +246,18 @@ describe("the README", function()
       assert.same(there, said)
     end)
 
+    it("those of the annotations, and no other", function()
+      local types = read "lua/cfpurge/types.lua"
+      for class, scopes in pairs { RequestOptions = "request", Options = "client", CallOptions = "call" } do
+        local there, annotated = {}, {}
+        for _, option in ipairs(core.options) do there[option.name] = option.scope == scopes or nil end
+        for field in types:match("@class cfpurge%." .. class .. "[ :].-\n\n"):gmatch "@field ([%w_]+)" do
+          annotated[field] = true
+        end
+        assert.same(there, annotated)
+      end
+    end)
+
     for i, option in ipairs(core.options) do
       it(option.name, function()
         local default = option.default

@@ -6,46 +6,12 @@ local names = require "cfpurge.names"
 local requests = require "cfpurge.request"
 local tables = require "cfpurge.tables"
 
----@class cfpurge.Params exactly one of the five kinds
----@field purge_everything? true
----@field files? (string|{url: string, headers?: table<string, string>})[] absolute http(s) URLs
----@field tags? string[]
----@field hosts? string[]
----@field prefixes? string[] host/path
----@field zone_id? string in place of the client's
----@field environment_id? string
-
----@class cfpurge.Result what Cloudflare accepted; nothing tells when it is done
----@field id? string absent where the API sent a null result
----@field ids string[]
----@field accepted integer items
----@field requests integer
----@field attempts integer
----@field elapsed number seconds
----@field ray_id? string
----@field messages table[]
-
----@class cfpurge.Error with __tostring
----@field kind string
----@field message string
----@field status? integer
----@field code? integer the first of `errors`
----@field errors {code?: integer, message?: string}[]
----@field messages table[]
----@field ray_id? string
----@field attempts integer
----@field retry_after? number seconds that the server ordered
----@field retryable boolean may the same purge succeed later?
----@field field? string such as files[3].url
----@field accepted integer items
----@field remaining? cfpurge.Params exactly what was not accepted
-
 ---@class cfpurge.Client
 local Client = {}
 Client.__index = Client
 
 --- Errors are of the kind `invalid_request`; a wrong type raises.
----@param options? table see the README's table
+---@param options? cfpurge.Options
 ---@return cfpurge.Client?, cfpurge.Error?
 local function new(options)
   local ok, handle, err = pcall(core.new, options)
@@ -286,7 +252,7 @@ end
 
 --- Begins a purge and returns at once. `options.environment_id` picks an environment.
 ---@param params cfpurge.Params
----@param options? table options of one request
+---@param options? cfpurge.CallOptions
 ---@param on_done? fun(result?: cfpurge.Result, err?: cfpurge.Error) runs once, unless this returns an error
 ---@return cfpurge.Request?, cfpurge.Error?
 function Client:start(params, options, on_done)
@@ -298,8 +264,8 @@ function Client:start(params, options, on_done)
 end
 
 ---@param params cfpurge.Params
----@param options? table options of one request
----@return cfpurge.Result?, cfpurge.Error?
+---@param options? cfpurge.CallOptions
+---@return cfpurge.Result|cfpurge.Planned|nil, cfpurge.Error?
 function Client:purge(params, options)
   return requests.finish(calls.begin(self, "purge", 1, params, options))
 end
@@ -312,7 +278,7 @@ end
 
 ---@param environment_id string
 ---@param params cfpurge.Params
----@param options? table options of one request
+---@param options? cfpurge.CallOptions
 ---@return cfpurge.Result?, cfpurge.Error?
 function Client:purge_environment(environment_id, params, options)
   check_environment("purge_environment", environment_id)
@@ -333,7 +299,7 @@ end
 
 --- A soft purge: what the cache holds becomes stale, and is revalidated when it is asked for.
 ---@param params cfpurge.Params
----@param options? table options of one request
+---@param options? cfpurge.CallOptions
 ---@return cfpurge.Result?, cfpurge.Error?
 function Client:invalidate(params, options)
   return requests.finish(calls.begin(self, "invalidate", 1, params, to_invalidate(options)))
@@ -341,14 +307,19 @@ end
 
 ---@param environment_id string
 ---@param params cfpurge.Params
----@param options? table options of one request
+---@param options? cfpurge.CallOptions
 ---@return cfpurge.Result?, cfpurge.Error?
 function Client:invalidate_environment(environment_id, params, options)
   check_environment("invalidate_environment", environment_id)
   return requests.finish(calls.begin(self, "invalidate_environment", 0, params, to_invalidate(options), environment_id))
 end
 
--- purge_files, purge_tags, purge_hosts, purge_prefixes: the list first.
+-- The list first.
+---@class cfpurge.Client
+---@field purge_files cfpurge.Listed
+---@field purge_tags cfpurge.Listed
+---@field purge_hosts cfpurge.Listed
+---@field purge_prefixes cfpurge.Listed
 for _, kind in ipairs(calls.kinds) do
   local name = "purge_" .. kind
   Client[name] = function(self, list, options)
@@ -359,7 +330,7 @@ for _, kind in ipairs(calls.kinds) do
   end
 end
 
----@param options? table options of one request
+---@param options? cfpurge.CallOptions
 ---@return cfpurge.Result?, cfpurge.Error?
 function Client:purge_everything(options)
   return requests.finish(calls.begin(self, "purge_everything", 2, { purge_everything = true }, options))
@@ -378,7 +349,7 @@ local function listed(self, name, arg, options, list)
 end
 
 --- The zones that the credential sees.
----@param options? table options of one request
+---@param options? cfpurge.CallOptions
 ---@return {id: string, name: string}[]?, cfpurge.Error?
 function Client:zones(options)
   return listed(self, "zones", 1, options, function(request, done)
@@ -388,7 +359,7 @@ end
 
 --- The environments of a zone, the client's own by default.
 ---@param zone_id? string
----@param options? table options of one request
+---@param options? cfpurge.CallOptions
 ---@return {id: string, name: string}[]?, cfpurge.Error?
 function Client:environments(zone_id, options)
   if zone_id ~= nil and type(zone_id) ~= "string" then
@@ -432,7 +403,7 @@ function Client:timeout()
   return self.untold and 0 or self.core:timeout()
 end
 
----@return table<string, integer>
+---@return cfpurge.Stats
 function Client:stats()
   return self.core:stats()
 end

@@ -1,0 +1,131 @@
+---@meta
+--- What the public functions take and return, for a language server; nothing loads it.
+
+---@alias cfpurge.File string|{url: string, headers?: table<string, string>} an absolute http(s) URL
+
+---@class cfpurge.Params exactly one of the five kinds
+---@field purge_everything? true
+---@field files? cfpurge.File[]|fun(): cfpurge.File? a list, or an iterator that is read as fast as it is sent
+---@field tags? string[]|fun(): string?
+---@field hosts? string[]|fun(): string?
+---@field prefixes? string[]|fun(): string? host/path
+---@field zone_id? string in place of the client's
+---@field zone? string its name, in place of zone_id
+---@field environment_id? string
+---@field environment? string its name, in place of environment_id
+
+---@alias cfpurge.Listed fun(self, list: table|function, options?: cfpurge.CallOptions): cfpurge.Result?, cfpurge.Error?
+
+---@class cfpurge.RequestOptions of a client, and of one call; times are seconds
+---@field api_token? string
+---@field api_email? string with api_key
+---@field api_key? string
+---@field zone_id? string
+---@field zone? string its name, in place of zone_id
+---@field base_url? string
+---@field timeout? number of one attempt
+---@field connect_timeout? number
+---@field max_retries? integer after the first attempt
+---@field max_retry_wait? number where the server orders more, its error comes at once
+---@field deadline? number of all attempts and waits together
+---@field max_items? integer of one request
+---@field max_in_flight? integer requests of a long list
+---@field isolate? boolean
+---@field proxy? string its URL; "" is none
+---@field ca_file? string a PEM file of CAs that are trusted beside the system's
+---@field default_headers? table<string, string>
+---@field user_agent? string
+---@field allow_http? boolean
+
+---@class cfpurge.Options: cfpurge.RequestOptions what `new` takes
+---@field plan? "free"|"pro"|"business"|"enterprise"
+---@field rate? table<"requests"|"requests_bucket"|"urls"|"urls_bucket"|"overall"|"address", number>
+---@field loop? string|cfpurge.Loop
+---@field on_event? fun(event: cfpurge.Event) what it raises is lost
+
+---@class cfpurge.CallOptions: cfpurge.RequestOptions the last argument of a call
+---@field environment_id? string
+---@field environment? string its name, in place of environment_id
+---@field invalidate? boolean
+---@field dry_run? boolean
+---@field on_progress? fun(progress: cfpurge.Progress)
+
+---@class cfpurge.Loop a host of your own
+---@field wait fun(client: cfpurge.Client, request: cfpurge.Request): boolean?, string? false and why it cannot
+---@field drive fun(client: cfpurge.Client): boolean?, string? false and why it cannot
+
+---@class cfpurge.Progress
+---@field accepted integer items
+---@field failed integer items
+---@field sent integer items
+---@field total? integer items; nil of an iterator
+---@field rate number items a second
+---@field eta? number seconds
+
+---@class cfpurge.Event
+---@field name "request"|"response"|"retry"|"done"|"warning"
+---@field message? string of a warning, which has nothing else
+---@field id? integer
+---@field method? string
+---@field path? string without base_url's
+---@field attempt? integer
+---@field status? integer
+---@field ray_id? string
+---@field kind? string of the failure
+---@field seconds? number
+---@field bytes? integer of the body
+---@field wait? number seconds before a retry
+
+---@class cfpurge.Result what Cloudflare accepted; nothing tells when it is done
+---@field id? string absent where the API sent a null result
+---@field ids string[]
+---@field accepted integer items
+---@field requests integer
+---@field attempts integer
+---@field elapsed number seconds
+---@field ray_id? string
+---@field messages table[]
+
+---@class cfpurge.Planned the result of a dry run
+---@field dry_run true
+---@field requests {path: string, body: string, items: integer}[]
+---@field items integer
+---@field seconds number by the plan
+
+---@class cfpurge.Error with __tostring
+---@field kind string
+---@field message string
+---@field status? integer
+---@field code? integer the first of `errors`
+---@field errors {code?: integer, message?: string}[]
+---@field messages table[]
+---@field ray_id? string
+---@field attempts integer
+---@field elapsed? number seconds; absent where nothing was sent
+---@field retry_after? number seconds that the server ordered
+---@field retryable boolean may the same purge succeed later?
+---@field field? string such as files[3].url
+---@field accepted integer items
+---@field requests? integer of a list that was sent, as the next two
+---@field ids? string[]
+---@field failures? {error: cfpurge.Error, items: table}[]
+---@field remaining? cfpurge.Params exactly what was not accepted
+
+---@class cfpurge.Stats counts since the client was made, but for the first five
+---@field in_flight integer
+---@field queued integer
+---@field running integer
+---@field waiting integer to be retried
+---@field done integer ended, not yet taken
+---@field started integer
+---@field finished integer
+---@field attempts integer
+---@field retries integer
+---@field connections integer
+---@field bytes_sent integer
+---@field bytes_received integer
+---@field buckets {requests: cfpurge.Bucket, urls: cfpurge.Bucket}
+
+---@class cfpurge.Bucket
+---@field left? number tokens; nil where nothing limits
+---@field wait number seconds for the next
