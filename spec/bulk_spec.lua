@@ -23,6 +23,36 @@ describe("a list longer than a request", function()
     end
   end)
 
+  it("is accepted where the deadline passes when all of it was", function()
+    local clock = require "cfpurge.core".now
+    local result, err = client:purge({ tags = tags(250) }, { deadline = 2, on_progress = function(progress)
+      local begun = clock()
+      while progress.accepted == 250 and clock() - begun < 2.1 do client.core:step(0.01) end
+    end })
+    assert.same({ 250 }, { result and result.accepted, err })
+  end)
+
+  it("sends nothing more once its iterator has cancelled it", function()
+    local list, i, request, seen = tags(1000), 0, nil, nil
+    request = client:start({ tags = function()
+      i = i + 1
+      if i == 450 then request:cancel() end
+      return list[i]
+    end }, { max_in_flight = 1 }, function(_, err) seen = err end)
+    while client:in_flight() > 0 do client:step(1) end
+    assert.same({ "cancelled", 400, 400 }, { seen.kind, seen.accepted, edge.counts(zone).items })
+    local rest = {}
+    for item in seen.remaining.tags do rest[#rest + 1] = item end
+    assert.same({ 600, "t401", "t1000" }, { #rest, rest[1], rest[600] })
+  end)
+
+  it("tells in an error how long all of it took", function()
+    edge.script(zone, { { delay = 0.3, pass = true }, { times = 0, status = 403, json = { success = false, errors = {} } } })
+    local _, err = client:purge({ tags = tags(250) }, { max_in_flight = 1 })
+    assert.same({ "permission_denied", 100 }, { err.kind, err.accepted })
+    assert.truthy(err.elapsed >= 0.3, err.elapsed)
+  end)
+
   it("may be the lines of a file", function()
     local path = os.tmpname()
     local file = assert(io.open(path, "w"))

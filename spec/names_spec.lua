@@ -163,6 +163,19 @@ describe("a name", function()
       local found, err = list(stuck)
       assert.same({ nil, "invalid_request", "nobody can wait here", 0 }, { found, err.kind, err.message, stuck:in_flight() })
     end
+    local other, its = edge.zone()
+    expected[1].id, expected[2].id = its.environments.production, its.environments.staging
+    assert.same(expected, client:environments(nil, { zone_id = other }))
+    assert.same(expected, named():environments(nil, { zone = its.name }))
+    assert.same(expected, client:environments(other, { zone = about.name }))
+    assert.same({ "invalid_request", "zone" }, (function(_, err) return { err.kind, err.field } end)(
+      client:environments(nil, { zone = its.name, zone_id = other })))
+    for name, arguments in pairs { zones = { { timeout = "x" } }, environments = { nil, { timeout = "x" } } } do
+      local ok, raised = pcall(client[name], client, arguments[1], arguments[2])
+      assert.is_false(ok)
+      assert.truthy(raised:find(("bad argument #%d to '%s' (timeout: number expected"):format(name == "zones" and 1 or 2,
+        name), 1, true), raised)
+    end
     client:close()
     assert.equal("closed", select(2, client:zones()).kind)
     assert.equal("closed", select(2, client:environments()).kind)

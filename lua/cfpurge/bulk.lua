@@ -222,13 +222,16 @@ end
 function Job:send_all()
   while not self.stopped and self.in_flight < self.max_in_flight do
     self.current = self.current or self:next_chunk()
-    if self.ends and core.now() >= self.ends then
-      self:stop(core.error("timeout", "the deadline passed"))
+    if self.stopped then
+      -- By the iterator, which has cancelled or let the client report.
+      break
     elseif self.raised ~= NONE then
       self:stop(core.error("invalid_request", ("%s: the iterator raised: %s"):format(self.kind, tostring(self.raised)),
         { field = self.kind }))
     elseif not self.current then
       break
+    elseif self.ends and core.now() >= self.ends then
+      self:stop(core.error("timeout", "the deadline passed"))
     elseif #self.current.items > self.size then
       self:cut(self.current, self.size)
     else
@@ -311,11 +314,22 @@ function Job:remaining()
   return tables.chained(tables.each(items), self.next_item)
 end
 
+--- What an error says of it where all that is in flight is taken back.
+function Job:withdrawn(params)
+  for _, chunk in pairs(self.parts) do
+    self.again[#self.again + 1] = chunk
+  end
+  local remaining = tables.copy(params)
+  remaining[self.kind] = self:remaining()
+  return { accepted = self.accepted, remaining = remaining }
+end
+
 function Job:error(cause)
   local fields, remaining = tables.copy(cause), tables.copy(self.base)
   remaining[self.kind] = self:remaining()
   fields.accepted, fields.failures, fields.remaining = self.accepted, self.failures, remaining
   fields.requests, fields.attempts, fields.ids = self.requests, self.attempts, self.ids
+  fields.elapsed = self.requests > 0 and core.now() - self.started or nil
   local message = cause.message
   if self.refused > REFUSALS then
     message = ("every one of %d requests was refused, it is not about an item: %s"):format(self.requests, message)

@@ -260,6 +260,7 @@ end
 
 -- `name` is the function that the caller called, `shift` how much further right the core has its params.
 function M.begin(self, name, shift, params, options, environment_id, on_done)
+  local before = #self.failures
   local request = requests.new(self, params, options, environment_id, on_done)
   local ok, raised, err
   if type(params) == "table" and (options == nil or type(options) == "table") then
@@ -275,7 +276,7 @@ function M.begin(self, name, shift, params, options, environment_id, on_done)
   end
   request, err = request:drive()
   if request then
-    self:raise_failures()
+    self:raise_failures(before)
   end
   return request, err
 end

@@ -36,7 +36,7 @@ local function new(options)
   local self = setmetatable({
     core = handle, loop = loop, open = true,
     zone = zone, zone_id = path and path:match "^/zones/([^/]+)", zone_ids = {}, environment_ids = {},
-    requests = {}, count = 0, driven = {}, failures = {}, untold = false,
+    requests = {}, count = 0, driven = {}, failures = {}, untold = false, telling = false,
     -- What the server taught: items in a request, by kind.
     sizes = {},
   }, Client)
@@ -122,22 +122,27 @@ local function wake_all(self, request)
 end
 
 function Client:report()
+  local was_telling = self.telling
+  self.telling = true
   while self.untold do
     local request = self.untold
     local ok, raised = pcall(tell, self, request)
-    if ok and request.ended and request.waiters then
-      ok, raised = pcall(wake_all, self, request)
-    elseif not ok and request.ended and request.on_done == false then
+    if not ok and request.ended and request.on_done == false then
       ok = true
       self.failures[#self.failures + 1] = { raised }
     end
+    if ok and request.ended and request.waiters then
+      ok, raised = pcall(wake_all, self, request)
+    end
     if not ok then
+      self.telling = was_telling
       if self.untold ~= request then
         request.next, self.untold = self.untold, request
       end
       error(raised, 0)
     end
   end
+  self.telling = was_telling
 end
 
 -- Ends a request and reports it, once.
@@ -152,7 +157,7 @@ end
 -- Takes every request that ended. All of them are reported before an error of an on_done is raised: as it is, or where
 -- there are several, as their texts.
 function Client:settle()
-  local settled = false
+  local settled, before = false, #self.failures
   self:report()
   while true do
     local id, result, err = self.core:take()
@@ -171,20 +176,23 @@ function Client:settle()
   if settled then
     self:undrive()
   end
-  self:raise_failures()
+  self:raise_failures(before)
 end
 
-function Client:raise_failures()
-  local failures = self.failures
-  if failures[1] then
-    self.failures = {}
-    if failures[2] then
-      for i, failure in ipairs(failures) do
-        failures[i] = tostring(failure[1])
-      end
-      error(table.concat(failures, "\n"), 0)
+-- What an on_done calls raises only what has been added to the `before` that there were: the rest is not its doing, and
+-- is raised by whoever reports.
+function Client:raise_failures(before)
+  local failures, first = self.failures, self.telling and before + 1 or 1
+  local failure = failures[first]
+  if failure then
+    local texts = {}
+    for i = first, #failures do
+      texts[#texts + 1] = tostring(failures[i][1])
     end
-    error(failures[1][1], 0)
+    for i = #failures, first, -1 do
+      failures[i] = nil
+    end
+    error(texts[2] and table.concat(texts, "\n") or failure[1], 0)
   end
 end
 
@@ -336,11 +344,19 @@ function Client:purge_everything(options)
   return requests.finish(calls.begin(self, "purge_everything", 2, { purge_everything = true }, options))
 end
 
--- Waits for a list that `list(done)` looks up.
-local function listed(self, name, arg, options, list)
+-- A wrong type among the options of a call, the argument `arg` of the method `name`.
+local function check_options(self, name, arg, options)
   if options ~= nil and type(options) ~= "table" then
     error(("bad argument #%d to '%s' (table expected, got %s)"):format(arg, name, type(options)), 3)
   end
+  local ok, raised = pcall(self.core.limits, self.core, "tags", options)
+  if not ok then
+    calls.raise(raised, name, 3 - arg, 4)
+  end
+end
+
+-- Waits for a list that `list(done)` looks up.
+local function listed(self, options, list)
   local request = requests.new(self, nil, options)
   list(request, function(found, err)
     self:complete(request, found, err)
@@ -352,7 +368,8 @@ end
 ---@param options? cfpurge.CallOptions
 ---@return {id: string, name: string}[]?, cfpurge.Error?
 function Client:zones(options)
-  return listed(self, "zones", 1, options, function(request, done)
+  check_options(self, "zones", 1, options)
+  return listed(self, options, function(request, done)
     names.zones(self, request, options, done)
   end)
 end
@@ -365,13 +382,18 @@ function Client:environments(zone_id, options)
   if zone_id ~= nil and type(zone_id) ~= "string" then
     error(("bad argument #1 to 'environments' (zone_id: string expected, got %s)"):format(type(zone_id)), 2)
   end
-  local wanted = { zone_id = zone_id or self.zone_id, zone = self.zone }
-  local id = wanted.zone_id or (wanted.zone and "0") or ""
-  if #id > 32 or not id:match "^[%w_-]+$" then
-    local problem = "zone_id: must be 1 to 32 letters, digits, '_' or '-'"
-    return nil, core.error("invalid_request", problem, { field = "zone_id" })
+  check_options(self, "environments", 2, options)
+  local wanted = names.wanted(self, { params = { zone_id = zone_id }, options = options })
+  wanted.environment = nil
+  if not wanted.zone then
+    wanted.zone_id = wanted.zone_id or self.zone_id
   end
-  return listed(self, "environments", 2, options, function(request, done)
+  local id = wanted.zone_id or (wanted.zone and "0") or ""
+  if wanted.problem or #id > 32 or not id:match "^[%w_-]+$" then
+    local problem = wanted.problem or "zone_id: must be 1 to 32 letters, digits, '_' or '-'"
+    return nil, core.error("invalid_request", problem, { field = problem:match "^[%w_]+" })
+  end
+  return listed(self, options, function(request, done)
     names.resolve(self, request, wanted, options, function(found, _, err)
       if err then
         return done(nil, err)

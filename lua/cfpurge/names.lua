@@ -10,6 +10,7 @@ local Lookup = {}
 Lookup.__index = Lookup
 
 function Lookup:cancel()
+  self.cancelled = true
   for part in pairs(self.parts) do
     self.client.core:cancel(part.id)
   end
@@ -23,6 +24,9 @@ function Lookup:fetch(page)
       self.parts[part] = nil
       if not result then
         return self.done(nil, failure)
+      elseif self.cancelled then
+        -- The answer was there, but nothing had been told of it.
+        return self.done(nil, core.error("cancelled", "cancelled"))
       end
       -- It may have been cut off here.
       for i = #self.found, before + 1, -1 do
@@ -48,7 +52,7 @@ end
 local function lookup(client, request, path, options, extract, done)
   request.job = setmetatable({
     client = client, path = path, options = options, ends = requests.ends(request, options),
-    extract = extract, done = done, parts = {}, found = {},
+    extract = extract, done = done, parts = {}, found = {}, cancelled = false,
   }, Lookup)
   request.job:fetch(1)
 end

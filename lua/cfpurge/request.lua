@@ -20,7 +20,7 @@ function Request:result()
 end
 
 --- Ends it with an error of the kind `cancelled`; its on_done runs before this returns.
----@return boolean cancelled false where it had ended already
+---@return boolean cancelled false where it had ended already, or its answer was there
 function Request:cancel()
   if self.ended then
     return false
@@ -31,7 +31,7 @@ function Request:cancel()
     self.client.core:cancel(self.id)
   end
   self.client:settle()
-  return true
+  return self.failure ~= nil and self.failure.kind == "cancelled"
 end
 
 -- The requests of the core that it has in flight.
@@ -46,12 +46,14 @@ end
 --- Takes it back before anything of it was sent: nothing is reported but what this returns.
 ---@return nil, cfpurge.Error
 function Request:withdraw(problem)
+  local job = self.job
   for _, part in ipairs(parts_of(self)) do
     self.client:forget(part)
   end
   self.ended = true
   self.client:undrive()
-  return nil, core.error("invalid_request", problem, { remaining = self.params })
+  return nil, core.error("invalid_request", problem,
+    job and job.withdrawn and job:withdrawn(self.params) or { remaining = self.params })
 end
 
 --- Sees to it that a loop steps the client from now on; what `withdraw` returns where none can.

@@ -256,6 +256,17 @@ M.scenarios = {
     all_once(list)
     check(t.client:purge(tag "a"), "the client cannot be used any more")
   end, raises = { "" } },
+  { "an error raised in an on_done wakes who waits for the request", { { delay = 0.1, pass = true } }, 1, function(t)
+    local own = once(function()
+      error(t.marker, 0)
+    end)
+    local seen = tasks(t, 1, function()
+      return assert(t.client:start(tag "a", nil, own.on_done)):wait()
+    end)
+    t.wait_until(ended(seen))
+    all_once { own, seen[1] }
+    check(seen[1].result, "%s", tostring(seen[1].err))
+  end, spawn = true, raises = { "" } },
   { "errors raised on cancel, on close and by two at once", { SLOW }, nil, function(t)
     local list = {}
     for i = 1, 5 do
