@@ -36,7 +36,7 @@ local function new(options)
   local self = setmetatable({
     core = handle, loop = loop, open = true,
     zone = zone, zone_id = path and path:match "^/zones/([^/]+)", zone_ids = {}, environment_ids = {},
-    requests = {}, count = 0, driven = {}, failures = {}, untold = false, telling = false,
+    requests = {}, count = 0, driven = {}, failures = {}, untold = false, telling = 0,
     -- What the server taught: items in a request, by kind.
     sizes = {},
   }, Client)
@@ -122,8 +122,7 @@ local function wake_all(self, request)
 end
 
 function Client:report()
-  local was_telling = self.telling
-  self.telling = true
+  self.telling = self.telling + 1
   while self.untold do
     local request = self.untold
     local ok, raised = pcall(tell, self, request)
@@ -135,14 +134,14 @@ function Client:report()
       ok, raised = pcall(wake_all, self, request)
     end
     if not ok then
-      self.telling = was_telling
+      self.telling = self.telling - 1
       if self.untold ~= request then
         request.next, self.untold = self.untold, request
       end
       error(raised, 0)
     end
   end
-  self.telling = was_telling
+  self.telling = self.telling - 1
 end
 
 -- Ends a request and reports it, once.
@@ -182,7 +181,7 @@ end
 -- What an on_done calls raises only what has been added to the `before` that there were: the rest is not its doing, and
 -- is raised by whoever reports.
 function Client:raise_failures(before)
-  local failures, first = self.failures, self.telling and before + 1 or 1
+  local failures, first = self.failures, self.telling > 0 and before + 1 or 1
   local failure = failures[first]
   if failure then
     local texts = {}
