@@ -76,11 +76,15 @@ function Client:undrive()
 end
 
 -- What a callback raises waits until all that ended has been reported.
+local function keep_failure(self, raised)
+  self.failures[#self.failures + 1] = { raised }
+end
+
 function Client:call(callback, ...)
   if callback then
     local ok, raised = pcall(callback, ...)
     if not ok then
-      self.failures[#self.failures + 1] = { raised }
+      keep_failure(self, raised)
     end
   end
 end
@@ -127,8 +131,8 @@ function Client:report()
     local request = self.untold
     local ok, raised = pcall(tell, self, request)
     if not ok and request.ended and request.on_done == false then
-      ok = true
-      self.failures[#self.failures + 1] = { raised }
+      -- Where there is no memory to keep it until the others have been told, it is raised at once.
+      ok = pcall(keep_failure, self, raised)
     end
     if ok and request.ended and request.waiters then
       ok, raised = pcall(wake_all, self, request)
