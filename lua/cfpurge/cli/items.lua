@@ -152,7 +152,8 @@ function M.open(args, names)
   if not problem then
     file, problem = opened_to_read(args)
   end
-  if not problem and args.remaining then
+  -- A dry run sends nothing: what an earlier purge left there still is what remains.
+  if not problem and args.remaining and not args.dry_run then
     self.out, problem = opened_to_write(args.remaining)
     problem = problem and "--remaining: " .. problem
   end
