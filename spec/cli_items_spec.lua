@@ -1,6 +1,7 @@
 -- What the command reads and what it leaves in files: lua/cfpurge/cli/items.lua.
 local command = require "spec.support.command"
 local edge = require "spec.support.edge"
+local lists = require "spec.support.lists"
 
 local zone
 
@@ -24,5 +25,14 @@ describe("the command and its files", function()
     end
     assert.equal(0, select(3, run { "tags", "a", "--dry-run", "--remaining", "/nowhere/rest" }))
     assert.same({}, edge.requests(zone))
+  end)
+
+  it("begins where standard input stands", function()
+    local line = command.line({ "tags" }, { zone = zone })
+    local pipe = io.popen(("{ read -r header; %s; } <%s"):format(line, command.file "header\na\nb\n"))
+    local out = pipe:read "*a"
+    pipe:close()
+    assert.truthy(out:find("accepted: 2 items", 1, true), out)
+    assert.same({ "a", "b" }, (lists.sent(zone)))
   end)
 end)

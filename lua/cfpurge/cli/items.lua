@@ -166,9 +166,10 @@ function M.open(args, names)
   end
   local next_item = tables.each(items)
   if file then
-    -- Of a pipe it cannot be told.
-    self.size = file:seek "end"
-    self.size = self.size and file:seek "set" and self.size
+    -- Of a pipe it cannot be told; of standard input somebody else may have read the beginning.
+    local at = file:seek()
+    local size = at and file:seek "end"
+    self.size = size and file:seek("set", at) and size - at
     next_item = items[1] and tables.chained(next_item, self:lines_of(file)) or self:lines_of(file)
   end
   if axes then
