@@ -3,7 +3,7 @@ local command = require "spec.support.command"
 local edge = require "spec.support.edge"
 local lists = require "spec.support.lists"
 
-local zone
+local zone, about
 
 local function run(words, options)
   options = options or {}
@@ -12,7 +12,7 @@ local function run(words, options)
 end
 
 describe("the command and its files", function()
-  before_each(function() zone = edge.zone() end)
+  before_each(function() zone, about = edge.zone() end)
   after_each(command.clean)
 
   it("leaves the file of what remains alone in a dry run", function()
@@ -34,5 +34,36 @@ describe("the command and its files", function()
     pipe:close()
     assert.truthy(out:find("accepted: 2 items", 1, true), out)
     assert.same({ "a", "b" }, (lists.sent(zone)))
+  end)
+
+  it("names what is wrong with a JSON item, and takes the others", function()
+    local url = "https://" .. about.name .. "/"
+    for item, said in pairs {
+      ['{"url":"URL","headers":null}'] = ".headers: table expected",
+      ['{"url":"URL","headers":"mobile"}'] = ".headers: table expected",
+      ['{"url":"URL","headers":{"Origin":1}}'] = ".headers.Origin: string expected",
+      ['{"url":"URL","header":{"Origin":"https://o.example"}}'] = ".header: unknown",
+      ['{"url":1}'] = ".url: string expected",
+      ['{"headers":{"Origin":"https://o.example"}}'] = ".url: missing",
+      ["{}"] = ": must be an absolute",
+    } do
+      item = item:gsub("URL", url)
+      for _, option in ipairs { "--plan=enterprise", "--device=mobile" } do
+        edge.reset(zone)
+        local lines = { url .. 1, item, url .. 2 }
+        local out, err, status = run({ "files", option }, { stdin = table.concat(lines, "\n") })
+        assert.same({ 1, 2 }, { status, (edge.counts(zone).items) }, err)
+        assert.truthy(err:find("files[2]", 1, true) and err:find(said, 1, true), err)
+        assert.truthy(err:find("2 accepted, 1 not", 1, true), err)
+        assert.truthy(out:find "^%b{}\n$", out)
+        -- As an argument, and in a dry run, nothing of the list is right.
+        for _, words in ipairs { { "files", option, item }, { "files", option, "--dry-run" } } do
+          out, err, status = run(words, { stdin = item })
+          assert.same({ "", 2 }, { out, status }, err)
+          assert.truthy(err:find("^cfpurge: files%[1%][^\n]*\n$"), err)
+        end
+      end
+    end
+    assert.equal("{}\n", (run({ "files" }, { stdin = url .. "\n{}" })))
   end)
 end)

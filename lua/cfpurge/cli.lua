@@ -174,8 +174,12 @@ end
 local function perform(client, params, options, report)
   collectgarbage "restart"
   options.on_progress = report:progress()
-  local request, err = client:start(params, options)
-  if not request then
+  local ok, request, err = pcall(client.start, client, params, options)
+  if not ok then
+    -- A JSON item of a wrong type: no fault of the program, as the library has it.
+    local problem = tostring(request):match "bad argument #1 to 'start' %((.*)%)$"
+    return nil, problem and core.error("invalid_request", problem) or error(request, 0)
+  elseif not request then
     return nil, err
   end
   while not request:done() do

@@ -13,11 +13,12 @@ end
 local Source = {}
 Source.__index = Source
 
--- A line that is no JSON object goes through as it is: it will be refused like any other bad URL.
+-- A line that is no JSON object goes through as it is: it will be refused like any other bad URL. An empty one as well,
+-- which would be written as a list.
 local function item_of(line, kind)
   if kind == "files" and line:byte() == 0x7B then
     local item = json().decode(line)
-    return type(item) == "table" and item or line
+    return type(item) == "table" and next(item) and item or line
   end
   return line
 end
@@ -50,21 +51,33 @@ function Source:lines_of(file)
   end
 end
 
--- Every variant of every item; headers that an item brings stay.
+local type_of = { url = "string", headers = "table" }
+
+local function has_variants(base)
+  for name, value in pairs(type(base) == "table" and base or {}) do
+    if type(value) ~= type_of[name] then
+      return false
+    end
+  end
+  return type(base) == "string" or base.url ~= nil
+end
+
+-- Every variant of every item; headers that an item brings stay. What is no { url, headers } goes through as it is: the
+-- library says what is wrong with it.
 local function varied(next_item, axes)
   local variants, current, own = require "cfpurge.variants".variants, nil, nil
   return function()
     local item = current and current()
-    while not item do
+    if not item then
       local base = next_item()
-      if base == nil then
-        return nil
+      if base == nil or not has_variants(base) then
+        return base
       end
-      own = type(base) == "table" and base.headers or nil
+      own = type(base) == "table" and base.headers or {}
       current = variants({ type(base) == "table" and base.url or base }, axes)
       item = current()
     end
-    for name, value in pairs(own or {}) do
+    for name, value in pairs(own) do
       item.headers[name] = item.headers[name] or value
     end
     return item
