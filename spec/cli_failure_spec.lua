@@ -49,6 +49,12 @@ describe("the command's account of a failure", function()
     assert.is_nil(told.remaining)
   end)
 
+  it("says no more where the causes say it all", function()
+    local _, err, status = run({ "tags" }, { stdin = "a b\n" })
+    assert.equal("cfpurge: a b: tags[1]: must be printable ASCII without spaces\n", err)
+    assert.equal(2, status)
+  end)
+
   it("names ten causes, and how many more there are", function()
     local answers, lines = {}, {}
     for i = 1, 13 do

@@ -137,5 +137,7 @@ return function(report, err, source, params)
     parts[#parts + 1] = ("%s more not shown, --remaining FILE keeps them"):format(grouped(hidden))
   end
   parts[#parts + 1] = advice(err)
-  report:line(table.concat(parts, "; "))
+  if parts[1] then
+    report:line(table.concat(parts, "; "))
+  end
 end
