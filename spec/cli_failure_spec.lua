@@ -44,9 +44,11 @@ describe("the command's account of a failure", function()
   it("has an empty list as JSON where nothing remains to be shown", function()
     local rest = command.file()
     edge.script(zone, { lists.refusal(1016) })
-    local told = cjson.decode((run { "tags", "a", "--json", "--remaining", rest }))
+    local out, err = run { "tags", "a", "--json", "--remaining", rest }
+    local told = cjson.decode(out)
     assert.same({ "bad_request", "a\n" }, { told.error.kind, command.read(rest) })
     assert.is_nil(told.remaining)
+    assert.truthy(err:find("0 accepted, 1 not", 1, true), err)
   end)
 
   it("says no more where the causes say it all", function()

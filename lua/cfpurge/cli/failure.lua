@@ -49,7 +49,7 @@ local function tell_json(err, next_item)
     io.write(count == 0 and ',"remaining":[' or "", "]")
   end
   io.write "}\n"
-  return count
+  return next_item and count
 end
 
 -- The items on standard output; on a terminal the first ones.
