@@ -1,8 +1,10 @@
 -- What the command reads and what it leaves in files: lua/cfpurge/cli/items.lua.
+local cjson = require("cjson").new()
 local command = require "spec.support.command"
 local edge = require "spec.support.edge"
 local lists = require "spec.support.lists"
 
+local unpack = unpack or table.unpack
 local zone, about
 
 local function run(words, options)
@@ -65,5 +67,25 @@ describe("the command and its files", function()
       end
     end
     assert.equal("{}\n", (run({ "files" }, { stdin = url .. "\n{}" })))
+  end)
+
+  it("tells where a list could not be read to its end, and what came of the rest", function()
+    local said, rest = "--from /: Is a directory", command.file "old\n"
+    local out, err, status = run { "tags", "--from", "/", "--json" }
+    assert.same({ "cfpurge: " .. said .. "\n", 2, said }, { err, status, cjson.decode(out).error.message })
+    -- The file of what remains may be the one that is read.
+    out, err, status = run { "tags", "a", "--from", "/", "--remaining", rest }
+    assert.truthy(out:find("accepted: 1 item ", 1, true), out)
+    assert.same({ "cfpurge: " .. said .. "\n", 1, "old\n" }, { err, status, command.read(rest) })
+    edge.script(zone, { lists.refusal(10000, 403) })
+    local words = { "tags", "--from", "/", "--in-flight", "1", unpack(lists.tags(150)) }
+    out, err, status = run(words)
+    assert.same({ 3, table.concat(lists.tags(150), "\n") .. "\n" }, { status, out })
+    assert.truthy(err:find("refused 10000; 0 accepted, 150 not; " .. said, 1, true), err)
+    words[#words + 1] = "--remaining=" .. rest
+    err = select(2, run(words))
+    assert.same({ out, "old\n" }, { command.read(rest .. ".part"), command.read(rest) })
+    os.remove(rest .. ".part")
+    assert.truthy(err:find(said .. "; go on with --from " .. rest .. ".part", 1, true), err)
   end)
 end)

@@ -34,6 +34,20 @@ local function refusal(code, message)
   return { status = 400, json = { success = false, errors = { { code = code, message = message } }, messages = {} } }
 end
 
+-- Is the signal, 2 or 15, caught by that process, which sleeps? A handler that has run once is none any more.
+local function wait_until_caught(pid, number, expected)
+  local ends = os.time() + 20
+  local caught
+  repeat
+    local file = io.open("/proc/" .. pid .. "/status")
+    local status = file and file:read "*a"
+    if file then file:close() end
+    local bits = status and status:find "State:%s*S" and tonumber(status:match "SigCgt:%s*(%x+)":sub(-8), 16)
+    caught = bits and math.floor(bits / 2 ^ (number - 1)) % 2 == 1
+  until caught == expected or os.time() > ends
+  assert.equal(expected, caught)
+end
+
 describe("the command", function()
   before_each(function()
     zone, about = edge.zone()
@@ -272,18 +286,6 @@ describe("the command", function()
 
   -- While it waits for a line that never comes, the first signal changes nothing: a line is not to be cut in two.
   it("ends at once at the second signal", function()
-    -- Is the signal, 2 or 15, caught by that process? A handler that has run once is none any more.
-    local function wait_until_caught(pid, number, expected)
-      local ends = os.time() + 20
-      local caught
-      repeat
-        local file = io.open("/proc/" .. pid .. "/status")
-        local bits = file and tonumber(file:read("*a"):match "SigCgt:%s*(%x+)":sub(-8), 16)
-        if file then file:close() end
-        caught = bits and math.floor(bits / 2 ^ (number - 1)) % 2 == 1
-      until caught == expected or os.time() > ends
-      assert.equal(expected, caught)
-    end
     for signal, number in pairs { INT = 2, TERM = 15 } do
       local path = command.file()
       os.execute(("rm %s && mkfifo %s"):format(path, path))
@@ -357,6 +359,15 @@ describe("the command in a terminal", function()
   it("wants items", function()
     type_in(command.line({ "tags" }, { zone = zone }))
     screen "tags: nothing to purge: give items, %-%-from FILE or standard input.*status=2"
+  end)
+
+  it("gives up the line that Ctrl-C interrupts", function()
+    type_in("sh -c 'echo pid=$$.; exec \"$@\"' - " .. command.line({ "tags", "--from", "-" }, { zone = zone }))
+    wait_until_caught(screen("pid=%d+%."):match "pid=(%d+)", 15, true)
+    tmux "send-keys -t t typed Enter"
+    screen "typed\n"
+    tmux "send-keys -t t C-c"
+    screen "typed\ncfpurge: interrupted; 0 accepted, 1 not\nstatus=1"
   end)
 
   it("shows how far it is, and stops at Ctrl-C", function()

@@ -232,12 +232,16 @@ local function run(args, report)
     client:close()
   end
   if result then
-    local ok, problem = true, nil
+    local problem
     if source then
-      ok, problem = source:save {}
+      problem = select(2, source:save {}) or source.problem
     end
     report:success(result)
-    return ok and 0 or report:line(problem) or SOME_NOT
+    return problem and (report:line(problem) or SOME_NOT) or 0
+  end
+  if source and source.problem and source.first + source.given == 0 then
+    -- The library knows only that there was nothing.
+    err.message = source.problem
   end
   report:failure(in_our_words(err), source, params)
   return status_for(err)

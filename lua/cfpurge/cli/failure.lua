@@ -131,6 +131,9 @@ return function(report, err, source, params)
   if was_sent and source and count then
     parts[#parts + 1] = ("%s accepted, %s not"):format(grouped(err.accepted), grouped(count))
   end
+  if source and source.problem ~= err.message then
+    parts[#parts + 1] = source.problem
+  end
   if source and source.out then
     parts[#parts + 1] = unsaved or ("go on with --from %s"):format(source.out.path)
   elseif hidden then

@@ -27,13 +27,21 @@ function Source.text_of(item)
   return type(item) == "table" and json().encode(item) or tostring(item)
 end
 
--- The items of `file`, read as they are asked for.
-function Source:lines_of(file)
+-- The items of `file`, read as they are asked for; `name` is what it is called where it cannot be read.
+function Source:lines_of(file, name)
   local is_files, read, byte = self.kind == "files", file.read, string.byte
   return function()
     while true do
-      local line = read(file, "*l")
+      local line, problem = read(file, "*l")
       if not line then
+        -- Ctrl-C gives up a terminal's line: that is no error.
+        if problem and not core.interrupted() then
+          self.problem = name .. ": " .. problem
+          -- What was not read is nowhere else: it is not to be replaced.
+          if self.out then
+            self.out.path = self.out.part
+          end
+        end
         return nil
       end
       self.bytes = self.bytes + #line + 1
@@ -183,7 +191,8 @@ function M.open(args, names)
     local at = file:seek()
     local size = at and file:seek "end"
     self.size = size and file:seek("set", at) and size - at
-    next_item = items[1] and tables.chained(next_item, self:lines_of(file)) or self:lines_of(file)
+    local lines = self:lines_of(file, args.from and "--from " .. args.from or "standard input")
+    next_item = items[1] and tables.chained(next_item, lines) or lines
   end
   if axes then
     next_item = varied(next_item, axes)
