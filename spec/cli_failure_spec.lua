@@ -4,6 +4,7 @@ local command = require "spec.support.command"
 local edge = require "spec.support.edge"
 local lists = require "spec.support.lists"
 
+local unpack = unpack or table.unpack
 local zone, about
 
 local function run(words, options)
@@ -135,6 +136,25 @@ describe("the command's account of a failure", function()
     assert.same({ "", 1, "a\n" }, { out, status, command.read(rest .. ".part") })
     os.remove(rest .. ".part")
     assert.truthy(err:find("--remaining: ", 1, true), err)
+  end)
+
+  it("says where standard output could not be written", function()
+    local function run_full(...)
+      local line = command.line({ "tags", "a", ... }, { zone = zone })
+      local pipe = io.popen(("{ %s; echo $? >&2; } 2>&1 >/dev/full"):format(line))
+      local said = pipe:read "*a"
+      pipe:close()
+      return said
+    end
+    local problem = "cfpurge: standard output: No space left on device\n1\n"
+    for _, words in ipairs { {}, { "--json" }, { "--dry-run" }, { "--dry-run", "--json" } } do
+      assert.equal(problem, run_full(unpack(words)))
+    end
+    assert.equal("0\n", run_full "--quiet")
+    edge.script(zone, { lists.refusal(1016) })
+    for _, word in ipairs { "--quiet", "--json" } do
+      assert.equal("cfpurge: refused 1016; 0 accepted, 1 not\n" .. problem, run_full(word))
+    end
   end)
 
   it("keeps an item's own headers beside the variants", function()

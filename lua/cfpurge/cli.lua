@@ -256,5 +256,5 @@ return function(argv)
   if not ok then
     return report:usage(args) or USAGE
   end
-  return run(args, report)
+  return report:finish(run(args, report))
 end

@@ -30,7 +30,7 @@ local function facts_of(err)
 end
 
 -- One JSON object, written as what remains is read.
-local function tell_json(err, next_item)
+local function tell_json(report, err, next_item)
   local json = require "cfpurge.cli.json"
   local outcome = {
     accepted = err.accepted, requests = err.requests, attempts = err.attempts, error = facts_of(err),
@@ -39,29 +39,29 @@ local function tell_json(err, next_item)
     outcome.failures = outcome.failures or {}
     table.insert(outcome.failures, { error = facts_of(failure.error), items = failure.items })
   end
-  io.write((json.encode(outcome):gsub("}$", "")))
+  report:write((json.encode(outcome):gsub("}$", "")))
   local count = 0
   if next_item then
     for item in next_item do
-      io.write(count == 0 and ',"remaining":[' or ",", json.encode(item))
+      report:write(count == 0 and ',"remaining":[' or ",", json.encode(item))
       count = count + 1
     end
-    io.write(count == 0 and ',"remaining":[' or "", "]")
+    report:write(count == 0 and ',"remaining":[' or "", "]")
   end
-  io.write "}\n"
+  report:write "}\n"
   return next_item and count
 end
 
 -- The items on standard output; on a terminal the first ones.
-local function listed(next_item, text_of)
+local function listed(report, next_item, text_of)
   local most, count = core.is_terminal(1) and SHOWN or math.huge, 0
   for item in next_item do
     count = count + 1
     if count <= most then
-      io.write(text_of(item), "\n")
+      report:write(text_of(item), "\n")
     end
   end
-  io.flush()
+  report:wrote(io.flush())
   return count, count > most and count - most
 end
 
@@ -120,9 +120,9 @@ return function(report, err, source, params)
     end
   end
   if report.json then
-    count = tell_json(err, next_item) or count
+    count = tell_json(report, err, next_item) or count
   elseif next_item then
-    count, hidden = listed(next_item, text_of)
+    count, hidden = listed(report, next_item, text_of)
   end
   -- What one request was refused for as a whole is not about its items.
   local is_whole = err.requests == 1 and err.accepted == 0

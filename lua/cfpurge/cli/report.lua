@@ -43,6 +43,28 @@ function Report:usage(problem)
   self:line(("%s (see: cfpurge %s--help)"):format(problem, self.kind and self.kind .. " " or ""))
 end
 
+-- ---- standard output ----
+
+-- What fails is told by `finish`.
+function Report:wrote(ok, problem)
+  self.unwritten = self.unwritten or not ok and problem
+end
+
+function Report:write(...)
+  self:wrote(io.write(...))
+end
+
+---@param status integer
+---@return integer status also of what was written
+function Report:finish(status)
+  self:wrote(io.flush())
+  if self.unwritten then
+    self:line("standard output: " .. self.unwritten)
+    return math.max(status, 1)
+  end
+  return status
+end
+
 -- ---- the progress line ----
 
 ---@return function? on_progress
@@ -107,15 +129,16 @@ function Report:planned(result)
     for i, request in ipairs(result.requests) do
       requests[i] = { path = request.path, items = request.items, body = json.raw(request.body) }
     end
-    print(json.encode { dry_run = true, items = result.items, seconds = rounded(result.seconds), requests = requests })
+    local seconds = rounded(result.seconds)
+    self:write(json.encode { dry_run = true, items = result.items, seconds = seconds, requests = requests }, "\n")
     return
   end
   for _, request in ipairs(result.requests) do
-    print(("POST %s %s"):format(request.path, request.body))
+    self:write("POST ", request.path, " ", request.body, "\n")
   end
   if not self.quiet then
-    print(("would send: %s in %s, %s"):format(count_of(result.items, "item"), count_of(#result.requests, "request"),
-      duration(result.seconds)))
+    self:write(("would send: %s in %s, %s\n"):format(count_of(result.items, "item"),
+      count_of(#result.requests, "request"), duration(result.seconds)))
   end
 end
 
@@ -123,13 +146,13 @@ function Report:success(result)
   if result.dry_run then
     self:planned(result)
   elseif self.json then
-    print(require "cfpurge.cli.json".encode {
+    self:write(require "cfpurge.cli.json".encode {
       accepted = result.accepted, requests = result.requests, attempts = result.attempts, ids = result.ids,
       messages = result.messages, ray_id = result.ray_id, seconds = rounded(result.elapsed),
-    })
+    }, "\n")
   elseif not self.quiet then
     local what = self.kind == "everything" and "everything" or count_of(result.accepted, "item")
-    print(("accepted: %s in %s, %s"):format(what, count_of(result.requests, "request"), duration(result.elapsed)))
+    self:write("accepted: ", what, " in ", count_of(result.requests, "request"), ", ", duration(result.elapsed), "\n")
   end
 end
 
