@@ -2,6 +2,7 @@
 local cjson = require("cjson").new()
 local command = require "spec.support.command"
 local edge = require "spec.support.edge"
+local items = require "cfpurge.cli.items"
 local lists = require "spec.support.lists"
 
 local unpack = unpack or table.unpack
@@ -87,5 +88,19 @@ describe("the command and its files", function()
     assert.same({ out, "old\n" }, { command.read(rest .. ".part"), command.read(rest) })
     os.remove(rest .. ".part")
     assert.truthy(err:find(said .. "; go on with --from " .. rest .. ".part", 1, true), err)
+  end)
+
+  it("replaces no file by one that lacks what could not be written in between", function()
+    local rest = command.file "old\n"
+    local source = assert(items.open({ kind = "tags", items = { "a" }, remaining = rest }, {}))
+    local file, count = source.out.file, 0
+    source.out.file = { close = function() return file:close() end, write = function(_, ...)
+      count = count + 1
+      if count == 2 then return nil, "No space left on device" end
+      return file:write(...)
+    end }
+    local saved, problem = source:save { "a", "b", "c" }
+    os.remove(rest .. ".part")
+    assert.same({ nil, "--remaining: No space left on device", "old\n" }, { saved, problem, command.read(rest) })
   end)
 end)

@@ -134,11 +134,16 @@ end
 function Source:save(remaining)
   local out, count = self.out, 0
   if out then
+    local ok, problem = true, nil
     for item in tables.each(remaining) do
-      out.file:write(self.text_of(item), "\n")
+      if ok then
+        ok, problem = out.file:write(self.text_of(item), "\n")
+      end
       count = count + 1
     end
-    local ok, problem = out.file:close()
+    if ok then
+      ok, problem = out.file:close()
+    end
     if ok and out.part ~= out.path then
       ok, problem = os.rename(out.part, out.path)
     end
