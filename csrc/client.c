@@ -24,6 +24,17 @@ struct client {
 
 static const char own_client = 0;
 
+/* The functions that run protected, made once: on Lua 5.1 each lua_pushcfunction makes one more, which may collect and may
+ * raise, where nothing may come between. */
+enum ready { EMIT_ONE, PUSH_ENDING, REPORT_END, COPY_KEY, COPY_DRAFT, READY };
+
+static const char ready_keys[READY];
+
+static void push_ready(lua_State *L, enum ready which)
+{
+    cf_registry_get(L, &ready_keys[which]);
+}
+
 static struct client *check(lua_State *L)
 {
     return luaL_checkudata(L, 1, TYPE);
@@ -122,7 +133,7 @@ static void emit(lua_State *L, struct client *client)
 
     while (client->has_events && client->engine && lua_checkstack(L, 10) &&
            cf_engine_next_event(client->engine, &event)) {
-        lua_pushcfunction(L, emit_one);
+        push_ready(L, EMIT_ONE);
         lua_pushvalue(L, 1);
         lua_pushlightuserdata(L, &event);
         lua_pcall(L, 2, 0, 0);
@@ -207,7 +218,7 @@ static int take_ending(lua_State *L, struct client *client, uint64_t id, bool kn
     int top = lua_gettop(L), status;
 
     luaL_checkstack(L, 8, "result");
-    lua_pushcfunction(L, push_ending);
+    push_ready(L, PUSH_ENDING);
     lua_pushlightuserdata(L, &taking);
     if (client->engine)
         taking.transfer = cf_engine_take(client->engine, id);
@@ -293,6 +304,49 @@ static int start_request(lua_State *L)
     return push_id(L, start(L, client, &call));
 }
 
+/* What copy_draft and copy_key copy into Lua. */
+struct lent {
+    struct cf_draft draft;
+    struct cf_submission submission;
+};
+
+/* Calls the function on the top of the stack with the draft. While that makes strings Lua may collect, and a finalizer come
+ * back to the client, to write another draft or to close: this one is nobody else's meanwhile. */
+static int lend_draft(lua_State *L, struct client *client, const struct cf_submission *submission)
+{
+    struct lent lent = {client->draft, {0}};
+    int top = lua_gettop(L) - 1, status;
+
+    if (submission)
+        lent.submission = *submission;
+    cf_draft_init(&client->draft);
+    lua_pushlightuserdata(L, &lent);
+    status = lua_pcall(L, 1, LUA_MULTRET, 0);
+    cf_draft_wipe(client->closed ? &lent.draft : &client->draft);
+    if (!client->closed)
+        client->draft = lent.draft;
+    return status == LUA_OK ? lua_gettop(L) - top : lua_error(L);
+}
+
+static int copy_draft(lua_State *L)
+{
+    const struct lent *lent = lua_touserdata(L, 1);
+    const struct cf_submission *submission = &lent->submission;
+
+    lua_pushstring(L, submission->url + submission->path_at);
+    lua_pushlstring(L, lent->draft.body.data, lent->draft.body.len);
+    lua_pushinteger(L, (lua_Integer)submission->items);
+    return 3;
+}
+
+static int copy_key(lua_State *L)
+{
+    const struct lent *lent = lua_touserdata(L, 1);
+
+    lua_pushlstring(L, lent->draft.body.data, lent->draft.body.len);
+    return 1;
+}
+
 /* check(…) -> path, body, items: what start would send. */
 static int check_request(lua_State *L)
 {
@@ -303,10 +357,8 @@ static int check_request(lua_State *L)
     if (!draft(L, client, &call, &submission))
         return push_failure(L);
     cf_draft_forget(&client->draft);
-    lua_pushstring(L, submission.url + submission.path_at);
-    lua_pushlstring(L, submission.body->data, submission.body->len);
-    lua_pushinteger(L, (lua_Integer)submission.items);
-    return 3;
+    push_ready(L, COPY_DRAFT);
+    return lend_draft(L, client, &submission);
 }
 
 /* fetch(path, options) -> id: a GET, whose result is the envelope's. */
@@ -354,8 +406,12 @@ static int key(lua_State *L)
 {
     struct client *client = check(L);
     lua_settop(L, 3);
-    cf_params_push_key(L, 2, &client->draft.body);
-    return 1;
+    if (client->closed || !cf_params_write_key(L, 2, &client->draft.body)) {
+        lua_pushnil(L);
+        return 1;
+    }
+    push_ready(L, COPY_KEY);
+    return lend_draft(L, client, NULL);
 }
 
 /* forecast(kind, requests, items): the seconds that so many requests of so many items each take by the plan. */
@@ -522,7 +578,7 @@ static int collect(lua_State *L)
         do {
             cf_engine_stats(client->engine, &now);
             untold = now.done;
-            lua_pushcfunction(L, report_end);
+            push_ready(L, REPORT_END);
             lua_pushvalue(L, 1);
             status = lua_pcall(L, 1, 0, 0);
             lua_settop(L, 1);
@@ -605,6 +661,13 @@ void cf_client_open(lua_State *L)
                                        {"__gc", collect},
                                        {"__tostring", to_string},
                                        {NULL, NULL}};
+    static const lua_CFunction ready[READY] = {emit_one, push_ending, report_end, copy_key, copy_draft};
+    int i;
+
+    for (i = 0; i < READY; i++) {
+        lua_pushcfunction(L, ready[i]);
+        cf_registry_set(L, &ready_keys[i]);
+    }
     luaL_newmetatable(L, TYPE);
     cf_register(L, methods);
     lua_pushvalue(L, -1);

@@ -446,7 +446,7 @@ bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t 
            write_raw(&place, "}", 1);
 }
 
-void cf_params_push_key(lua_State *L, int kind_index, struct cf_buffer *body)
+bool cf_params_write_key(lua_State *L, int kind_index, struct cf_buffer *body)
 {
     struct place place = {L, 2, body, NULL, "item", 0, NULL, NULL};
     const struct kind *kind = kind_at(L, kind_index);
@@ -455,15 +455,13 @@ void cf_params_push_key(lua_State *L, int kind_index, struct cf_buffer *body)
     body->len = 0;
     if (!kind || !kind->write_item) {
         luaL_argerror(L, kind_index, "files, tags, hosts or prefixes expected");
-        return;
+        return false;
     }
-    if (!kind->write_item(&place)) {
-        lua_pushnil(L);
-        return;
-    }
+    if (!kind->write_item(&place))
+        return false;
     folded = kind->folded(body->data, body->len);
     for (i = 0; i < folded; i++)
         if (body->data[i] >= 'A' && body->data[i] <= 'Z')
             body->data[i] = (char)(body->data[i] | 0x20);
-    lua_pushlstring(L, body->data, body->len);
+    return true;
 }

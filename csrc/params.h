@@ -23,8 +23,8 @@ struct cf_purge {
  * a type is wrong. Allocates nothing in Lua unless it refuses, so that no finalizer can run in the middle. */
 bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t max_items, struct cf_buffer *body,
                      struct cf_buffer *slots, struct cf_purge *purge);
-/* Pushes a string that is the same for two items on the top of the stack if they are the same to the API, nil where the item
- * breaks a rule; raises where its type is wrong. The kind stands at `kind_index`. */
-void cf_params_push_key(lua_State *L, int kind_index, struct cf_buffer *body);
+/* Writes what is the same for two items on the top of the stack if they are the same to the API. False: the item breaks a
+ * rule, and an error table was pushed; raises where its type is wrong. Allocates in Lua no more than cf_params_write. */
+bool cf_params_write_key(lua_State *L, int kind_index, struct cf_buffer *body);
 
 #endif

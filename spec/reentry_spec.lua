@@ -1,26 +1,30 @@
 -- What comes back to a client in the middle of one of its own calls: finalizers, and on_event handlers that take.
 local client = require "spec.support.client"
+local edge = require "spec.support.edge"
 local host = require "spec.support.host"
+local lists = require "spec.support.lists"
 local core = require "cfpurge.core"
 
 local tags = { tags = { "a" } }
 
+-- Garbage that runs `finalizer`.
+local function litter(finalizer)
+  local newproxy = rawget(_G, "newproxy")
+  if newproxy then getmetatable(newproxy(true)).__gc = finalizer else setmetatable({}, { __gc = finalizer }) end
+end
+
 -- Runs `work` while the collector finds something that runs `finalize`, at whatever allocation it likes best: each of
 -- `n` rounds gives it another one. `prepare(i)` comes first and outside.
 local function amid(n, prepare, work, finalize)
-  local armed, newproxy = false, rawget(_G, "newproxy")
-  local function litter()
-    local function finalizer() if armed then finalize() end end
-    if newproxy then getmetatable(newproxy(true)).__gc = finalizer else setmetatable({}, { __gc = finalizer }) end
-  end
+  local armed = false
+  local function finalizer() if armed then finalize() end end
   -- As much at once as a Lua takes: a whole cycle at one allocation, where it can.
   collectgarbage("setstepmul", _VERSION == "Lua 5.4" and 1000 or 1000000)
   for i = 1, n do
     collectgarbage()
     collectgarbage "stop"
     prepare(i)
-    litter()
-    for _ = 1, i do litter() end
+    for _ = 0, i do litter(finalizer) end
     armed = true
     collectgarbage "restart"
     work(i)
@@ -84,6 +88,87 @@ describe("a finalizer amid take", function()
     end)
     assert.is_true(purged > 0)
     c:close()
+  end)
+end)
+
+describe("a finalizer amid a string that is made of the draft", function()
+  -- What comes back: it overwrites the draft, gives its buffer away, or frees it.
+  local finalizers = {
+    ["checks another"] = function(c) assert(c:check({ tags = { "another-tag" } }, { zone_id = "another" })) end,
+    ["takes the key of another"] = function(c) assert(c:key("tags", "ANOTHER")) end,
+    ["purges"] = function(c) assert(c:start { tags = { "inner" } }) end,
+    ["closes the client"] = function(c) c:close() end,
+    ["finalizes the client"] = function(c) c:__gc() end,
+  }
+  for what, finalize in pairs(finalizers) do
+    -- What `work` is given is all there already: its first allocation is that of the string.
+    local zone = edge.zone()
+    local function each(work)
+      local c, tag
+      amid(20, function(i)
+        c = core.new((client.options { zone_id = zone }))
+        c:key("tags", "before")
+        tag = "tag-" .. i
+      end, function()
+        work(c, tag)
+        c:close()
+      end, function() finalize(c) end)
+    end
+
+    it("that " .. what .. " changes no key", function()
+      each(function(c, tag)
+        local key = c:key("tags", tag)
+        assert.equal(('"%s"'):format(tag), key)
+      end)
+    end)
+
+    it("that " .. what .. " changes nothing that check says", function()
+      local params = { tags = { false } }
+      each(function(c, tag)
+        params.tags[1] = tag
+        local path, body, items = c:check(params)
+        assert.same({ "/zones/" .. zone .. "/purge_cache", ('{"tags":["%s"]}'):format(tag), 1 }, { path, body, items })
+      end)
+    end)
+  end
+
+  -- In a process of its own: where there is little else the collector comes round in the time of one list.
+  it("that purges loses no item of a long list", function()
+    local zone = edge.zone()
+    local said = host.run([[
+      local c = require "cfpurge".new { api_token = edge.env.TOKEN, zone_id = args.zone, base_url = edge.env.API_HTTP }
+      if _VERSION == "Lua 5.2" then collectgarbage("setstepmul", 1000) end
+      local armed, ran, accepted = false, 0, 0
+      local function finalize()
+        if armed then
+          ran = ran + 1
+          c:start { tags = { "gc" } }
+        end
+      end
+      for round = 1, 3 do
+        collectgarbage()
+        collectgarbage "stop"
+        for _ = 1, 300 do
+          if newproxy then
+            getmetatable(newproxy(true)).__gc = finalize
+          else
+            setmetatable({}, { __gc = finalize })
+          end
+        end
+        local list = {}
+        for i = 1, 2000 do list[i] = ("tag%d-%04d"):format(round, i) end
+        collectgarbage "restart"
+        armed = true
+        accepted = accepted + assert(c:purge { tags = list }).accepted
+        armed = false
+      end
+      return { ran = ran, accepted = accepted }]], { args = { zone = zone } })
+    local seen, count = { gc = true }, 0
+    for _, item in ipairs((lists.sent(zone))) do
+      if not seen[item] then seen[item], count = true, count + 1 end
+    end
+    assert.is_true(said.ran > 0)
+    assert.same({ 6000, 6000 }, { said.accepted, count })
   end)
 end)
 

@@ -37,7 +37,10 @@ static int write(lua_State *state)
 static int key(lua_State *state)
 {
     lua_settop(state, 2);
-    cf_params_push_key(state, 1, &body);
+    if (cf_params_write_key(state, 1, &body))
+        lua_pushlstring(state, body.data, body.len);
+    else
+        lua_pushnil(state);
     return 1;
 }
 
