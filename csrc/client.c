@@ -542,11 +542,13 @@ static int close_client(lua_State *L)
     return 0;
 }
 
-/* settle(function): what __gc calls, after all in flight has ended, so that the Lua side can report it. */
+/* settle(function): what __gc calls, after all in flight has ended, so that the Lua side can report it. Who calls this is
+ * the Lua layer. */
 static int settle(lua_State *L)
 {
-    check(L);
+    struct client *client = check(L);
     luaL_checktype(L, 2, LUA_TFUNCTION);
+    client->options.has_lua_layer = true;
     cf_get_uservalue(L, 1);
     lua_pushvalue(L, 2);
     lua_setfield(L, -2, "settle");

@@ -46,7 +46,7 @@ static const struct option {
     {"isolate", FLAG, AT(isolate), CF_SCOPE_REQUEST, 0, 1, NULL, NULL},
     {"invalidate", FLAG, AT(invalidate), CF_SCOPE_CALL, 0, 0, NULL, NULL},
     {"dry_run", FLAG, AT(dry_run), CF_SCOPE_CALL, 0, 0, NULL, NULL},
-    {"on_progress", FUNCTION, 0, CF_SCOPE_CALL, 0, 0, NULL, NULL},
+    {"on_progress", FUNCTION, AT(on_progress), CF_SCOPE_CALL, 0, 0, NULL, NULL},
     {"proxy", TEXT, AT(proxy), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
     {"ca_file", TEXT, AT(ca_file), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
     {"default_headers", HEADERS, 0, CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
@@ -250,6 +250,8 @@ static bool read_one(lua_State *L, int arg, const struct option *option, struct 
     case FUNCTION:
         if (type != LUA_TFUNCTION)
             wrong_type(L, arg, option->name, "function", -1);
+        if (option->at)
+            *(bool *)member(options, option) = true;
         return true;
     case LOOP:
         if (type != LUA_TSTRING && type != LUA_TTABLE)
@@ -362,6 +364,16 @@ bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_env
         choose_credential(options, &(struct cf_options){0}, &before);
     }
     return (!from_environment || check_environment(L, options)) && check(L, options);
+}
+
+bool cf_options_are_for_core(lua_State *L, const struct cf_options *options)
+{
+    const char *field = options->dry_run       ? "dry_run"
+                        : options->zone        ? "zone"
+                        : options->environment ? "environment"
+                        : options->on_progress ? "on_progress"
+                                               : NULL;
+    return !field || options->has_lua_layer || refuse(L, field, "needs the Lua layer: require \"cfpurge\"");
 }
 
 bool cf_options_need_credential(lua_State *L, const struct cf_options *options)

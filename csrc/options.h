@@ -19,7 +19,8 @@ struct cf_options {
     int64_t timeout, connect_timeout, max_retry_wait, deadline;
     int64_t max_retries, max_items, max_in_flight;  /* max_items 0: as the plan says */
     struct cf_rates rates;          /* by plan and rate; all 0 where neither was given */
-    bool allow_http, isolate, invalidate, dry_run;
+    bool allow_http, isolate, invalidate, dry_run, on_progress;
+    bool has_lua_layer;             /* of a client: whoever calls it does what the core alone does not */
     bool direct;                    /* worked out: no proxy of the environment */
     const struct cf_buffer *headers;    /* borrowed: default_headers as lines, each NUL-terminated; NULL for none */
 };
@@ -34,6 +35,8 @@ void cf_options_default(struct cf_options *options);
  * run in the middle. */
 bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_environment, struct cf_buffer *lines,
                      struct cf_options *options);
+/* False: they hold what only the Lua layer does, there is none, and an error table was pushed. */
+bool cf_options_are_for_core(lua_State *L, const struct cf_options *options);
 /* False: there is no whole credential, and an error table was pushed. */
 bool cf_options_need_credential(lua_State *L, const struct cf_options *options);
 /* Copies all texts that `from` borrows. False: out of memory, `to` is as it was. */

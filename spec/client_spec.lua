@@ -195,6 +195,34 @@ describe("the core alone", function()
     assert.truthy(said:find "^invalid_request: base_url: .*true\n$", said)
   end)
 
+  it("refuses what only the Lua layer does, and sends nothing", function()
+    local options, zone = clients.options()
+    local client = clients.keep(core.new(options))
+    local everything = { purge_everything = true }
+    local function with(name, value)
+      local call = { [name] = value }
+      for key, its in pairs(options) do call[key] = its end
+      if name == "zone" then call.zone_id = nil end
+      return call
+    end
+    local function refused(field, err, remaining)
+      assert.same({ "invalid_request", field, remaining }, { err.kind, err.field, err.remaining })
+      assert.truthy(err.message:find(field .. ': needs the Lua layer: require "cfpurge"', 1, true), err.message)
+    end
+    for name, value in pairs { dry_run = true, zone = "b.example", environment = "staging", on_progress = print } do
+      local alone = { [name] = value }
+      refused(name, select(2, client:purge(everything, alone)), everything)
+      refused(name, select(2, client:purge_environment("e", everything, alone)), everything)
+      refused(name, select(2, client:start(everything, alone)), everything)
+      refused(name, select(2, client:check(everything, alone)), everything)
+      refused(name, select(2, core.purge(everything, with(name, value))), everything)
+      refused(name, select(2, core.purge_environment("e", everything, with(name, value))), everything)
+    end
+    refused("zone", select(2, clients.keep(core.new(with("zone", "b.example"))):purge(everything)), everything)
+    assert.same({}, edge.requests(zone))
+    assert.equal(1, assert(client:purge(TAGS, { dry_run = false, invalidate = false })).accepted)
+  end)
+
   it("raises for a wrong type at the caller's line", function()
     local client = clients.keep(core.new(clients.options()))
     local function call(what, ...)
