@@ -124,14 +124,13 @@ size_t cf_engine_in_flight(struct cf_engine *engine)
 
 size_t cf_engine_step(struct cf_engine *engine, int64_t timeout)
 {
-    uint64_t finished = engine->stats.finished;
     int64_t woken;
 
     cf_link_notice_fork(engine);
     if (engine->poller_open) {
         struct cf_sigpipe guard = cf_sigpipe_hold();
         run_timers(engine);
-        if (engine->stats.finished != finished || cf_engine_in_flight(engine) == 0)
+        if ((engine->untold && engine->done.first) || cf_engine_in_flight(engine) == 0)
             timeout = 0;
         cf_poller_deadline(&engine->poller, cf_schedule_next(engine));
         /* What was left untaken must not keep this wait from waiting. */
@@ -143,6 +142,7 @@ size_t cf_engine_step(struct cf_engine *engine, int64_t timeout)
         tell_poller(engine);
         cf_sigpipe_release(guard);
     }
+    engine->untold = false;
     return cf_engine_in_flight(engine);
 }
 

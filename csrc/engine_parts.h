@@ -19,6 +19,7 @@ struct cf_engine {
     struct cf_poller poller;
     bool poller_open, closed, want_events, broken, warned;
     bool suspect;                       /* others may still hold a connection on which an attempt timed out */
+    bool untold;                        /* something has ended since the last step, which nobody was woken for */
     bool unfinished;                    /* the last step left what was due to the next one */
     enum protocol protocol;
     long max_connections;

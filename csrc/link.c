@@ -101,6 +101,7 @@ void cf_link_count(struct cf_engine *engine, const struct cf_transfer *transfer)
 void cf_link_ended(struct cf_engine *engine, struct cf_transfer *transfer)
 {
     engine->stats.finished++;
+    engine->untold = true;
     transfer->elapsed = cf_process_now() - transfer->started;
     cf_journal_add(engine, transfer, CF_EVENT_DONE, 0);
     cf_transfer_move(transfer, &engine->done);

@@ -21,6 +21,27 @@ local function is_quiet(c)
   return not readable(c)
 end
 
+describe("step", function()
+  it("does not wait where a request ended as it was begun, and waits for the next", function()
+    local core = require "cfpurge.core"
+    local options, zone = client.options { rate = { requests = 0.01, requests_bucket = 1 } }
+    edge.script(zone, { { delay = 3, pass = true } })
+    local c = core.new(options)
+    assert(c:start(tags))
+    for _ = 1, 4 do c:step(0.1) end
+    local began = core.now()
+    local refused = assert(c:start(tags, { deadline = 1 }))
+    assert.equal(1, c:step(10))
+    assert.is_true(core.now() - began < 1.5)
+    local left = core.now()
+    c:step(0.2)
+    assert.is_true(core.now() - left > 0.1, "told of twice")
+    local id, _, err = c:take()
+    assert.same({ refused, "timeout" }, { id, err.kind })
+    c:close()
+  end)
+end)
+
 describe("fileno", function()
   for name, options in pairs {
     ["in clear text"] = {}, ["over TLS"] = { base_url = env.API_TLS, ca_file = env.CA_FILE },
