@@ -573,8 +573,12 @@ static int collect(lua_State *L)
     int status, vain = 0;
 
     lua_settop(L, 1);
-    if (client->engine) {
+    client->closed = true;
+    if (client->engine)
         cf_engine_close(client->engine);
+    /* Called by hand amid a call of the client, or amid this one, it leaves the rest to the collector. */
+    if (client->engine && !client->busy) {
+        client->busy++;
         /* Nobody comes back to a finalizer that raises: what must be freed is freed, and where memory was short it goes on
          * with what is left to tell. */
         do {
@@ -588,10 +592,9 @@ static int collect(lua_State *L)
             vain = now.done < untold ? 0 : vain + 1;
         } while (status != LUA_OK && vain < 2);
         emit(L, client);
-        if (!client->busy) {
-            cf_engine_free(client->engine);
-            client->engine = NULL;
-        }
+        cf_engine_free(client->engine);
+        client->engine = NULL;
+        client->busy--;
     }
     wipe(client);
     return 0;

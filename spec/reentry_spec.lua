@@ -3,6 +3,7 @@ local client = require "spec.support.client"
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
 local lists = require "spec.support.lists"
+local cfpurge = require "cfpurge"
 local core = require "cfpurge.core"
 
 local tags = { tags = { "a" } }
@@ -192,6 +193,42 @@ describe("an on_event handler amid purge", function()
     local ok, raised = pcall(c.purge, c, tags)
     assert.is_true(not ok and tostring(raised):find "on_event" ~= nil)
     assert.equal("closed", select(2, c:purge(tags)).kind)
+  end)
+end)
+
+describe("the end of a client", function()
+  it("comes once where what hears of it ends the client by hand", function()
+    local c, ends = core.new((client.options())), 0
+    c:settle(function()
+      ends = ends + 1
+      if ends < 5 then c:__gc() end
+    end)
+    c:__gc()
+    assert.equal(1, ends)
+    assert.equal(0, c:step())
+    local events = 0
+    c = core.new((client.options { on_event = function()
+      events = events + 1
+      c:__gc()
+    end }))
+    assert(c:start(tags))
+    assert(c:start(tags))
+    c:__gc()
+    assert.is_true(events >= 4)
+    c:__gc()
+  end)
+
+  it("is what an on_done that it runs is told of when it begins another", function()
+    local kind, again
+    local function forget()
+      local c = assert(cfpurge.new(client.options()))
+      assert(c:start(tags, nil, function(_, err)
+        kind, again = err.kind, select(2, c:start(tags)).kind
+      end))
+    end
+    forget()
+    for _ = 1, 3 do collectgarbage() end
+    assert.same({ "closed", "closed" }, { kind, again })
   end)
 end)
 
