@@ -215,6 +215,8 @@ struct cf_transfer *cf_engine_take(struct cf_engine *engine, uint64_t id)
 void cf_engine_put_back(struct cf_engine *engine, struct cf_transfer *transfer)
 {
     cf_transfer_move(transfer, &engine->done);
+    if (engine->closed)
+        cf_transfer_redact(transfer);
     tell_poller(engine);
 }
 
@@ -295,6 +297,7 @@ void cf_engine_close(struct cf_engine *engine)
 {
     static const char *const why = "the client was closed";
     struct cf_sigpipe guard = cf_sigpipe_hold();
+    struct cf_transfer *transfer;
 
     cf_link_notice_fork(engine);
     engine->closed = true;
@@ -302,6 +305,8 @@ void cf_engine_close(struct cf_engine *engine)
     cf_link_end_all(engine, &engine->waiting, CF_CLOSED, why);
     cf_link_end_all(engine, &engine->queued, CF_CLOSED, why);
     cf_link_close(engine);
+    for (transfer = engine->done.first; transfer; transfer = transfer->next)
+        cf_transfer_redact(transfer);
     if (engine->poller_open)
         cf_poller_close(&engine->poller, false);
     engine->poller_open = false;

@@ -117,6 +117,7 @@ void cf_link_end(struct cf_engine *engine, struct cf_transfer *transfer, enum cf
     transfer->failure = failure;
     transfer->retry_after = -1;
     strncpy(transfer->error, error, sizeof transfer->error - 1);
+    cf_transfer_mask(transfer);
     cf_link_ended(engine, transfer);
 }
 

@@ -430,6 +430,14 @@ static void mask_body(struct cf_buffer *body, const char *secret)
     }
 }
 
+void cf_transfer_mask(struct cf_transfer *transfer)
+{
+    mask(transfer->response.ray_id, transfer->secrets);
+    mask(transfer->error, transfer->secrets);
+    mask_body(&transfer->response.body, transfer->secrets[0]);
+    mask_body(&transfer->response.body, transfer->secrets[1]);
+}
+
 void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code)
 {
     long connects = 0;
@@ -445,12 +453,45 @@ void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code)
     transfer->failure = failure_of(code, transfer);
     if (transfer->failure == CF_CUT_SHORT && !transfer->error[0])
         strcpy(transfer->error, "the connection closed within the headers");
-    mask(transfer->response.ray_id, transfer->secrets);
-    mask(transfer->error, transfer->secrets);
-    mask_body(&transfer->response.body, transfer->secrets[0]);
-    mask_body(&transfer->response.body, transfer->secrets[1]);
+    cf_transfer_mask(transfer);
     transfer->retry_after =
         transfer->failure == CF_OK ? cf_retry_after(transfer->response.retry_after, time(NULL)) : -1;
+}
+
+/* Only an answer is ever decoded, and that shows the secret where it stands in it in plain bytes or in escaped ones. */
+static bool may_show(const struct cf_transfer *transfer, const char *secret)
+{
+    const struct cf_buffer *body = &transfer->response.body;
+    return transfer->failure == CF_OK && body->len > 0 &&
+           (memchr(body->data, '\\', body->len) || memmem(body->data, body->len, secret, strlen(secret)));
+}
+
+void cf_transfer_redact(struct cf_transfer *transfer)
+{
+    struct cf_response *response = &transfer->response;
+    const char *kept = transfer->url + size_of(transfer->url);
+    size_t i, used;
+
+    for (i = 0; i < 2; i++) {
+        const char *secret = transfer->secrets[i];
+        if (secret && may_show(transfer, secret)) {
+            kept = secret + size_of(secret);
+        } else if (secret) {
+            cf_wipe(transfer->block + (secret - transfer->block), strlen(secret));
+            transfer->secrets[i] = NULL;
+        }
+    }
+    /* The proxy and the headers stand behind them. */
+    used = (size_t)(kept - transfer->block);
+    cf_wipe(transfer->block + used, transfer->block_size - used);
+    transfer->headers = NULL;
+    transfer->proxy = transfer->ca_file = transfer->user_agent = NULL;
+    if (transfer->failure != CF_OK)
+        response->body.len = 0;
+    if (response->body.data)
+        cf_wipe(response->body.data + response->body.len, response->body.cap - response->body.len);
+    cf_wipe(response->retry_after, sizeof response->retry_after);
+    cf_wipe(response->ratelimit, sizeof response->ratelimit);
 }
 
 void cf_transfer_clear(struct cf_transfer *transfer)

@@ -56,6 +56,11 @@ CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct
 void cf_transfer_overdue(struct cf_transfer *transfer, int64_t now);
 /* Notes how the attempt ended. */
 void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code);
+/* Masks the credential in what has come back so far. */
+void cf_transfer_mask(struct cf_transfer *transfer);
+/* Of one that has ended: wipes whatever holds a credential, but for what its ending cannot be masked without. Its easy
+ * handle must be gone. */
+void cf_transfer_redact(struct cf_transfer *transfer);
 /* Wipes and frees the copies; the easy handle, with its TLS session, stays for the next request. */
 void cf_transfer_clear(struct cf_transfer *transfer);
 /* The easy handle must not be in a CURLM. One from before a fork is left alone. */

@@ -244,6 +244,25 @@ describe("a hostile server", function()
     end
   end)
 
+  it("cannot have it repeated by an ending that is taken after close", function()
+    local core = require "cfpurge.core"
+    for _, token in ipairs { env.TOKEN, (env.TOKEN:gsub("^.", function(c) return ("\\u%04x"):format(c:byte()) end)) } do
+      local options, zone = clients.options { max_retries = 0 }
+      edge.script(zone, { { status = 400, body = ('{"errors":[{"code":1,"message":"x%s"}]}'):format(token) },
+        { headers = { ["CF-Ray"] = token }, body = token, length = 1000, hang = 5 } })
+      local client = core.new(options)
+      assert(client:start(TAGS))
+      while client:step(10) > 0 do end
+      assert(client:start(TAGS))
+      for _ = 1, 3 do client:step(0.1) end
+      client:close()
+      assert.equal("x***", select(3, client:take()).message)
+      local err = select(3, client:take())
+      assert.equal("closed", err.kind)
+      assert.is_nil((err.ray_id or ""):find(env.TOKEN, 1, true))
+    end
+  end)
+
   it("can order to wait absurdly, and is not waited for", function()
     for _, headers in ipairs { { { "Retry-After", "99999999999999999999" } },
       { { "Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT" } }, { { "Ratelimit", '"x";r=0;t=99999999999999999999' } },

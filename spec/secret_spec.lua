@@ -38,6 +38,7 @@ local function run(scenario, base, proxy)
     answer("busy", { status = 503, headers = { ["Retry-After"] = "0" }, json = { success = false } }, 1),
     answer("echo", { status = 400, headers = { ["CF-Ray"] = markers[1], ["X-Echo"] = echo },
       body = ('{"success":false,"errors":[{"code":1,"message":"%s"}]}'):format(echo) }),
+    answer("cut", { headers = { ["CF-Ray"] = markers[1] }, body = markers[1], length = 100, hang = 2 }),
     answer("late", { hang = 1, delay = 1 }),
     answer("never", { hang = 1, delay = 1 }),
     { times = 0, json = { success = true, errors = {}, messages = {}, result = { id = "x" } } },
@@ -65,7 +66,9 @@ describe("the memory of a host that has closed its clients", function()
         local seen = run(scenario, case[1], case[2])
         assert.same({ plain = "accepted", again = "accepted", denied = "permission_denied", busy = "accepted",
           echo = "bad_request", late = "timeout", ["long-headers"] = "accepted", another = "accepted",
-          ["bad option"] = "invalid_request", bulk = "accepted", never = "closed", collected = "accepted" }, seen.kinds)
+          ["bad option"] = "invalid_request", bulk = "accepted", never = "closed", collected = "accepted",
+          untaken = { accepted = 2, bad_request = 1, permission_denied = 1, timeout = 1, closed = 2 },
+          masked = scenario == "key" and "*** ***" or "***" }, seen.kinds)
         -- It does find them while they are in use.
         assert.is_true(seen.before > 0)
         assert.equal(0, seen.after)

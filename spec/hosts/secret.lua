@@ -16,6 +16,8 @@ local function options(more)
   return all
 end
 
+local untaken
+
 local function work()
   local kinds = {}
   local client = assert(cfpurge.new(options()))
@@ -45,6 +47,14 @@ local function work()
   local before = found()
   client:close()
   kinds.never = select(2, request:result()).kind
+  -- The core alone, of which nobody takes what has ended.
+  untaken = require "cfpurge.core".new(options())
+  for _, tag in ipairs { "plain", "echo", "denied", "busy", "late", "never", "cut" } do
+    assert(untaken:start({ tags = { tag } }, tag == "late" and { timeout = 0.05, max_retries = 0 } or nil))
+  end
+  while untaken:stats().done < 5 do untaken:step(0.1) end
+  untaken:step(0.1)
+  untaken:close()
   -- One that is collected without having been closed.
   client = assert(cfpurge.new(options()))
   purge "collected"
@@ -60,4 +70,11 @@ collectgarbage()
 collectgarbage()
 collectgarbage()
 local after = found()
+kinds.untaken = {}
+for _, result, err in function() return untaken:take() end do
+  local kind = result and "accepted" or err.kind
+  kinds.untaken[kind] = (kinds.untaken[kind] or 0) + 1
+  if kind == "bad_request" then kinds.masked = err.message end
+  assert(not (err and err.ray_id and err.ray_id:find(secret(1), 1, true)), "it stands in a ray_id")
+end
 print(require("cjson").encode { before = before, after = after, kinds = kinds })
