@@ -4,6 +4,7 @@
 #include "state.h"
 
 #include "../../csrc/retry.h"
+#include "../../csrc/engine.h"
 #include "../../csrc/transfer.h"
 
 static lua_State *L;
