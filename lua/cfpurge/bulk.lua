@@ -259,7 +259,7 @@ end
 
 function Job:cancel()
   self:stop(core.error("cancelled", "cancelled"))
-  for part in pairs(self.parts) do
+  for part in tables.entries(self.parts) do
     self.client.core:cancel(part.id)
   end
 end
@@ -316,7 +316,7 @@ end
 
 --- What an error says of it where all that is in flight is taken back.
 function Job:withdrawn(params)
-  for _, chunk in pairs(self.parts) do
+  for _, chunk in tables.entries(self.parts) do
     self.again[#self.again + 1] = chunk
   end
   local remaining = tables.copy(params)

@@ -59,7 +59,7 @@ local stand_ins = { files = "https://a.example/", tags = "a", hosts = "a.example
 -- A hole or a name among the keys must not hide what stands behind it.
 local function key_problem(kind, list)
   local keys = 0
-  for _ in next, list do
+  for _ in tables.entries(list) do
     keys = keys + 1
   end
   if keys ~= #list then

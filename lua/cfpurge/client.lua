@@ -42,14 +42,14 @@ local function new(options)
   }, Client)
   -- What is in flight when the client is collected is reported too.
   handle:settle(function()
-    for driving in pairs(self.driven) do
+    for driving in tables.entries(self.driven) do
       if driving.closing then
         driving.closing()
       end
     end
     self.driven = {}
     -- Whoever waited would keep the client alive.
-    for _, request in pairs(self.requests) do
+    for _, request in tables.entries(self.requests) do
       request.waiters = nil
     end
     self:settle()

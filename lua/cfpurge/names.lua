@@ -1,6 +1,7 @@
 --- Zones and environments by their names: looked up once, kept by the client.
 local core = require "cfpurge.core"
 local requests = require "cfpurge.request"
+local tables = require "cfpurge.tables"
 
 -- What no account comes near, and a server that never ends does.
 local MOST_PAGES, MOST_ENTRIES = 1000, 50000
@@ -11,7 +12,7 @@ Lookup.__index = Lookup
 
 function Lookup:cancel()
   self.cancelled = true
-  for part in pairs(self.parts) do
+  for part in tables.entries(self.parts) do
     self.client.core:cancel(part.id)
   end
 end

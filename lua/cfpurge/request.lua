@@ -37,7 +37,7 @@ end
 -- The requests of the core that it has in flight.
 local function parts_of(request)
   local parts = { request.id and request or nil }
-  for part in pairs(request.job and request.job.parts or {}) do
+  for part in tables.entries(request.job and request.job.parts or {}) do
     parts[#parts + 1] = part
   end
   return parts
