@@ -188,7 +188,10 @@ static void heed(struct cf_pacer_bucket *bucket, double left, double seconds, in
 {
     int64_t wait = seconds < 86400 ? (int64_t)(seconds * (double)SECOND) : LONGEST;
 
-    if (left < LITTLE)
+    /* None left is an order to wait, of which whoever would wait too long is told. */
+    if (left <= 0)
+        bucket->paused = later(bucket->paused, now + wait);
+    else if (left < LITTLE)
         bucket->spaced = later(bucket->spaced, now + (int64_t)((double)wait / (left + 1)));
 }
 

@@ -310,6 +310,17 @@ describe("by the server's order", function()
     assert.truthy(at[1][1] > 1 and at[2][1] > 1)
   end)
 
+  it("Ratelimit with r=0 and a t longer than max_retry_wait is told of at once", function()
+    local c, own = require("spec.support.client").new { max_retries = 0, max_retry_wait = 5 }
+    edge.script(own, { { json = { success = true, result = { id = "x" } },
+      headers = { Ratelimit = '"x";r=0;t=86400' } } })
+    assert(c:purge { tags = { "a" } })
+    local err = select(2, c:purge({ tags = { "b" } }, { deadline = 2 }))
+    assert.equal("rate_limited", err.kind)
+    assert.is_true(err.retry_after > 86000)
+    c:close()
+  end)
+
   it("Ratelimit with r=0 pauses until t, and a small r slows down", function()
     pass_first(late(200, nil, { Ratelimit = '"requests";r=0;t=2' }))
     local at = ends { { TAG }, { FILE } }
