@@ -131,7 +131,7 @@ describe("what is refused", function()
         local list = tags(count)
         for i = 1, 50 do list[i] = "bad" .. i end
         local answer = refusal(4242)
-        answer.match = "bad"
+        answer.match = '"bad'
         edge.script(zone, { answer })
         local _, err = client:purge({ tags = form == "table" and list or iterator(list) }, { max_in_flight = 1 })
         assert.same({ count - 50, 50 }, { err.accepted, #err.remaining.tags })

@@ -19,7 +19,7 @@ describe("the command's account of a failure", function()
 
   it("has as JSON each cause with its items, and what remains", function()
     local refused = lists.refusal(1016)
-    refused.match = "bad"
+    refused.match = '"bad'
     edge.script(zone, { refused })
     -- Nothing is sent of a list that has an item which breaks a rule.
     assert.equal(2, select(3, run { "tags", "a", "bad-1", "b", "c d", "bad-2", "--json" }))
@@ -91,7 +91,7 @@ describe("the command's account of a failure", function()
 
   it("counts the items of one cause", function()
     local refused = lists.refusal(1016)
-    refused.match = "bad"
+    refused.match = '"bad'
     edge.script(zone, { refused })
     local _, err = run({ "tags" }, { stdin = "bad-1\nbad-2\ngood\nbad-3\n" })
     assert.truthy(err:find("cfpurge: bad-1 and 2 more: ", 1, true), err)

@@ -45,7 +45,7 @@ describe("a C program that embeds it", function()
       local zone, about = edge.zone()
       local base = "https://www." .. about.name .. "/"
       edge.script(zone, { { match = "slow", delay = 2, pass = true }, { match = "never", delay = 20, pass = true },
-        { match = "bad", status = 403, json = { success = false, errors = {} } } })
+        { match = "/bad", status = 403, json = { success = false, errors = {} } } })
       local outcomes, last = run(zone, 3, { base .. "a", base .. "slow", base .. "never", base .. "bad" }, transport)
       assert.same({ [base .. "a"] = "accepted", [base .. "slow"] = "accepted", [base .. "never"] = "cancelled",
         [base .. "bad"] = "permission_denied" }, outcomes)

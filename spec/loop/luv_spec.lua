@@ -240,7 +240,7 @@ if (os.getenv "CFPURGE_LUA" or "") == "luajit" then
         local result, err = client:purge { tags = { "b" } }
         return { cjson = pcall(require, "cjson"), code = err.code, text = err.errors[1].message, ok = result ~= nil,
           again = client:purge { tags = { "a" } } ~= nil }
-      ]], { cpath = "", main = true, answers = { { match = "b", status = 400, json = {
+      ]], { cpath = "", main = true, answers = { { match = '"b"', status = 400, json = {
         success = false, errors = { { code = 1012, message = "refused" } }, messages = {} } } } })
       assert.same({ cjson = false, code = 1012, text = "refused", ok = false, again = true }, value)
     end)
