@@ -396,7 +396,7 @@ describe("a core client", function()
     assert.equal("closed", select(2, client:purge(TAGS)).kind)
     assert.equal("closed", select(2, client:start(TAGS)).kind)
     assert.same({ 0, 0, false }, { client:step(0), client:stats().in_flight, client:cancel(1) })
-    assert.same({}, { client:timeout(), client:fileno(), client:take() })
+    assert.same({}, { client:timeout(), client:fileno(), client:take(), client:key("tags", "a") })
     -- As it happens where a finalizer that was set earlier closes it.
     local said = clients.lua(([[
       local client

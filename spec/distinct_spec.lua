@@ -19,7 +19,8 @@ describe("equal items", function()
     for _, case in ipairs {
       { "tags", { "a", "A", "b", "B", "a" }, { "a", "b" } },
       { "hosts", { "a.example", "A.Example", "b.example" }, { "a.example", "b.example" } },
-      { "prefixes", { "a.example/x", "A.example/x", "a.example/X" }, { "a.example/x", "a.example/X" } },
+      { "prefixes", { "a.example/x", "A.example/x", "a.example/X", "b.example", "B.example" },
+        { "a.example/x", "a.example/X", "b.example" } },
       { "files", { "https://a.example/x", "HTTPS://A.example/x", "https://a.example/X", "http://a.example/x",
         "https://a.example/x?A", "https://a.example/x?a" },
         { "https://a.example/x", "https://a.example/X", "http://a.example/x", "https://a.example/x?A",
