@@ -8,6 +8,8 @@ local requests = require "cfpurge.request"
 local tables = require "cfpurge.tables"
 local variants = require "cfpurge.variants"
 
+local M = {}
+
 local Job = {}
 Job.__index = Job
 
@@ -226,8 +228,7 @@ function Job:send_all()
       -- By the iterator, which has cancelled or let the client report.
       break
     elseif self.raised ~= NONE then
-      self:stop(core.error("invalid_request", ("%s: the iterator raised: %s"):format(self.kind, tostring(self.raised)),
-        { field = self.kind }))
+      self:stop(M.iterator_error(self.kind, self.raised))
     elseif not self.current then
       break
     elseif self.ends and core.now() >= self.ends then
@@ -389,7 +390,10 @@ local function new(client, request, kind, call, base)
   return job
 end
 
-local M = {}
+---@return cfpurge.Error err of an iterator that raised
+function M.iterator_error(kind, raised)
+  return core.error("invalid_request", ("%s: the iterator raised: %s"):format(kind, tostring(raised)), { field = kind })
+end
 
 --- Sends what `list` holds, a table or an iterator, and completes `request`.
 ---@return boolean ok, string? raised, cfpurge.Error? err

@@ -1,5 +1,5 @@
 --- A dry run: the requests that would go out, none of them sent.
-local core = require "cfpurge.core"
+local bulk = require "cfpurge.bulk"
 local tables = require "cfpurge.tables"
 
 -- An iterator, or a checked list, in chunks. Where one cannot be sent nothing was, and so what was read of an iterator
@@ -10,8 +10,7 @@ local function plan_list(kind, list, size, call, add)
     for _ = 1, size do
       local called, item = pcall(next_item)
       if not called then
-        return nil, nil, core.error("invalid_request", ("%s: the iterator raised: %s"):format(kind, tostring(item)),
-          { field = kind })
+        return nil, nil, bulk.iterator_error(kind, item)
       elseif item == nil then
         exhausted = true
         break
