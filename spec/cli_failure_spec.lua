@@ -5,16 +5,13 @@ local edge = require "spec.support.edge"
 local lists = require "spec.support.lists"
 
 local unpack = unpack or table.unpack
-local zone, about
-
-local function run(words, options)
-  options = options or {}
-  options.zone = zone
-  return command.run(words, options)
-end
+local zone, about, run
 
 describe("the command's account of a failure", function()
-  before_each(function() zone, about = edge.zone() end)
+  before_each(function()
+    zone, about = edge.zone()
+    run = command.of(zone)
+  end)
   after_each(command.clean)
 
   it("has as JSON each cause with its items, and what remains", function()

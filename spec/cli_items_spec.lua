@@ -6,16 +6,13 @@ local items = require "cfpurge.cli.items"
 local lists = require "spec.support.lists"
 
 local unpack = unpack or table.unpack
-local zone, about
-
-local function run(words, options)
-  options = options or {}
-  options.zone = zone
-  return command.run(words, options)
-end
+local zone, about, run
 
 describe("the command and its files", function()
-  before_each(function() zone, about = edge.zone() end)
+  before_each(function()
+    zone, about = edge.zone()
+    run = command.of(zone)
+  end)
   after_each(command.clean)
 
   it("leaves the file of what remains alone in a dry run", function()

@@ -3,19 +3,13 @@ local cjson = require("cjson").new()
 local command = require "spec.support.command"
 local edge = require "spec.support.edge"
 
-local zone, about, host
+local zone, about, host, run
 
 -- The bodies that arrived.
 local function bodies()
   local list = {}
   for i, request in ipairs(edge.requests(zone)) do list[i] = request.body end
   return list
-end
-
-local function run(words, options)
-  options = options or {}
-  if options.zone == nil then options.zone = zone end
-  return command.run(words, options)
 end
 
 -- A text in which a.example is the zone's host.
@@ -51,7 +45,7 @@ end
 describe("the command", function()
   before_each(function()
     zone, about = edge.zone()
-    host = about.name
+    host, run = about.name, command.of(zone)
   end)
   after_each(command.clean)
 
@@ -332,7 +326,7 @@ describe("the command in a terminal", function()
   before_each(function()
     assert(has_tmux == true or has_tmux == 0)
     zone, about = edge.zone()
-    host = about.name
+    host, run = about.name, command.of(zone)
   end)
   after_each(function()
     tmux "kill-server"

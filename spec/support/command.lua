@@ -2,6 +2,7 @@
 --
 --   command.run(words, options?)   -> its standard output, its standard error, and its exit status; options:
 --                                  stdin (a text; else empty), env (of CLOUDFLARE_* it sees only this), zone
+--   command.of(zone)               command.run for that zone, where the options name none
 --   command.start(words, options?) the same without waiting: its process id, and a function that waits for it
 --   command.line(words, options?)  the command line itself
 --   command.file(text?)            the path of a file of its own, gone at the end
@@ -70,6 +71,14 @@ end
 function M.run(words, options)
   local _, wait = M.start(words, options)
   return wait()
+end
+
+function M.of(zone)
+  return function(words, options)
+    options = options or {}
+    if options.zone == nil then options.zone = zone end
+    return M.run(words, options)
+  end
 end
 
 return M
