@@ -99,7 +99,8 @@ int luaopen_bench_native(lua_State *L)
     static const struct {
         const char *name;
         lua_CFunction function;
-    } functions[] = {{"now", now}, {"cpu", cpu}, {"thread_cpu", thread_cpu}, {"sleep_until", sleep_until}, {"read", read_value}, {"post", post}};
+    } functions[] = {{"now", now}, {"cpu", cpu}, {"thread_cpu", thread_cpu}, {"sleep_until", sleep_until},
+                   {"read", read_value}, {"post", post}};
     size_t i;
 
     lua_newtable(L);
