@@ -103,7 +103,6 @@ local function strike(connection, fault)
   connection.slow = fault
 end
 
-
 -- Passes on what it may; false where the connection is over.
 local function pass(connection, to, bytes)
   local slow = connection.slow
@@ -139,8 +138,11 @@ local function relay(connection, from, to, up)
   while true do
     local bytes = take(connection, from)
     if not bytes or connection.ended then break end
-    if connection.silent then bytes = "" end
-    if not connection.fault then fault_of(connection, up, #bytes) end
+    if connection.silent then
+      bytes = ""
+    elseif not connection.fault then
+      fault_of(connection, up, #bytes)
+    end
     local fault = connection.fault
     if fault and fault.up == up and not fault.over then
       local now = bytes:sub(1, fault.left)
