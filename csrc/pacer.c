@@ -87,23 +87,28 @@ static int64_t later(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+/* What has to be in the bucket. A request that is larger than it goes when it is full. */
+static double needed(const struct cf_pacer_bucket *bucket, double cost)
+{
+    double with_reserve = cost + bucket->rate * JITTER;
+    return with_reserve < bucket->size ? with_reserve : bucket->size;
+}
+
 static int64_t bucket_when(const struct cf_pacer_bucket *bucket, double cost, int64_t now)
 {
-    double reserve = bucket->rate * JITTER, short_of, wait;
+    double short_of = needed(bucket, cost) - left_at(bucket, now), wait;
 
-    if (bucket->rate <= 0)
-        return now;
-    /* A request that is larger than the bucket goes when the bucket is full. */
-    if (cost + reserve > bucket->size)
-        reserve = bucket->size > cost ? bucket->size - cost : 0;
-    if (cost > bucket->size)
-        cost = bucket->size;
-    short_of = cost + reserve - left_at(bucket, now);
-    if (short_of <= 0)
+    if (bucket->rate <= 0 || short_of <= 0)
         return now;
     wait = short_of / bucket->rate;
     /* Nothing refills before the clock is where it was, if it was set back. */
     return later(now, bucket->filled) + 1 + (wait < (double)NEVER ? (int64_t)wait : NEVER);
+}
+
+bool cf_pacer_awaits_answer(const struct cf_pacer *pacer, enum cf_bucket bucket, double cost)
+{
+    const struct cf_pacer_bucket *own = &pacer->buckets[bucket];
+    return own->rate > 0 && own->pending > 0 && own->size - own->pending < needed(own, cost);
 }
 
 static int64_t window_when(const struct cf_pacer_window *window, int64_t now)

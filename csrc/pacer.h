@@ -44,6 +44,8 @@ void cf_pacer_free(struct cf_pacer *pacer);
 /* The earliest instant at which a request of `cost` may go out; not after `now` means now. `ordered` is set to the part
  * of it that the server demanded, 0 for none. */
 int64_t cf_pacer_when(struct cf_pacer *pacer, enum cf_bucket bucket, double cost, int64_t now, int64_t *ordered);
+/* No time that passes lets it go before one of those in flight is answered: `when` is then only the earliest possible. */
+bool cf_pacer_awaits_answer(const struct cf_pacer *pacer, enum cf_bucket bucket, double cost);
 /* It goes out. */
 void cf_pacer_take(struct cf_pacer *pacer, enum cf_bucket bucket, double cost, int64_t now);
 /* What was taken is over, whatever came of it. */

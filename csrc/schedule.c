@@ -70,7 +70,8 @@ static bool may_start(const struct cf_engine *engine, const struct cf_transfer *
 /* What the pacer says of a queued request: it may go, it waits, or it was ended, for nobody would wait that long. */
 static bool may_go(struct cf_engine *engine, struct cf_transfer *transfer, int64_t now)
 {
-    int64_t ordered, when = cf_pacer_when(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer), now, &ordered);
+    double cost = cf_transfer_cost(transfer);
+    int64_t ordered, when = cf_pacer_when(&engine->pacer, transfer->bucket, cost, now, &ordered);
 
     if (when <= now)
         return true;
@@ -79,7 +80,7 @@ static bool may_go(struct cf_engine *engine, struct cf_transfer *transfer, int64
         transfer->retry_after = ordered - now;
     } else if (transfer->deadline && when > transfer->deadline) {
         cf_link_end(engine, transfer, CF_TIMEOUT, "the deadline would pass before it may be sent");
-    } else if (when < engine->pace_due) {
+    } else if (when < engine->pace_due && !cf_pacer_awaits_answer(&engine->pacer, transfer->bucket, cost)) {
         engine->pace_due = when;
     }
     return false;

@@ -90,6 +90,27 @@ describe("fileno", function()
     c:close()
   end)
 
+  it("is still while a request waits for a bucket that those in flight hold", function()
+    local c, zone = client.new { rate = { requests = 100, requests_bucket = 8 } }
+    assert(c:purge(tags)) -- the connection is there
+    edge.script(zone, { { delay = 1, pass = true, times = 6 } })
+    local requests = {}
+    for i = 1, 8 do requests[i] = assert(c:start(tags)) end
+    while edge.counts(zone).requests < 6 do c:step(0.01) end
+    for _ = 1, 3 do c:step(0) end
+    assert.is_true(c:stats().queued >= 1)
+    local wakes = 0
+    while c:stats().in_flight > 0 do
+      assert.is_true(readable(c, 10))
+      wakes = wakes + 1
+      c:step(0)
+    end
+    for _, request in ipairs(requests) do assert(request:result()) end
+    assert.equal(9, edge.counts(zone).requests)
+    assert.is_true(wakes <= 60, wakes .. " wakes")
+    c:close()
+  end)
+
   it("wakes for a retry, a timeout and a deadline", function()
     local late = { delay = 20, pass = true, times = 0 }
     for name, case in pairs {

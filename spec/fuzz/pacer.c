@@ -138,9 +138,10 @@ static void take(enum cf_bucket bucket, double cost, bool late)
         if (when > AGES)
             return;
         pass(when - life.now);
-        /* What is spoken for in a full bucket does not refill before the server has said something. */
-        while (turns >= 4 && (at = find(bucket, 0)) >= 0)
+        while (cf_pacer_awaits_answer(&life.pacer, bucket, cost)) {
+            CHECK((at = find(bucket, 0)) >= 0);
             answer(at);
+        }
     }
     cf_pacer_take(&life.pacer, bucket, cost, life.now);
     request = &life.in_flight[life.in_flight_count++];
