@@ -1,5 +1,6 @@
--- A C program with Lua, cfpurge and lua-cjson linked in (spec/hosts/embed.c, which the README shows as it stands):
--- built as its first lines say, run in an empty directory.
+-- C programs with Lua, cfpurge and lua-cjson linked in, run in an empty directory: spec/hosts/embed.c, which the README
+-- shows as it stands, built as its first lines say; and spec/hosts/embedded.c, which runs the contract.
+local contract = require "spec.hosts.contract"
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
 local cjson = require("cjson").new()
@@ -9,13 +10,31 @@ local dir = host.dir() .. "/embed"
 -- Whatever Lua runs the specs: the program has its own. Once is enough.
 local elsewhere = (os.getenv "CFPURGE_LUA" or "lua5.4") ~= "lua5.4"
 
+local function text_of(path)
+  local file = assert(io.open(path))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
 local function build()
   host.must("env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -s libcfpurge.a LUA=lua5.4 BUILD=" .. dir
     .. " CPPFLAGS= LDFLAGS= CFLAGS='-O1 -g'")
-  local command = io.open("spec/hosts/embed.c"):read "*a":match " %*   (cc .-) %*/"
-  host.must(command:gsub("build/lua5.4", dir .. "/lua5.4"):gsub("embed%.c", "spec/hosts/embed.c")
-    .. " -Wall -Wextra -Werror -o " .. dir .. "/program")
+  local command = text_of "spec/hosts/embed.c":match " %*   (cc .-) %*/":gsub("build/lua5.4", dir .. "/lua5.4")
+  for source, program in pairs { embed = "program", embedded = "contract" } do
+    host.must(command:gsub("embed%.c", "spec/hosts/" .. source .. ".c") .. " -Wall -Wextra -Werror -o " .. dir .. "/" .. program)
+  end
   host.must("mkdir -p " .. dir .. "/empty")
+end
+
+-- A Lua chunk that has these files in itself: whoever requires one of them finds it.
+local function preload(files)
+  local parts = {}
+  for path in files:gmatch "%S+" do
+    local name = path:gsub("^lua/", ""):gsub("%.lua$", ""):gsub("/init$", ""):gsub("/", ".")
+    parts[#parts + 1] = ("package.preload[%q] = assert(load(%q, %q))\n"):format(name, text_of(path), "=" .. path)
+  end
+  return table.concat(parts)
 end
 
 -- Runs it for a zone; the outcome of each URL, the last line, and what the dynamic linker said.
@@ -57,6 +76,18 @@ describe("a C program that embeds it", function()
     end)
   end
 
+  for name, options in pairs { plain = {}, TLS = { tls = true } } do
+    it("the contract holds in its frames, with the Lua layer from memory, " .. name, function()
+      local text = contract.prepare(edge, options)
+      local file = assert(io.open(dir .. "/contract.lua", "w"))
+      file:write(preload(host.must "find lua/cfpurge spec/hosts/contract.lua spec/hosts/embedded.lua -name '*.lua'"),
+        "package.preload['spec.hosts.embedded'](require 'spec.hosts.contract', (function() ", text, " end)())")
+      file:close()
+      local out = host.must(("cd %s/empty && timeout -k 2 60 ../contract < ../contract.lua"):format(dir))
+      assert.same({}, contract.verify(edge, text, out, out))
+    end)
+  end
+
   it("loads nothing of ours, of Lua's or of cjson's Lua module", function()
     local zone, about = edge.zone()
     local base = "https://www." .. about.name .. "/"
@@ -67,7 +98,7 @@ describe("a C program that embeds it", function()
     assert.is_nil(log:find("core.so", 1, true))
     assert.is_nil(log:find("/lua/", 1, true))
     -- No file could have been found: its own script has emptied both paths.
-    assert.is_truthy(io.open("spec/hosts/embed.c"):read "*a":find("package.path, package.cpath = '', ''", 1, true))
+    assert.is_truthy(text_of "spec/hosts/embed.c":find("package.path, package.cpath = '', ''", 1, true))
   end)
 
   it("exports nothing that could clash with what it is linked with", function()

@@ -1,8 +1,8 @@
 -- The soak: so many purges (args.count), over HTTP/1.1 and over HTTP/2, 16 of each in flight, through a network and to
 -- a server where one answer in 50 has a fault. Run by spec/soak_spec.lua, inside host.run -> what came of it: count,
 -- ended, twice, accepted, kinds (of errors), unknown (accepted, but never arrived), unaccounted (items), attempts,
--- faults (of the network), scripted (of the server), stats, seconds; rss (kB) and fds at 10% (but not before WARM, where
--- half comes later), 50% and 100%.
+-- faults (of the network), scripted (of the server), stats, seconds; rss (kB) and fds at 10% (but not before WARM,
+-- where half comes later), 50% and 100%.
 local cqueues = require "cqueues"
 local socket = require "cqueues.socket"
 local cjson = require("cjson").new()
@@ -12,7 +12,7 @@ local system = require("spec.support.host").system()
 local args = ...
 local env = edge.up()
 local BATCH, IN_FLIGHT = 1000, 16
-local WARM = 6000 -- until then the heaps of Lua, OpenSSL and libc still grow to what they keep: 4 MB, whatever the count
+local WARM = 6000 -- until then the heaps of Lua, OpenSSL and libc grow to what they keep: 4 MB, whatever the count
 local NETWORK, SERVER = 0.022, 0.005 -- of reads, of answers: one read may hold several
 
 -- The network is a process of its own: its memory is not ours.
