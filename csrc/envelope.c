@@ -1,4 +1,5 @@
-/* The answer of nearly every purge, read without a decoder. */
+/* What is read of an answer without a decoder. */
+#define _GNU_SOURCE
 #include "envelope.h"
 
 #include <string.h>
@@ -76,4 +77,19 @@ bool cf_envelope_read(const char *json, size_t len, const char **id, size_t *id_
         return false;
     skip_blanks(&cursor);
     return cursor.at == cursor.end;
+}
+
+bool cf_envelope_has_code(const char *json, size_t len, const char *code)
+{
+    struct cursor cursor = {json, json};
+
+    if (len == 0)
+        return false;
+    cursor.end += len;
+    while ((cursor.at = memmem(cursor.at, (size_t)(cursor.end - cursor.at), "\"code\"", 6))) {
+        cursor.at += 6;
+        if (eat(&cursor, ":") && eat(&cursor, code) && (cursor.at == cursor.end || *cursor.at < '0' || *cursor.at > '9'))
+            return true;
+    }
+    return false;
 }

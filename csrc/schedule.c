@@ -1,9 +1,9 @@
 /* The engine's order of things: which request goes out when, and whether one that came back goes again. */
-#define _GNU_SOURCE
 #include "engine_parts.h"
 
 #include <string.h>
 
+#include "envelope.h"
 #include "process.h"
 
 /* While it is not known whether the server speaks HTTP/2, no more than this go out at once over TLS: libcurl would open a
@@ -31,7 +31,7 @@ static void heed(struct cf_engine *engine, const struct cf_transfer *transfer, i
     if (response->status == 429)
         /* 10100 is the account's limit over all calls. */
         cf_pacer_refused(&engine->pacer, transfer->bucket,
-                         response->body.len > 0 && memmem(response->body.data, response->body.len, "10100", 5), wait, now);
+                         cf_envelope_has_code(response->body.data, response->body.len, "10100"), wait, now);
 }
 
 void cf_schedule_attempt_ended(struct cf_engine *engine, struct cf_transfer *transfer, CURLcode code)

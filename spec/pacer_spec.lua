@@ -312,6 +312,15 @@ describe("by the server's order", function()
     pass_first(late(429, 10100, { ["Retry-After"] = "2" }))
     local at = ends { { TAG }, { FILE } }
     assert.truthy(at[1][1] > 1 and at[2][1] > 1)
+    -- As a code, that is, and wherever it stands.
+    pass_first { match = '"first"', status = 429, headers = { ["Retry-After"] = "2" }, json = { success = false,
+      errors = { { code = 101001, message = "10100" }, { code = 971, message = '"code":"10100"' } } } }
+    at = ends { { TAG }, { FILE } }
+    assert.truthy(at[1][1] > 1 and at[2][1] < 1)
+    pass_first { match = '"first"', status = 429, headers = { ["Retry-After"] = "2" },
+      body = '{"success": false, "errors": [{"code": 971}, {"message": "x", "code" :\n10100}]}' }
+    at = ends { { TAG }, { FILE } }
+    assert.truthy(at[1][1] > 1 and at[2][1] > 1)
   end)
 
   it("Ratelimit with r=0 and a t longer than max_retry_wait is told of at once", function()
