@@ -41,7 +41,7 @@ CURL_CFLAGS ?= $(shell pkg-config --cflags libcurl)
 CURL_LIBS   ?= $(shell pkg-config --libs libcurl)
 
 CFLAGS   ?= -O2 -g
-WARNINGS ?= -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
+WARNINGS ?= -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 COMPILE   = $(CC) -std=c11 $(WARNINGS) -fPIC -fvisibility=hidden $(CPPFLAGS) $(CFLAGS)
 # The Lua headers are not ours to warn about.
 LUA_CFLAGS = $(addprefix -isystem ,$(LUA_INCDIR))
