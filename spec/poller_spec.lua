@@ -93,7 +93,7 @@ describe("fileno", function()
   it("is still while a request waits for a bucket that those in flight hold", function()
     local c, zone = client.new { rate = { requests = 100, requests_bucket = 8 } }
     assert(c:purge(tags)) -- the connection is there
-    edge.script(zone, { { delay = 1, pass = true, times = 6 } })
+    edge.script(zone, { { delay = 2, pass = true, times = 6 } })
     local requests = {}
     for i = 1, 8 do requests[i] = assert(c:start(tags)) end
     while edge.counts(zone).requests < 6 do c:step(0.01) end
