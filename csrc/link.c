@@ -211,7 +211,7 @@ bool cf_link_open(struct cf_engine *engine)
 /* After an error libcurl's transfers would never end by themselves (libcurl-facts). */
 void cf_link_give_up(struct cf_engine *engine, CURLMcode code)
 {
-    cf_link_end_all(engine, &engine->running, CF_NO_MEMORY, curl_multi_strerror(code));
+    cf_link_end_all(engine, &engine->running, CF_REFUSED, curl_multi_strerror(code));
     cf_link_close(engine);
     engine->broken = false;
 }

@@ -276,7 +276,7 @@ const char *cf_result_kind(enum cf_failure failure, int status)
     case CF_CLOSED:
         return "closed";
     case CF_CONNECTION:
-    case CF_NO_MEMORY:
+    case CF_REFUSED:
         return "connection";
     }
     for (i = 0; i < sizeof kinds / sizeof *kinds; i++)

@@ -14,7 +14,7 @@ enum cf_failure {
     CF_TIMEOUT,
     CF_CUT_SHORT,   /* the connection ended inside the answer */
     CF_TOO_BIG,     /* the answer went over a cap */
-    CF_NO_MEMORY,
+    CF_REFUSED,     /* libcurl would not begin or go on, for want of memory mostly */
     CF_CANCELLED,
     CF_CLOSED,
     CF_HELD_BACK    /* not sent: the server had ordered a longer wait than the request allows */

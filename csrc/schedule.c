@@ -91,7 +91,7 @@ static void start_one(struct cf_engine *engine, struct cf_transfer *transfer, in
     CURLcode code;
 
     if (!cf_link_open(engine)) {
-        cf_link_end(engine, transfer, CF_NO_MEMORY, "out of memory or descriptors");
+        cf_link_end(engine, transfer, CF_REFUSED, "out of memory or descriptors");
         return;
     }
     cf_pacer_take(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer), now);

@@ -260,13 +260,13 @@ static CURLcode set_up(struct cf_transfer *transfer, struct cf_poller *poller)
 #endif
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+    /* A libcurl without HTTP/2 refuses, and speaks 1.1. */
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)CF_RESPONSE_MAX_BODY);
-    /* Both are wiped as a whole after every request. An answer is a kilobyte; 16 KiB are the least that libcurl takes for
-     * what is sent, and the most that one HTTP/2 frame carries. */
-    SET(CURLOPT_BUFFERSIZE, 4096L);
+    /* Wiped as a whole after every request: the least that libcurl takes. Not so what it receives into: with less than the
+     * 16 KiB of an HTTP/2 frame it (7.88) forgets streams whose frames come side by side. */
     SET(CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
 #ifdef CF_HAVE_QUICK_EXIT
     /* A libcurl that is older than its headers was refuses: the engine warns of that. */
@@ -316,6 +316,7 @@ CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct
     transfer->error[0] = '\0';
     transfer->attempt_started = now;
     transfer->poller = poller;
+    transfer->is_refused = true;
     if (transfer->easy && transfer->generation == generation &&
         !(transfer->is_set && same_text(transfer->trusted, transfer->ca_file))) {
         /* Not curl_easy_reset: where memory is short that leaves half of the defaults out, and does not say so. */
@@ -333,16 +334,21 @@ CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct
     }
     if (code == CURLE_OK)
         code = set_request(transfer, share);
-    if (code != CURLE_OK)
-        return code;
-    transfer->attempts++;
-    return set_limits(transfer, now);
+    if (code == CURLE_OK)
+        code = set_limits(transfer, now);
+    if (code == CURLE_OK) {
+        transfer->is_refused = false;
+        transfer->attempts++;
+    }
+    return code;
 }
 
 static enum cf_failure failure_of(CURLcode code, const struct cf_transfer *transfer)
 {
     bool answering = transfer->response.status >= 200;
 
+    if (transfer->is_refused)
+        return CF_REFUSED;
     switch (code) {
     case CURLE_OK:
         /* libcurl takes headers that break off for whole ones. */
@@ -353,10 +359,10 @@ static enum cf_failure failure_of(CURLcode code, const struct cf_transfer *trans
     case CURLE_FILESIZE_EXCEEDED:
         return CF_TOO_BIG;
     case CURLE_WRITE_ERROR:
-        return transfer->response.too_big ? CF_TOO_BIG : CF_NO_MEMORY;
+        return transfer->response.too_big ? CF_TOO_BIG : CF_REFUSED;
     case CURLE_OUT_OF_MEMORY:
         /* libcurl's dynamic buffers say so too where a header line passes their cap. */
-        return answering ? CF_TOO_BIG : CF_NO_MEMORY;
+        return answering ? CF_TOO_BIG : CF_REFUSED;
     case CURLE_SSL_CONNECT_ERROR:
         /* A handshake that the network broke is no verdict about the peer. */
         if (strstr(transfer->error, "SYSCALL") || strstr(transfer->error, "reset by peer") ||

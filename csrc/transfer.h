@@ -34,6 +34,7 @@ struct cf_transfer {
     int64_t started, attempt_started, due, elapsed;
     int64_t overdue;                        /* when the attempt has timed out; CF_NEVER for none */
     int attempts;
+    bool is_refused;                        /* libcurl would not take this attempt, nor another one */
     unsigned ticks;                         /* how often libcurl told of progress */
     enum cf_failure failure;
     int64_t retry_after;

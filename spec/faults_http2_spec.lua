@@ -112,6 +112,29 @@ describe("an answer over HTTP/2", function()
     assert(c:purge { tags = { "a" } })
     assert.equal(1, #server.connections)
   end))
+
+  it("may come side by side with others, frame by frame, and none is forgotten", within(function()
+    local count, frame, body, waiting
+    local server = h2.server(function(connection, stream)
+      waiting[#waiting + 1] = stream.id
+      if #waiting < count then return end
+      local parts = {}
+      for i, id in ipairs(waiting) do parts[i] = (h2.answer(id, body)) end
+      for first = 1, #body, frame do
+        local last = first + frame - 1
+        for _, id in ipairs(waiting) do
+          parts[#parts + 1] = h2.frame(h2.DATA, last >= #body and 1 or 0, id, body:sub(first, last))
+        end
+      end
+      connection:send(table.concat(parts))
+    end)
+    local c = client_of(server, { max_retries = 0 })
+    for _, case in ipairs { { 2, 5000, 20000 }, { 2, 5000, 61000 }, { 4, 5000, 61000 }, { 8, 9000, 5000 },
+      { 8, 16384, 61000 }, { 16, 16384, 5000 } } do
+      count, frame, body, waiting = case[1], case[2], clients.OK .. (" "):rep(case[3] - #clients.OK), {}
+      purges(c, count, { accepted = true })
+    end
+  end))
 end)
 
 -- The first connection does `act(connection, streams)` once 32 requests are in flight on it; all others answer.

@@ -1,5 +1,6 @@
 /* Preloaded before libcurl: of the calls that libcurl may refuse, the one fails whose number SPEC_FAIL says; a new number
- * starts the count again. SPEC_FAILED then names the one that did: the function, and an option's number. */
+ * starts the count again. SPEC_FAILED then names the one that did: the function, and an option's number. SPEC_CODE is what a
+ * refused option of an easy handle returns; without it memory is short. */
 #define _GNU_SOURCE
 #define CURL_DISABLE_TYPECHECK
 #include <curl/curl.h>
@@ -59,7 +60,13 @@ static int fails(const char *name, int option)
         return fails(#function, (int)option) ? failure : real(handle, option, value); \
     }
 
-SETOPT(CURL, curl_easy_setopt, CURLoption, CURLcode, CURLE_OUT_OF_MEMORY)
+static CURLcode code(void)
+{
+    const char *given = getenv("SPEC_CODE");
+    return given ? (CURLcode)atoi(given) : CURLE_OUT_OF_MEMORY;
+}
+
+SETOPT(CURL, curl_easy_setopt, CURLoption, CURLcode, code())
 SETOPT(CURLM, curl_multi_setopt, CURLMoption, CURLMcode, CURLM_OUT_OF_MEMORY)
 SETOPT(CURLSH, curl_share_setopt, CURLSHoption, CURLSHcode, CURLSHE_NOMEM)
 
