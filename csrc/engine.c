@@ -13,6 +13,8 @@
 /* A step that has worked so long leaves what is due now to the next one: a TLS handshake and the requests that waited for it
  * are too much for one frame of a host. */
 #define LONG_STEP 1000
+/* A connection may have more news than one look finds. */
+#define LATE_LOOKS 8
 
 struct cf_engine *cf_engine_new(void)
 {
@@ -103,18 +105,19 @@ static void tell_poller(struct cf_engine *engine)
     }
 }
 
-static void wait_for_events(struct cf_engine *engine, int64_t timeout, int64_t *woken)
+/* False: there were none, or the multi is gone. */
+static bool wait_for_events(struct cf_engine *engine, int64_t timeout)
 {
     struct cf_poller_event events[CF_POLLER_BATCH];
     int count = cf_poller_wait(&engine->poller, events, timeout), i;
 
-    *woken = cf_process_now();
     for (i = 0; i < count && engine->multi; i++)
         if (!act(engine, events[i].fd,
                  (events[i].what & CF_POLLER_READ ? CURL_CSELECT_IN : 0) |
                      (events[i].what & CF_POLLER_WRITE ? CURL_CSELECT_OUT : 0) |
                      (events[i].what & CF_POLLER_ERROR ? CURL_CSELECT_ERR : 0)))
-            return;
+            return false;
+    return count > 0;
 }
 
 size_t cf_engine_in_flight(struct cf_engine *engine)
@@ -125,6 +128,8 @@ size_t cf_engine_in_flight(struct cf_engine *engine)
 size_t cf_engine_step(struct cf_engine *engine, int64_t timeout)
 {
     int64_t woken;
+    bool moved;
+    int i;
 
     cf_link_notice_fork(engine);
     if (engine->poller_open) {
@@ -135,7 +140,11 @@ size_t cf_engine_step(struct cf_engine *engine, int64_t timeout)
         cf_poller_deadline(&engine->poller, cf_schedule_next(engine));
         /* What was left untaken must not keep this wait from waiting. */
         cf_poller_ring(&engine->poller, false);
-        wait_for_events(engine, timeout, &woken);
+        moved = wait_for_events(engine, timeout);
+        woken = engine->poller.looked;
+        /* A host that comes late finds what was there in time: all of it, before time is up. */
+        for (i = 0; moved && engine->first_overdue <= woken && i < LATE_LOOKS; i++)
+            moved = wait_for_events(engine, 0);
         engine->unfinished = cf_process_now() - woken >= LONG_STEP;
         if (!engine->unfinished)
             run_timers(engine);

@@ -176,5 +176,6 @@ int cf_poller_wait(struct cf_poller *poller, struct cf_poller_event *events, int
 {
     int64_t left = poller->deadline == CF_POLLER_NEVER ? CF_POLLER_NEVER : poller->deadline - cf_process_now();
     int count = system_wait(poller, events, timeout < left ? timeout : left);
+    poller->looked = cf_process_now();
     return keep_wanted(poller, events, count);
 }

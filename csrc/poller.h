@@ -22,10 +22,11 @@ struct cf_poller_event {
 
 struct cf_poller_slot;
 
-/* One owner, one thread. Its members are its own. */
+/* One owner, one thread. Its members are its own, but for `looked`, which may be read. */
 struct cf_poller {
     int fd, timer, bell;            /* -1 where there is none */
     bool shown, ringing;            /* the descriptor was handed out; completions wait */
+    int64_t looked;                 /* when the descriptors were last asked for news; 0 for never */
     int64_t deadline, armed;
     int64_t mark;                   /* by which the three are told from others under their numbers */
     struct cf_poller_slot *slots;   /* by descriptor */

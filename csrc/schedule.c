@@ -143,12 +143,14 @@ void cf_schedule_overdue(struct cf_engine *engine)
 
     if (!engine->running.first)
         engine->first_overdue = CF_NEVER;
-    if (engine->first_overdue == CF_NEVER || engine->first_overdue > (now = cf_process_now()))
+    /* Nobody may have stepped since: what has come meanwhile is read first. */
+    if (engine->first_overdue > engine->poller.looked)
         return;
+    now = cf_process_now();
     engine->first_overdue = CF_NEVER;
     for (transfer = engine->running.first; transfer; transfer = next) {
         next = transfer->next;
-        if (transfer->overdue <= now) {
+        if (transfer->overdue <= engine->poller.looked) {
             cf_transfer_overdue(transfer, now);
             cf_link_count(engine, transfer);
             curl_multi_remove_handle(engine->multi, transfer->easy);

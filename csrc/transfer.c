@@ -25,8 +25,8 @@
 /* So often a handle is used as it was set up; see cf_transfer_finish. */
 #define MOST_USES 100
 
-/* The engine ends what is overdue; libcurl must not do it before, for it keeps the connection of an HTTP/2 stream. */
-#define SLACK 1000000
+/* What one call of libcurl may take of a transfer whose time is over. */
+#define LONG_CALL 100000
 
 struct cf_transfer *cf_transfer_new(void)
 {
@@ -151,7 +151,8 @@ static int on_progress(void *transfer, curl_off_t total, curl_off_t now, curl_of
 {
     struct cf_transfer *self = transfer;
     (void)total, (void)now, (void)to_send, (void)sent;
-    return (++self->ticks & 63) == 0 && cf_process_now() > self->overdue;
+    return (++self->ticks & 63) == 0 && cf_process_now() - LONG_CALL >
+                                            (self->overdue > self->poller->looked ? self->overdue : self->poller->looked);
 }
 
 /* A peer that has vanished acknowledges nothing: the kernel gives up on it, and all that wait there go elsewhere, long before
@@ -198,21 +199,18 @@ static long milliseconds(int64_t duration)
     return rounded > 0x7fffffff ? 0x7fffffff : rounded < 1 ? 1 : (long)rounded;
 }
 
+/* CURLOPT_TIMEOUT_MS is not set: the engine ends what is overdue, for libcurl would keep the connection of an HTTP/2 stream, and
+ * would not read first what has come while nobody stepped. */
 static CURLcode set_limits(struct cf_transfer *transfer, int64_t now)
 {
-    CURL *easy = transfer->easy;
-    CURLcode code;
     int64_t limit = transfer->timeout;
 
     if (transfer->deadline && (!limit || transfer->deadline - now < limit))
         limit = transfer->deadline - now > 0 ? transfer->deadline - now : 1;
     transfer->overdue = limit ? now + limit : CF_NEVER;
-    code = curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, limit ? milliseconds(limit + SLACK) : 0L);
-    if (code == CURLE_OK)
-        /* libcurl's own default is 300 s; "none" is as long as it can be. */
-        code = curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
-                                transfer->connect_timeout ? milliseconds(transfer->connect_timeout) : 0x7fffffffL);
-    return code;
+    /* libcurl's own default is 300 s; "none" is as long as it can be. */
+    return curl_easy_setopt(transfer->easy, CURLOPT_CONNECTTIMEOUT_MS,
+                            transfer->connect_timeout ? milliseconds(transfer->connect_timeout) : 0x7fffffffL);
 }
 
 #define SET(option, value)                                             \

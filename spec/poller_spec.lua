@@ -197,6 +197,28 @@ describe("step", function()
     c:close()
   end)
 
+  for name, options in pairs {
+    ["in clear text"] = {}, ["over TLS"] = { base_url = env.API_TLS, ca_file = env.CA_FILE },
+  } do
+    it("that comes late finds what was there in time, and ends what was not, " .. name, function()
+      options.timeout, options.max_retries = 2, 0
+      local c, zone = client.new(options)
+      assert(c:purge(tags))
+      edge.script(zone, { { match = "never", delay = 20, pass = true }, { delay = 0.5, pass = true, times = 0 } })
+      local kinds, started = {}, system.now()
+      for i = 1, 17 do
+        assert(c:start({ tags = { i == 9 and "never" or "t" } }, nil, function(_, err)
+          local kind = err and err.kind or "accepted"
+          kinds[kind] = (kinds[kind] or 0) + 1
+        end))
+      end
+      while edge.counts(zone).requests < 18 do c:step(0) end
+      socket.sleep(math.max(started + 2.5 - system.now(), 0.7))
+      while c:step() > 0 do assert.is_true(system.now() - started < 10) end
+      assert.same({ accepted = 16, timeout = 1 }, kinds)
+    end)
+  end
+
   it("ends each of several when its own time is over, and one without a limit with its answer", function()
     local c, zone = client.new { max_retries = 0 }
     edge.script(zone, { { match = '"slow"', times = 0, delay = 20, pass = true },
