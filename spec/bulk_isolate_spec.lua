@@ -85,6 +85,29 @@ describe("what is refused", function()
     end
   end)
 
+  it("is all of it where no URL is of the zone: told after a few requests", function()
+    local list = files(3000, {})
+    for i = 1, #list do list[i] = ("https://other.example/%04d"):format(i) end
+    for _, in_flight in ipairs { 1, 8 } do
+      for _, form in ipairs { "table", "function" } do
+        edge.reset(zone)
+        local _, err = client:purge({ files = form == "table" and list or iterator(list) }, { max_in_flight = in_flight })
+        assert.same({ "bad_request", 1016, 0 }, { err.kind, err.code, err.accepted })
+        assert.truthy(err.message:find("every one of", 1, true), err.message)
+        assert.truthy(err.requests <= 100, err.requests)
+        assert.same(list, all(err.remaining.files))
+      end
+    end
+    -- Unlikely as it looks at first.
+    local bad = {}
+    for i = 1, 100 do bad[i] = i end
+    for i = 1, 29 do bad[100 + i] = 100 * i + 7 * i % 100 + 1 end
+    local mixed, wrong = files(3000, bad)
+    local _, err = client:purge({ files = mixed }, { max_in_flight = 1 })
+    assert.equal(3000 - #wrong, err.accepted)
+    assert.same(wrong, err.remaining.files)
+  end)
+
   it("is told in the list's order, whichever answer came first", function()
     edge.reset(zone)
     local late, early = refusal(1016), refusal(1016)

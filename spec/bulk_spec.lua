@@ -281,12 +281,23 @@ describe("a list that is interrupted", function()
       assert.truthy(err.kind == "cancelled" and err.accepted >= 300 and err.accepted <= 500)
       assert.equal(1000, err.accepted + #all(err.remaining.tags))
     end
+    -- Where nothing is in flight just then, and where it comes too late.
+    for _, case in ipairs { { 5, true, "cancelled", 5 }, { 15, false, "accepted", 15 } } do
+      local cancelled
+      ended = 0
+      request = client:start({ tags = tags(15) }, { max_items = 5, max_in_flight = 1, on_progress = function(progress)
+        if progress.accepted == case[1] then cancelled = request:cancel() end
+      end }, function() ended = ended + 1 end)
+      local result, problem = request:wait()
+      assert.same({ case[2], case[3], case[4], 1 },
+        { cancelled, result and "accepted" or problem.kind, (result or problem).accepted, ended })
+    end
     -- From the iterator itself, in the middle of a request that is being filled.
     local i = 0
     request = nil
     request = client:start({ tags = function()
       i = i + 1
-      if i == 450 then request:cancel() end
+      if i == 450 then assert.is_true(request:cancel()) end
       return i <= 1000 and "t" .. i or nil
     end }, { max_in_flight = 2 })
     err = select(2, request:wait())

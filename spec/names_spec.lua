@@ -51,6 +51,18 @@ describe("a name", function()
     local client, list, calls = named { zone = about.name }, {}, 0
     for i = 1, 250 do list[i] = "t" .. i end
     assert.equal(250, assert(client:purge { tags = list }).accepted)
+    -- Its parts are of the call's size.
+    assert.equal(250, assert(client:purge({ tags = list, zone = about.name }, { max_items = 10 })).accepted)
+    for _, fresh in ipairs { {}, { zone = about.name } } do
+      client = named(fresh)
+      for _, dry_run in ipairs { true, false } do
+        local result = assert(client:purge({ tags = list, zone = not fresh.zone and about.name or nil },
+          { max_items = 10, dry_run = dry_run, environment = "staging" }))
+        assert.equal(250, dry_run and result.items or result.accepted)
+      end
+    end
+    edge.reset(zone)
+    client = named { zone = about.name }
     local i = 0
     local request = client:start({ tags = function() i = i + 1 return list[i] end }, nil, function() calls = calls + 1 end)
     assert.equal(250, assert(request:wait()).accepted)

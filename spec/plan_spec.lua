@@ -71,6 +71,12 @@ describe("a dry run", function()
     _, err = client:purge({ tags = function() error "boom" end }, { dry_run = true })
     assert.same({ "invalid_request", "tags" }, { err.kind, err.field })
     assert.matches("the iterator raised: .*boom", err.message)
+    local count = 0
+    _, err = client:purge({ tags = function()
+      count = count + 1
+      return count < 5 and "t" .. count or error "boom"
+    end }, { dry_run = true, max_items = 2 })
+    assert.same({ "t1", "t2", "t3", "t4" }, err.remaining.tags)
     assert.equal(0, edge.counts(zone).requests)
   end)
 

@@ -25,7 +25,9 @@ local hopeless = {
   invalid_request = true,
 }
 
--- Requests refused, none accepted, none for certain about an item: it is the request that is refused.
+-- Requests refused, none accepted, none for certain about an item: it is the request that is refused. Where each is
+-- about an item for certain, so are all: after so many items, each alone, so many parts of the list that had not been
+-- tried, and so many pieces of these.
 local REFUSALS = 12
 -- Requests without a usable answer in a row: the API is out of reach.
 local UNANSWERED = 3
@@ -37,9 +39,9 @@ local LIMITED = 20
 local NONE = {}
 
 local function new_chunk(items, at)
-  -- counted: its end is in the job's numbers; cut: the rest of it went back; ids, messages: how many of its answer's
-  -- are in the job's lists.
-  return { items = items, at = at, counted = false, cut = false, ids = 0, messages = 0 }
+  -- fresh: as it was read; counted: its end is in the job's numbers; cut: the rest of it went back; ids, messages: how
+  -- many of its answer's are in the job's lists.
+  return { items = items, at = at, fresh = false, counted = false, cut = false, ids = 0, messages = 0 }
 end
 
 local function slice(chunk, from, to)
@@ -67,7 +69,7 @@ function Job:split(chunk, size)
   self:put_back(chunk)
 end
 
--- At most `size` items of the source; nil at its end. One that raises ends there, unless it was memory that it lacked.
+-- At most `size` items of the source; nil at its end.
 function Job:read()
   local chunk = self.reading or new_chunk({}, self.position + 1)
   local items = chunk.items
@@ -77,7 +79,7 @@ function Job:read()
       local ok, item = pcall(self.next_item)
       if not ok then
         self.raised = item
-        self.exhausted = item ~= "not enough memory"
+        self.exhausted = M.ends_iterator(item)
       elseif item ~= nil then
         self.item = item
       else
@@ -89,14 +91,15 @@ function Job:read()
       self.item, self.position = NONE, self.position + 1
     end
   end
-  self.reading = false
+  self.reading, chunk.fresh = false, true
   return #items > 0 and chunk or nil
 end
 
 -- While all is refused, what was never tried goes first, and all halves before a quarter: one item accepted shows that
 -- the request is not at fault.
 function Job:next_chunk()
-  return self.refused > 0 and self:read() or table.remove(self.again) or self:read()
+  local is_suspect = self.refused > 0 or (self.alone >= REFUSALS and self.untried < REFUSALS)
+  return is_suspect and self:read() or table.remove(self.again) or self:read()
 end
 
 -- ---- how a chunk ended ----
@@ -165,10 +168,11 @@ function Job:refused_one(chunk, err)
     self.limited = self.limited + one
     return self:put_back(chunk)
   elseif is_refusal(err) and not about_request[err.code] then
-    if self.accepted == 0 and not about_item[err.code] then
-      self.refused = self.refused + one
+    local what = self.accepted == 0 and self:evidence(chunk, err)
+    if what then
+      self[what] = self[what] + one
     end
-    if self.refused > REFUSALS then
+    if self:is_refused() then
       self:stop(err)
     elseif self.isolate and count > 1 then
       return self:split(chunk, math.floor(count / 2))
@@ -182,6 +186,20 @@ function Job:refused_one(chunk, err)
     end
   end
   self:fail(chunk, err)
+end
+
+-- Which count a refusal adds to, if any.
+function Job:evidence(chunk, err)
+  if not about_item[err.code] then
+    return "refused"
+  elseif self.alone >= REFUSALS and self.untried >= REFUSALS then
+    return "pieces"
+  end
+  return #chunk.items == 1 and "alone" or chunk.fresh and "untried"
+end
+
+function Job:is_refused()
+  return self.refused > REFUSALS or self.pieces > REFUSALS
 end
 
 function Job:waits_too_long(err)
@@ -263,6 +281,7 @@ function Job:cancel()
   for part in tables.entries(self.parts) do
     self.client.core:cancel(part.id)
   end
+  self:go_on()
 end
 
 -- ---- the account ----
@@ -332,7 +351,7 @@ function Job:error(cause)
   fields.requests, fields.attempts, fields.ids = self.requests, self.attempts, self.ids
   fields.elapsed = self.requests > 0 and core.now() - self.started or nil
   local message = cause.message
-  if self.refused > REFUSALS then
+  if self:is_refused() then
     message = ("every one of %d requests was refused, it is not about an item: %s"):format(self.requests, message)
   end
   if self.accepted > 0 or #self.failures > 1 then
@@ -347,6 +366,13 @@ function Job:finish()
   -- In the source's order, whichever answer came first.
   table.sort(self.failures, stands_before)
   local cause = self.stopped or (self.failures[1] and self.failures[1].error)
+  if cause and cause.kind == "cancelled" then
+    local remaining = self:remaining()
+    if type(remaining) == "table" and #remaining == 0 then
+      -- It came too late.
+      cause = nil
+    end
+  end
   if not cause and self.position == 0 then
     cause = core.error("invalid_request", self.kind .. ": must not be empty", { field = self.kind })
   end
@@ -381,13 +407,18 @@ local function new(client, request, kind, call, base)
     started = call.started, ends = deadline and call.started + deadline,
     item = NONE, reading = false, current = false, again = {}, parts = {}, failures = {}, ids = {}, messages = {},
     position = 0, in_flight = 0, accepted = 0, failed = 0, sent = 0, requests = 0, attempts = 0,
-    refused = 0, unanswered = 0, limited = 0,
+    refused = 0, alone = 0, untried = 0, pieces = 0, unanswered = 0, limited = 0,
     raised = NONE, exhausted = false, stopped = false, is_going = false, finished = false, ray_id = false,
   }, Job)
   job.handle = function(part, result, failure)
     job:ended(part, result, failure)
   end
   return job
+end
+
+--- Is an iterator that raised this at its end? Where memory was short it may go on.
+function M.ends_iterator(raised)
+  return raised ~= "not enough memory"
 end
 
 ---@return cfpurge.Error err of an iterator that raised

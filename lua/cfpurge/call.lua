@@ -187,11 +187,11 @@ local function check_named(self, call, wanted)
   local kind, list = kind_of(stand_in.params)
   local size
   for _, options in ipairs { call.options or {}, { zone = wanted.zone, environment = wanted.environment } } do
-    local ok, err
-    ok, size, err = pcall(self.core.limits, self.core, kind or "tags", options)
-    if not (ok and size) then
-      return false, not ok and size or nil, ok and err or nil
+    local ok, found, err = pcall(self.core.limits, self.core, kind or "tags", options)
+    if not (ok and found) then
+      return false, not ok and found or nil, ok and err or nil
     end
+    size = size or found
   end
   if kind and (type(list) == "function" or (type(list) == "table" and #list > 0)) then
     return check_list(self, stand_in, kind, list, size)

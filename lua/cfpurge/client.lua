@@ -23,11 +23,14 @@ local function new(options)
   end
   local loop = options and rawget(options, "loop") or "auto"
   local problem = loops.check(loop)
+  if not problem then
+    -- Loaded now: when it is needed there may be no descriptor left.
+    local ok, raised = pcall(loops.pick, loop)
+    problem = not ok and tostring(raised):match "[^\n]*"
+  end
   if problem then
     return nil, core.error("invalid_request", "loop: " .. problem, { field = "loop" })
   end
-  -- Loaded now: when it is needed there may be no descriptor left.
-  loops.pick(loop)
   local zone, zone_id = options and rawget(options, "zone"), options and rawget(options, "zone_id")
   if zone and zone_id then
     return nil, core.error("invalid_request", "zone: either zone or zone_id", { field = "zone" })

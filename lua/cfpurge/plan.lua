@@ -6,11 +6,19 @@ local tables = require "cfpurge.tables"
 -- comes again before the rest of it.
 local function plan_list(kind, list, size, call, add)
   local next_item, read, at, exhausted = tables.each(list), {}, 1, false
+  local function refused(raised, err)
+    if err and type(list) == "function" then
+      err.remaining = tables.copy(call.params)
+      err.remaining[kind] = exhausted and read or tables.chained(tables.each(read), list)
+    end
+    return nil, raised, err
+  end
   repeat
     for _ = 1, size do
       local called, item = pcall(next_item)
       if not called then
-        return nil, nil, bulk.iterator_error(kind, item)
+        exhausted = bulk.ends_iterator(item)
+        return refused(nil, bulk.iterator_error(kind, item))
       elseif item == nil then
         exhausted = true
         break
@@ -22,11 +30,7 @@ local function plan_list(kind, list, size, call, add)
       ok, raised, err = add(items, at)
     end
     if not ok then
-      if err and type(list) == "function" then
-        err.remaining = tables.copy(call.params)
-        err.remaining[kind] = exhausted and read or tables.chained(tables.each(read), list)
-      end
-      return nil, raised, err
+      return refused(raised, err)
     end
     at = at + #items
   until exhausted

@@ -31,7 +31,9 @@ function Request:cancel()
     self.client.core:cancel(self.id)
   end
   self.client:settle()
-  return self.failure ~= nil and self.failure.kind == "cancelled"
+  -- Cancelled by its own iterator, it ends when that returns.
+  local outcome = self.failure or not self.ended and self.job and self.job.stopped
+  return outcome and outcome.kind == "cancelled" or false
 end
 
 -- The requests of the core that it has in flight.
@@ -78,7 +80,10 @@ local function wait_for(request, loop)
   else
     request.waiters = { waiter }
   end
-  return loop.wait(request.client, waiter)
+  local can, problem = loop.wait(request.client, waiter)
+  -- Who waited may wait for something else by now.
+  waiter.wake = false
+  return can, problem
 end
 
 --- Waits the way the host waits.

@@ -80,6 +80,12 @@ describe("the loop of a host's own", function()
 end)
 
 describe("the choice", function()
+  it("refuses by name what cannot be loaded here", function()
+    local client, err = cfpurge.new((clients.options { loop = "openresty" }))
+    assert.same({ nil, "invalid_request", "loop" }, { client, err.kind, err.field })
+    assert.is_nil(err.message:find "\n")
+  end)
+
   it("refuses by name what there is not", function()
     for _, loop in ipairs { "uv", "", { wait = print }, { drive = print }, {} } do
       local client, err = cfpurge.new { api_token = "t", loop = loop }

@@ -135,6 +135,32 @@ local function both(name)
     assert.same({ early = false, accepted = 1 }, value)
   end)
 
+  it("who has waited is not woken once more where it waits for something else", function()
+    local value = run(name, [[
+      local client, waited, ended = new(), nil, false
+      local task = coroutine.create(function()
+        local task = coroutine.running()
+        client:start({ tags = { "a" } }, nil, function() coroutine.resume(task) end):wait()
+        local before = uv.hrtime()
+        local timer = uv.new_timer()
+        timer:start(300, 0, function() timer:close() coroutine.resume(task) end)
+        coroutine.yield()
+        waited = (uv.hrtime() - before) / 1e6
+      end)
+      assert(coroutine.resume(task))
+      host.wait_until(function() return waited end)
+      if coroutine.close then
+        task = coroutine.create(function() client:purge { tags = { "b" } } end)
+        assert(coroutine.resume(task))
+        assert(coroutine.close(task))
+        host.wait_until(function() return client:in_flight() == 0 end)
+        assert(client:purge { tags = { "c" } })
+      end
+      return { waited = waited }
+    ]])
+    assert.is_true(value.waited > 250, value.waited)
+  end)
+
   it("what a coroutine raises is not raised where it was woken", function()
     local status, out = run(name, [[
       local client = new()

@@ -48,7 +48,8 @@ end
 local function wait_in_coroutine(thread, request)
   request.wake = function()
     local ok, err = coroutine.resume(thread)
-    if not ok then
+    -- A coroutine that its host has closed waits no more.
+    if not ok and err ~= "cannot resume dead coroutine" then
       report(debug.traceback(thread, tostring(err)))
     end
   end
