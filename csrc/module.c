@@ -1,8 +1,12 @@
 /* luaopen_cfpurge_core: what `require "cfpurge.core"` returns, and the global init. */
 #define _GNU_SOURCE /* sigaction */
+#include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <lualib.h>
 
 #include "client.h"
 #include "error.h"
@@ -21,6 +25,31 @@ static int is_terminal(lua_State *L)
 {
     lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
     return 1;
+}
+
+/* read_line(file) -> the line without its end; nil at the file's end; nil and why not. Lua's own takes a NUL for the end of a
+ * line in 5.1 and LuaJIT, and what is behind it is lost. */
+static int read_line(lua_State *L)
+{
+    /* Whatever Lua's handle is, this is what it begins with. */
+    FILE *file = *(FILE **)luaL_checkudata(L, 1, LUA_FILEHANDLE);
+    luaL_Buffer line;
+    int c, problem;
+
+    if (!file)
+        return luaL_argerror(L, 1, "closed file");
+    luaL_buffinit(L, &line);
+    while ((c = getc_unlocked(file)) != EOF && c != '\n')
+        luaL_addchar(&line, (char)c);
+    problem = c == EOF && ferror(file) ? errno : 0;
+    luaL_pushresult(&line);
+    if (c == '\n' || (!problem && lua_rawlen(L, -1) > 0))
+        return 1;
+    lua_pushnil(L);
+    if (!problem)
+        return 1;
+    lua_pushstring(L, strerror(problem));
+    return 2;
 }
 
 static volatile sig_atomic_t was_interrupted;
@@ -51,7 +80,7 @@ static int interrupted(lua_State *L)
     return 1;
 }
 
-/* { new, purge, purge_environment, now, is_terminal, interrupted, error, options, version } */
+/* { new, purge, purge_environment, now, is_terminal, interrupted, read_line, error, options, version } */
 CFPURGE_EXPORT int luaopen_cfpurge_core(lua_State *L);
 
 int luaopen_cfpurge_core(lua_State *L)
@@ -62,6 +91,7 @@ int luaopen_cfpurge_core(lua_State *L)
                                          {"now", now},
                                          {"is_terminal", is_terminal},
                                          {"interrupted", interrupted},
+                                         {"read_line", read_line},
                                          {NULL, NULL}};
 
     if (!cf_process_init())

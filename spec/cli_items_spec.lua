@@ -36,6 +36,17 @@ describe("the command and its files", function()
     assert.same({ "a", "b" }, (lists.sent(zone)))
   end)
 
+  it("refuses a line with a NUL, and glues nothing to it", function()
+    local good = "https://" .. about.name .. "/c"
+    local list, rest = command.file("https://" .. about.name .. "/a\0junk\nb/secret\n" .. good), command.file ""
+    local _, err, status = run { "files", "--from", list, "--remaining", rest }
+    assert.same({ 1, "https://" .. about.name .. "/a\0junk\nb/secret\n" }, { status, command.read(rest) }, err)
+    assert.same({ good }, (lists.sent(zone, "files")))
+    edge.reset(zone)
+    assert.equal(2, select(3, run({ "tags" }, { stdin = "n\0e\0w\0s\0\n\0" })))
+    assert.same({}, edge.requests(zone))
+  end)
+
   it("names what is wrong with a JSON item, and takes the others", function()
     local url = "https://" .. about.name .. "/"
     for item, said in pairs {

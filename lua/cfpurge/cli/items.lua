@@ -29,10 +29,10 @@ end
 
 -- The items of `file`, read as they are asked for; `name` is what it is called where it cannot be read.
 function Source:lines_of(file, name)
-  local is_files, read, byte = self.kind == "files", file.read, string.byte
+  local is_files, read, byte = self.kind == "files", core.read_line, string.byte
   return function()
     while true do
-      local line, problem = read(file, "*l")
+      local line, problem = read(file)
       if not line then
         -- Ctrl-C gives up a terminal's line: that is no error.
         if problem and not core.interrupted() then
