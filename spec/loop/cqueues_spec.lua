@@ -37,6 +37,36 @@ describe("cqueues", function()
     assert.matches("the loop ended", out)
   end)
 
+  it("an on_done or an iterator that waits for something else holds up nothing that begins meanwhile", function()
+    if _VERSION == "Lua 5.1" and not rawget(_G, "jit") then return end -- there they cannot wait
+    local value = run([[
+      local client, over, took = new { max_retries = 0 }, 0, {}
+      local function wait_here() cqueues.sleep(1.5) over = over + 1 end
+      local i = 0
+      local cases = {
+        function() client:start({ tags = { "a" } }, nil, wait_here) end,
+        function()
+          client:start({ tags = function()
+            i = i + 1
+            if i == 400 then wait_here() end
+            return i <= 500 and "t" .. i or nil
+          end }, { max_in_flight = 1 })
+        end,
+      }
+      for n, case in ipairs(cases) do
+        case()
+        cqueues.sleep(0.4)
+        local before = cqueues.monotime()
+        assert(client:purge { tags = { "b" } })
+        took[n] = cqueues.monotime() - before
+        assert(over == n - 1)
+        while over < n or client:in_flight() > 0 do cqueues.sleep(0.01) end
+      end
+      return { on_done = took[1], iterator = took[2] }
+    ]])
+    for name, seconds in pairs(value) do assert.is_true(seconds < 1, name .. " " .. seconds) end
+  end)
+
   it("two controllers share a client, one of them inside the other too", function()
     local value = run([[
       local client, list = new(), {}

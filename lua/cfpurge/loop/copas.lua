@@ -43,7 +43,9 @@ local function pump(client, socket)
   while client:active() and not socket.ready do
     copas.receive(socket)
     if not socket.ready then
+      socket.is_stepping = true
       local ok, err = pcall(client.step, client, 0)
+      socket.is_stepping = false
       if not ok then
         copas.addthread(function()
           error(err, 0)
@@ -61,9 +63,12 @@ local function stop(client)
 end
 
 local function drive(client)
-  if not client:active() then
+  local current = pumps[client]
+  -- An on_done or an iterator may wait for something of its own, with the pump: then another one steps.
+  if not client:active() or (current and current.is_stepping and running[coroutine.running() or NOTHING] ~= client) then
     stop(client)
-  elseif not pumps[client] then
+  end
+  if client:active() and not pumps[client] then
     local fd = client:fileno()
     if not fd then
       return false, "this system has no descriptor to watch"
@@ -72,6 +77,8 @@ local function drive(client)
     pumps[client] = socket
     copas.addthread(function()
       pump(client, socket)
+      -- Another one may have come and gone while it was held up.
+      drive(client)
     end)
   end
   return true

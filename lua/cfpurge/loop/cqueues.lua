@@ -14,7 +14,11 @@ local function pump(client, controller, polled)
   running[coroutine.running()] = setmetatable({ client, controller }, { __mode = "v" })
   while mine[controller] == polled and client:active() and client:fileno() == polled.pollfd do
     cqueues.poll(polled)
+    polled.is_stepping = true
     local ok, err = pcall(client.step, client, 0)
+    polled.is_stepping = false
+    -- Another one may have come and gone meanwhile.
+    mine[controller] = mine[controller] or polled
     if not ok then
       -- It ends a coroutine of its own, as any error under cqueues; this one goes on for the others.
       controller:wrap(error, err, 0)
@@ -39,7 +43,11 @@ local function drive(client)
     return false, "this system has no descriptor to watch"
   end
   local controller = cqueues.running()
-  if controller and not mine[controller] then
+  local current = controller and mine[controller]
+  -- An on_done or an iterator may wait for something of its own, with the pump: then another one steps.
+  local own = running[coroutine.running()]
+  local is_stuck = current and current.is_stepping and not (own and own[1] == client and own[2] == controller)
+  if controller and (not current or is_stuck) then
     mine[controller] = { pollfd = fd, events = "r" }
     controller:wrap(pump, client, controller, mine[controller])
   end
