@@ -25,8 +25,8 @@ local function new(options)
   local problem = loops.check(loop)
   if not problem then
     -- Loaded now: when it is needed there may be no descriptor left.
-    local ok, raised = pcall(loops.pick, loop)
-    problem = not ok and tostring(raised):match "[^\n]*"
+    local is_there, raised = pcall(loops.pick, loop)
+    problem = not is_there and tostring(raised):match "[^\n]*"
   end
   if problem then
     return nil, core.error("invalid_request", "loop: " .. problem, { field = "loop" })
