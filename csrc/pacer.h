@@ -37,7 +37,7 @@ struct cf_pacer {
     struct cf_pacer_window overall, address;
 };
 
-/* All zero is a pacer that holds nothing back. False: out of memory; it is as it was. */
+/* All zero is a pacer that holds nothing back. False: out of memory; it is good for cf_pacer_free only. */
 bool cf_pacer_set(struct cf_pacer *pacer, const struct cf_rates *rates, int64_t now);
 void cf_pacer_free(struct cf_pacer *pacer);
 

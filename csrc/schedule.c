@@ -105,7 +105,7 @@ static void start_one(struct cf_engine *engine, struct cf_transfer *transfer, in
     code = cf_transfer_prepare(transfer, engine->share, &engine->poller, now);
     if (code == CURLE_OK && engine->suspect && transfer->failure == CF_TIMEOUT)
         code = curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
-    engine->stats.attempts++;
+    engine->stats.attempts += code == CURLE_OK;
     cf_journal_add(engine, transfer, CF_EVENT_REQUEST, 0);
     if (code == CURLE_OK && curl_multi_add_handle(engine->multi, transfer->easy) != CURLM_OK)
         code = CURLE_OUT_OF_MEMORY;

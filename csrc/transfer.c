@@ -452,6 +452,8 @@ void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code)
         curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
     if (connects > 0 || ++transfer->uses >= MOST_USES)
         transfer->is_set = false;
+    if (code == CURLE_ABORTED_BY_CALLBACK)
+        cf_transfer_overdue(transfer, cf_process_now());
     if (code != CURLE_OK && !transfer->error[0])
         strncpy(transfer->error, curl_easy_strerror(code), sizeof transfer->error - 1);
     transfer->failure = failure_of(code, transfer);
