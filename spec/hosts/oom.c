@@ -29,11 +29,11 @@
 
 int luaopen_cjson(lua_State *L), luaopen_cfpurge_core(lua_State *L);
 
-/* One of the three allocators. */
+/* One of the three allocators. libcurl asks in threads, too: where it has no memory for an address it looks that up. */
 static struct pool {
     const char *name;
-    long blocks, asked, fail_at, last;  /* fails from `fail_at` to `last`, 0 for never */
-    long failed;
+    _Atomic long blocks, asked, fail_at, last;  /* fails from `fail_at` to `last`, 0 for never */
+    _Atomic long failed;
 } pools[] = {{"lua", 0, 0, 0, 0, 0}, {"own", 0, 0, 0, 0, 0}, {"libcurl", 0, 0, 0, 0, 0}};
 
 static struct pool *const of_lua = &pools[0], *const own = &pools[1], *const of_curl = &pools[2];
@@ -47,10 +47,12 @@ static long reported;
 
 static bool fails(struct pool *pool)
 {
+    long asked;
+
     if (pool->fail_at == 0)
         return false;
-    pool->asked++;
-    if (pool->asked < pool->fail_at || pool->asked > pool->last)
+    asked = ++pool->asked;
+    if (asked < pool->fail_at || asked > pool->last)
         return false;
     pool->failed++;
     return true;
@@ -202,7 +204,7 @@ static bool run(struct pool *pool, bool for_ever, struct account *account)
 {
     lua_State *L = lua_newstate(lua_reallocate, NULL);
     long curl_before = of_curl->blocks;
-    int before = descriptors(), status;
+    int before = descriptors(), status, tries;
     long failed = pool->failed;
 
     if (oom_seen)
@@ -229,6 +231,9 @@ static bool run(struct pool *pool, bool for_ever, struct account *account)
             account->wrong += fault(lua_tostring(L, -1));
     }
     lua_close(L);
+    /* Such a thread, given up by libcurl, ends when it can. */
+    for (tries = 0; (of_curl->blocks != curl_before || descriptors() != before) && tries < 500; tries++)
+        usleep(10000);
     alarm(0);
     if (of_lua->blocks || own->blocks || of_curl->blocks != curl_before) {
         char text[128];
