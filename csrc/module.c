@@ -27,12 +27,22 @@ static int is_terminal(lua_State *L)
     return 1;
 }
 
+/* NULL where it is closed. */
+static FILE *check_file(lua_State *L, int index)
+{
+    void *handle = luaL_checkudata(L, index, LUA_FILEHANDLE);
+#if LUA_VERSION_NUM >= 502
+    return ((luaL_Stream *)handle)->closef ? ((luaL_Stream *)handle)->f : NULL;
+#else
+    return *(FILE **)handle;
+#endif
+}
+
 /* read_line(file) -> the line without its end; nil at the file's end; nil and why not. Lua's own takes a NUL for the end of a
  * line in 5.1 and LuaJIT, and what is behind it is lost. */
 static int read_line(lua_State *L)
 {
-    /* Whatever Lua's handle is, this is what it begins with. */
-    FILE *file = *(FILE **)luaL_checkudata(L, 1, LUA_FILEHANDLE);
+    FILE *file = check_file(L, 1);
     luaL_Buffer line;
     int c, problem;
 
