@@ -37,7 +37,7 @@ describe("the command and its files", function()
   end)
 
   it("refuses a line with a NUL, and glues nothing to it", function()
-    local good = "https://" .. about.name .. "/c"
+    local good = "https://" .. about.name .. "/" .. ("c"):rep(5000)
     local list, rest = command.file("https://" .. about.name .. "/a\0junk\nb/secret\n" .. good), command.file ""
     local _, err, status = run { "files", "--from", list, "--remaining", rest }
     assert.same({ 1, "https://" .. about.name .. "/a\0junk\nb/secret\n" }, { status, command.read(rest) }, err)
