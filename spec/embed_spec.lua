@@ -1,5 +1,6 @@
 -- C programs with Lua, cfpurge and lua-cjson linked in, run in an empty directory: spec/hosts/embed.c, which the README
 -- shows as it stands, built as its first lines say; and spec/hosts/embedded.c, which runs the contract.
+local command = require "spec.support.command"
 local contract = require "spec.hosts.contract"
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
@@ -10,19 +11,12 @@ local dir = host.dir() .. "/embed"
 -- Whatever Lua runs the specs: the program has its own. Once is enough.
 local elsewhere = (os.getenv "CFPURGE_LUA" or "lua5.4") ~= "lua5.4"
 
-local function text_of(path)
-  local file = assert(io.open(path))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
-
 local function build()
   host.must("env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -s libcfpurge.a LUA=lua5.4 BUILD=" .. dir
     .. " CPPFLAGS= LDFLAGS= CFLAGS='-O1 -g'")
-  local command = text_of "spec/hosts/embed.c":match " %*   (cc .-) %*/":gsub("build/lua5.4", dir .. "/lua5.4")
+  local line = command.read("spec/hosts/embed.c"):match " %*   (cc .-) %*/":gsub("build/lua5.4", dir .. "/lua5.4")
   for source, program in pairs { embed = "program", embedded = "contract" } do
-    host.must(command:gsub("embed%.c", "spec/hosts/" .. source .. ".c") .. " -Wall -Wextra -Werror -o " .. dir .. "/" .. program)
+    host.must(line:gsub("embed%.c", "spec/hosts/" .. source .. ".c") .. " -Wall -Wextra -Werror -o " .. dir .. "/" .. program)
   end
   host.must("mkdir -p " .. dir .. "/empty")
 end
@@ -32,24 +26,24 @@ local function preload(files)
   local parts = {}
   for path in files:gmatch "%S+" do
     local name = path:gsub("^lua/", ""):gsub("%.lua$", ""):gsub("/init$", ""):gsub("/", ".")
-    parts[#parts + 1] = ("package.preload[%q] = assert(load(%q, %q))\n"):format(name, text_of(path), "=" .. path)
+    parts[#parts + 1] = ("package.preload[%q] = assert(load(%q, %q))\n"):format(name, command.read(path), "=" .. path)
   end
   return table.concat(parts)
 end
 
 -- Runs it for a zone; the outcome of each URL, the last line, and what the dynamic linker said.
 local function run(zone, seconds, urls, more)
-  local command = "(cd %s/empty && env -i %s CLOUDFLARE_API_TOKEN=%s CLOUDFLARE_ZONE_ID=%s ../program %s %s 2>../log)"
-  local out = host.must(command:format(dir, more, env.TOKEN, zone, seconds, table.concat(urls, " ")))
+  local line = "(cd %s/empty && env -i %s CLOUDFLARE_API_TOKEN=%s CLOUDFLARE_ZONE_ID=%s ../program %s %s 2>../log)"
+  local out = host.must(line:format(dir, more, env.TOKEN, zone, seconds, table.concat(urls, " ")))
   local outcomes, last = {}, nil
-  for line in out:gmatch "[^\n]+" do
-    last = cjson.decode(line)
+  for told in out:gmatch "[^\n]+" do
+    last = cjson.decode(told)
     if last.url then
       assert.is_nil(outcomes[last.url])
       outcomes[last.url] = last.outcome
     end
   end
-  return outcomes, last, io.open(dir .. "/log"):read "*a"
+  return outcomes, last, command.read(dir .. "/log")
 end
 
 describe("a C program that embeds it", function()
@@ -98,7 +92,7 @@ describe("a C program that embeds it", function()
     assert.is_nil(log:find("core.so", 1, true))
     assert.is_nil(log:find("/lua/", 1, true))
     -- No file could have been found: its own script has emptied both paths.
-    assert.is_truthy(text_of "spec/hosts/embed.c":find("package.path, package.cpath = '', ''", 1, true))
+    assert.is_truthy(command.read("spec/hosts/embed.c"):find("package.path, package.cpath = '', ''", 1, true))
   end)
 
   it("exports nothing that could clash with what it is linked with", function()

@@ -8,10 +8,7 @@ local env = edge.up()
 local here = debug.getinfo(1, "S").source:match "^@(.*)spec/readme_spec%.lua$" or ""
 
 local function read(path)
-  local file = assert(io.open(here .. path))
-  local text = file:read "*a"
-  file:close()
-  return text
+  return command.read(here .. path)
 end
 
 local readme = read "README.md"

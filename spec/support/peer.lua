@@ -11,6 +11,7 @@ local cjson = require("cjson").new()
 local socket = require "socket"
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
+local read = require("spec.support.command").read
 
 local M = {}
 local pids, count = {}, 0
@@ -25,13 +26,6 @@ local function write(to, text)
   local file = assert(io.open(to, "w"))
   file:write(text)
   file:close()
-end
-
-local function read(from)
-  local file = assert(io.open(from))
-  local text = file:read "*a"
-  file:close()
-  return text
 end
 
 -- Runs it in the background until peer.stop, two minutes at most.
