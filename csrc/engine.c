@@ -16,6 +16,8 @@
 /* A connection may have more news than one look finds. */
 #define LATE_LOOKS 8
 
+_Thread_local size_t cf_engine_chatter;
+
 struct cf_engine *cf_engine_new(void)
 {
     struct cf_engine *engine = cf_zalloc(sizeof *engine);
@@ -71,7 +73,10 @@ static void drain(struct cf_engine *engine)
 static bool act(struct cf_engine *engine, curl_socket_t fd, int what)
 {
     int running;
-    CURLMcode code = curl_multi_socket_action(engine->multi, fd, what, &running);
+    CURLMcode code;
+
+    cf_engine_chatter = 0;
+    code = curl_multi_socket_action(engine->multi, fd, what, &running);
 
     drain(engine);
     if (code == CURLM_OK && !engine->broken)

@@ -34,6 +34,9 @@ struct cf_engine {
     struct cf_engine_stats stats;
 };
 
+/* engine.c: bytes of HTTP/2 frames, but for what answers say, that this call of libcurl has read; http2.c counts them. */
+extern _Thread_local size_t cf_engine_chatter;
+
 /* journal.c */
 void cf_journal_add(struct cf_engine *engine, const struct cf_transfer *transfer, enum cf_event_name name, int64_t wait);
 /* Once an engine, where the running libcurl's name resolution can block. */

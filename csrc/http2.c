@@ -5,8 +5,8 @@
  * which the linker finds the function below: libcurl is loaded for our sake, and what it needs is looked for in us first.
  * Where the host had libcurl before us this is never called, and the copies remain.
  *
- * For a GOAWAY nghttp2 1.52 goes through all of a session, and libcurl 7.88 does not return before it has read all there is: a
- * server that sends nothing else would keep us past every time-out. One or two are what a server says. */
+ * libcurl 7.88 does not return before it has read all there is: a server that sends frames as fast as they are read (5 s of
+ * PING, measured) would keep us past every time-out. What answers nobody has a limit for each call; newer ones have one. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
@@ -14,11 +14,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine_parts.h"
 #include "memory.h"
 #include "trust.h"
 
-#define GOAWAY 7
-#define MOST_GOAWAYS 16
+enum { DATA, HEADERS };
+/* A server that has read the bodies of 100 streams needs some 10 KB to say so. */
+#define MOST_CHATTER ((size_t)256 << 10)
+#define FRAME_HEAD 9
 
 struct nghttp2_mem { /* https://nghttp2.org/documentation/types.html#c.nghttp2_mem */
     void *user_data;
@@ -66,19 +69,12 @@ static void *reallocate(void *block, size_t size, void *unused)
     return cf_memory_realloc(block, size);
 }
 
-/* Those of one session that came with none of another between them: a flood is read in one go. */
-static _Thread_local const void *whose;
-static _Thread_local int goaways;
-
-/* Any number but 0 ends the session. */
-static int count_goaways(void *session, const struct nghttp2_frame_hd *frame, void *unused)
+/* Any number but 0 ends the session. What an answer says has a limit of its own. */
+static int count_chatter(void *session, const struct nghttp2_frame_hd *frame, void *unused)
 {
-    (void)unused;
-    if (frame->type != GOAWAY)
-        return 0;
-    goaways = whose == session ? goaways + 1 : 1;
-    whose = session;
-    return goaways > MOST_GOAWAYS;
+    (void)session, (void)unused;
+    cf_engine_chatter += FRAME_HEAD + (frame->type == DATA || frame->type == HEADERS ? 0 : frame->length);
+    return cf_engine_chatter > MOST_CHATTER;
 }
 
 static new_session *plain;
@@ -104,10 +100,8 @@ int nghttp2_session_client_new2(void **session, const void *callbacks, void *use
     struct nghttp2_mem memory = {NULL, allocate, release, allocate_zeros, reallocate};
 
     pthread_once(&once, look);
-    /* It may get the address of one that is gone. */
-    whose = NULL;
     if (set_callback)
-        set_callback(callbacks, count_goaways);
+        set_callback(callbacks, count_chatter);
     if (with_memory)
         return with_memory(session, callbacks, user_data, option, &memory);
     return plain ? plain(session, callbacks, user_data, option) : out_of_memory;

@@ -91,8 +91,11 @@ describe("a TLS peer", function()
       local before = settings
       if name == "continuations" then before = settings .. frame(1, 0, 1, "\8\003200") end
       local port = peer.tls("-alpn h2 -naccept 1", before, bytes)
-      local growth, result, err = peer.growth(function() return at(port, { timeout = 0.5 }) end)
+      -- libcurl (7.88) would read these as long as they come, in one call.
+      local endless = name == "pings"
+      local growth, result, err = peer.growth(function() return at(port, { timeout = endless and 20 or 0.5 }) end)
       assert.is_nil(result, name)
+      if endless then assert.equal("connection", err.kind, tostring(err)) end
       if not host.watched then
         assert.is_true(err.elapsed < 20, name)
         assert.is_true(growth < 16 * MIB, name .. " " .. growth)
