@@ -8,6 +8,9 @@
 
 bool cf_retry_may_help(const struct cf_outcome *outcome)
 {
+    /* An order in the headers stands, though the body broke off. */
+    if (outcome->should_retry == 0 && outcome->status >= 300)
+        return false;
     switch (outcome->failure) {
     case CF_CONNECTION:
     case CF_TIMEOUT:
@@ -21,9 +24,8 @@ bool cf_retry_may_help(const struct cf_outcome *outcome)
     }
     if (outcome->status < 300)
         return false;
-    if (outcome->should_retry >= 0)
-        return outcome->should_retry == 1;
-    return outcome->status == 408 || outcome->status == 409 || outcome->status == 429 || outcome->status >= 500;
+    return outcome->should_retry == 1 || outcome->status == 408 || outcome->status == 409 || outcome->status == 429 ||
+           (outcome->status >= 500 && outcome->status <= 599);
 }
 
 bool cf_retry_decide(const struct cf_retry_policy *policy, int attempts, const struct cf_outcome *outcome, double chance,

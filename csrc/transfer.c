@@ -461,7 +461,7 @@ void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code)
         strcpy(transfer->error, "the connection closed within the headers");
     cf_transfer_mask(transfer);
     transfer->retry_after =
-        transfer->failure == CF_OK ? cf_retry_after(transfer->response.retry_after, time(NULL)) : -1;
+        transfer->response.is_headed ? cf_retry_after(transfer->response.retry_after, time(NULL)) : -1;
 }
 
 /* Only an answer is ever decoded, and that shows the secret where it stands in it in plain bytes or in escaped ones. */

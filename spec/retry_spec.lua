@@ -2,6 +2,7 @@
 local edge = require "spec.support.edge"
 local client = require "spec.support.client"
 local host = require "spec.support.host"
+local peer = require "spec.support.peer"
 local socket = require "socket"
 
 local env = edge.up()
@@ -54,7 +55,7 @@ describe("the policy", function()
   it("tries again what the official SDKs do", function()
     local retried = { [408] = true, [409] = true, [429] = true }
     for status = 200, 999 do
-      local expected = retried[status] or status >= 500
+      local expected = retried[status] or (status >= 500 and status <= 599)
       local wait, may_help = decide { status = status }
       assert.equal(expected and 0.5 or false, wait, status)
       assert.equal(expected or false, may_help, status)
@@ -64,7 +65,10 @@ describe("the policy", function()
     for failure, expected in pairs { connection = 0.5, timeout = 0.5, cut_short = 0.5, tls = false, too_big = false,
       no_memory = false, cancelled = false, closed = false } do
       for _, should_retry in ipairs { -1, 0, 1 } do
-        assert.equal(expected, decide { failure = failure, status = 503, should_retry = should_retry }, failure)
+        -- Of the failures that may pass, those within an answer whose headers came have one.
+        local word = should_retry ~= 0 and expected
+        assert.equal(word, decide { failure = failure, status = 503, should_retry = should_retry }, failure)
+        assert.equal(expected, decide { failure = failure, status = 200, should_retry = should_retry }, failure)
       end
     end
   end)
@@ -194,6 +198,24 @@ describe("a client", function()
     local result = assert(play({ { status = 200, cut = 30, body = whole }, good },
       { base_url = env.API_TLS, ca_file = env.CA_FILE, max_retry_wait = 0.01 }))
     assert.equal(2, result.attempts)
+  end)
+
+  it("obeys the headers of an answer that breaks off", function()
+    local no = { ["X-Should-Retry"] = "false", ["Retry-After"] = "0" }
+    local _, err, seen = play { { status = 503, cut = 5, body = ("x"):rep(40), headers = no }, good }
+    assert.same({ "bad_response", false, 1 }, { err.kind, err.retryable, #seen })
+    _, err, seen = play { { status = 429, cut = 5, body = ("x"):rep(40), headers = { ["Retry-After"] = "300" } }, good }
+    assert.same({ "bad_response", 429, 300, 1 }, { err.kind, err.status, err.retry_after, #seen })
+    -- Until its time is over, too; and all that draw from the bucket wait.
+    local server = peer.start { { read = "\r\n\r\n" },
+      { send = "HTTP/1.1 429 x\r\nContent-Length: 9\r\nRetry-After: 300\r\n\r\nx" }, { hang = 9 } }
+    local c = client.new { base_url = ("http://%s/v4"):format(server.address), timeout = 0.5 }
+    _, err = c:purge(tags)
+    assert.same({ "timeout", 429, 300, 1 }, { err.kind, err.status, err.retry_after, err.attempts })
+    _, err = c:purge(tags)
+    assert.same({ "rate_limited", 0 }, { err.kind, err.attempts })
+    c:close()
+    peer.stop()
   end)
 
   it("tries again where no connection came about", function()
