@@ -62,34 +62,28 @@ static struct client *push_new(lua_State *L)
     return client;
 }
 
-/* Its options stand at `index`; the client is on the top. */
-static bool furnish(lua_State *L, struct client *client, int index, bool needs_credential)
+/* The client is on the top. */
+static void furnish(lua_State *L, struct client *client, const struct cf_options *options)
 {
-    struct cf_options options;
-
-    cf_options_default(&options);
-    if (!cf_options_read(L, index, 1, CF_SCOPE_CLIENT | CF_SCOPE_REQUEST, true, &client->header_lines, &options))
-        return false;
-    if (needs_credential && !cf_options_need_credential(L, &options))
-        return false;
     client->engine = cf_engine_new();
-    if (!client->engine || !cf_engine_pace(client->engine, &options.rates) || !cf_options_own(&client->options, &options)) {
+    if (!client->engine || !cf_engine_pace(client->engine, &options->rates) || !cf_options_own(&client->options, options))
         luaL_error(L, "not enough memory");
-        return false;
-    }
-    return true;
 }
 
 int cf_client_new(lua_State *L)
 {
+    struct cf_options options;
     struct client *client;
 
     lua_settop(L, 1);
     if (!lua_isnil(L, 1))
         luaL_checktype(L, 1, LUA_TTABLE);
     client = push_new(L);
-    if (!furnish(L, client, 1, true))
+    cf_options_default(&options);
+    if (!cf_options_read(L, 1, 1, CF_SCOPE_CLIENT | CF_SCOPE_REQUEST, true, &client->header_lines, &options) ||
+        !cf_options_need_credential(L, &options))
         return push_failure(L);
+    furnish(L, client, &options);
     if (lua_istable(L, 1)) {
         cf_rawgetfield(L, 1, "on_event");
         if (lua_isfunction(L, -1)) {
@@ -159,20 +153,61 @@ static bool is_open(lua_State *L, const struct client *client)
     return !client->closed;
 }
 
-/* What was refused here remains as a whole: the caller's own table, untouched. The error is on the top. */
-static void set_remaining(lua_State *L, int params)
+/* Sets a field of a copy of the caller's params, whose place on the stack is `copy` once there is one. The value is on the top,
+ * and nil is none. */
+static void carry(lua_State *L, int params, const char *name, int *copy)
 {
-    if (lua_istable(L, params)) {
-        lua_pushvalue(L, params);
-        lua_setfield(L, -2, "remaining");
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        return;
     }
+    if (*copy == 0) {
+        lua_newtable(L);
+        for (lua_pushnil(L); lua_next(L, params);) {
+            lua_pushvalue(L, -2);
+            lua_insert(L, -2);
+            lua_rawset(L, -4);
+        }
+        lua_insert(L, -2);
+        *copy = lua_gettop(L) - 1;
+    }
+    lua_setfield(L, *copy, name);
+}
+
+/* What was refused here remains as a whole: the caller's own table, untouched; or, where the zone and the environment stand
+ * beside it, a copy that has them. The error is on the top. */
+static void set_remaining(lua_State *L, const struct cf_call *call)
+{
+    static const char *const names[][2] = {{"zone_id", "zone"}, {"environment_id", "environment"}};
+    int error = lua_gettop(L), options = call->params + 1, copy = 0, i, j;
+    bool is_named;
+
+    if (!lua_istable(L, call->params))
+        return;
+    if (call->environment) {
+        lua_pushvalue(L, call->environment);
+        carry(L, call->params, names[1][0], &copy);
+    }
+    for (i = 0; lua_istable(L, options) && i < (call->environment ? 1 : 2); i++) {
+        cf_rawgetfield(L, call->params, names[i][0]);
+        cf_rawgetfield(L, call->params, names[i][1]);
+        is_named = !lua_isnil(L, -1) || !lua_isnil(L, -2);
+        lua_pop(L, 2);
+        for (j = 0; !is_named && j < 2; j++) {
+            cf_rawgetfield(L, options, names[i][j]);
+            carry(L, call->params, names[i][j], &copy);
+        }
+    }
+    lua_pushvalue(L, copy ? copy : call->params);
+    lua_setfield(L, error, "remaining");
+    lua_settop(L, error);
 }
 
 static bool draft(lua_State *L, struct client *client, const struct cf_call *call, struct cf_submission *submission)
 {
     if (is_open(L, client) && cf_draft_write(L, &client->options, &client->draft, call, submission))
         return true;
-    set_remaining(L, call->params);
+    set_remaining(L, call);
     return false;
 }
 
@@ -182,7 +217,7 @@ static uint64_t start(lua_State *L, struct client *client, const struct cf_call 
     uint64_t id = 0;
 
     if (draft(L, client, call, &submission) && (id = submit(L, client, &submission)) == 0)
-        set_remaining(L, call->params);
+        set_remaining(L, call);
     cf_draft_forget(&client->draft);
     return id;
 }
@@ -609,39 +644,38 @@ static int to_string(lua_State *L)
 
 /* ---- without a client ---- */
 
-/* Puts the state's own client before the arguments. False: the environment is at fault, and an error was pushed. */
-static bool insert_own_client(lua_State *L)
+/* Puts the state's own client before the arguments. What the environment says is checked with each call, which may have
+ * options of its own. */
+static void insert_own_client(lua_State *L)
 {
     cf_registry_get(L, &own_client);
     if (lua_isnil(L, -1)) {
+        struct cf_options options;
         struct client *client;
+
         lua_pop(L, 1);
         client = push_new(L);
-        if (!furnish(L, client, lua_gettop(L) + 1, false))
-            return false;
+        cf_options_default(&options);
+        cf_options_read_environment(&options);
+        furnish(L, client, &options);
         lua_pushvalue(L, -1);
         cf_registry_set(L, &own_client);
     }
     lua_insert(L, 1);
-    return true;
-}
-
-static int push_refusal(lua_State *L, int params)
-{
-    set_remaining(L, params);
-    return push_failure(L);
 }
 
 int cf_client_purge(lua_State *L)
 {
     lua_settop(L, 2);
-    return insert_own_client(L) ? purge_with(L, 1) : push_refusal(L, 1);
+    insert_own_client(L);
+    return purge_with(L, 1);
 }
 
 int cf_client_purge_environment(lua_State *L)
 {
     lua_settop(L, 3);
-    return insert_own_client(L) ? purge_environment_with(L, 1) : push_refusal(L, 2);
+    insert_own_client(L);
+    return purge_environment_with(L, 1);
 }
 
 void cf_client_open(lua_State *L)

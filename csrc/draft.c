@@ -106,8 +106,9 @@ bool cf_draft_options(lua_State *L, const struct cf_options *own, struct cf_draf
                       struct cf_options *options)
 {
     *options = *own;
-    return (lua_isnoneornil(L, index) ||
-            cf_options_read(L, index, arg, CF_SCOPE_REQUEST | CF_SCOPE_CALL, false, &draft->lines, options)) &&
+    return (!lua_isnoneornil(L, index)
+                ? cf_options_read(L, index, arg, CF_SCOPE_REQUEST | CF_SCOPE_CALL, false, &draft->lines, options)
+                : !options->is_unchecked || cf_options_check(L, options)) &&
            cf_options_are_for_core(L, options);
 }
 

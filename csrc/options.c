@@ -187,6 +187,10 @@ static bool is_ours(const char *name)
 
 static bool add_line(struct cf_buffer *lines, const char *name, size_t name_len, const char *value, size_t value_len)
 {
+    for (; value_len > 0 && *value == ' '; value_len--)
+        value++;
+    while (value_len > 0 && value[value_len - 1] == ' ')
+        value_len--;
     /* "Name;" is how libcurl is told to send a header that has no value. */
     return cf_buffer_add(lines, name, name_len) == CF_BUFFER_OK &&
            cf_buffer_add(lines, value_len ? ": " : ";", value_len ? 2 : 1) == CF_BUFFER_OK &&
@@ -309,10 +313,12 @@ static bool check_environment(lua_State *L, const struct cf_options *options)
     return true;
 }
 
-static bool check(lua_State *L, struct cf_options *options)
+bool cf_options_check(lua_State *L, struct cf_options *options)
 {
     const char *problem;
 
+    if (options->is_unchecked && !check_environment(L, options))
+        return false;
     if (options->zone_id && (problem = cf_options_id_problem(options->zone_id, strlen(options->zone_id))))
         return refuse(L, "zone_id", problem);
     if (options->environment_id &&
@@ -330,6 +336,26 @@ static bool check(lua_State *L, struct cf_options *options)
     return cf_rates_settle(&options->rates, options->plan) || refuse(L, "plan", "must be free, pro, business or enterprise");
 }
 
+static void read_environment(struct cf_options *options)
+{
+    const struct option *option;
+
+    for (option = schema; option < SCHEMA_END; option++)
+        if (option->env && environment(option->env))
+            *text_member(options, option) = environment(option->env);
+    options->is_unchecked = true;
+}
+
+void cf_options_read_environment(struct cf_options *options)
+{
+    struct cf_options before;
+
+    read_environment(options);
+    before = *options;
+    choose_credential(options, &(struct cf_options){0}, &before);
+    (void)cf_rates_settle(&options->rates, NULL);
+}
+
 bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_environment, struct cf_buffer *lines,
                      struct cf_options *options)
 {
@@ -337,9 +363,7 @@ bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_env
     const struct option *option;
 
     if (from_environment) {
-        for (option = schema; option < SCHEMA_END; option++)
-            if (option->env && environment(option->env))
-                *text_member(options, option) = environment(option->env);
+        read_environment(options);
         before = *options;
     }
     if (!lua_isnoneornil(L, index)) {
@@ -363,7 +387,10 @@ bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_env
     } else {
         choose_credential(options, &(struct cf_options){0}, &before);
     }
-    return (!from_environment || check_environment(L, options)) && check(L, options);
+    if (!cf_options_check(L, options))
+        return false;
+    options->is_unchecked = false;
+    return true;
 }
 
 bool cf_options_are_for_core(lua_State *L, const struct cf_options *options)

@@ -22,6 +22,7 @@ struct cf_options {
     bool allow_http, isolate, invalidate, dry_run, on_progress;
     bool has_lua_layer;             /* of a client: whoever calls it does what the core alone does not */
     bool direct;                    /* worked out: no proxy of the environment */
+    bool is_unchecked;              /* the environment's alone, so far: a call may have better ones */
     const struct cf_buffer *headers;    /* borrowed: default_headers as lines, each NUL-terminated; NULL for none */
 };
 
@@ -35,6 +36,10 @@ void cf_options_default(struct cf_options *options);
  * run in the middle. */
 bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_environment, struct cf_buffer *lines,
                      struct cf_options *options);
+/* What the environment says, over the defaults; read and checked with each call. */
+void cf_options_read_environment(struct cf_options *options);
+/* False: a rule is broken, and an error table was pushed. */
+bool cf_options_check(lua_State *L, struct cf_options *options);
 /* False: they hold what only the Lua layer does, there is none, and an error table was pushed. */
 bool cf_options_are_for_core(lua_State *L, const struct cf_options *options);
 /* False: there is no whole credential, and an error table was pushed. */

@@ -177,6 +177,9 @@ static void push_info(lua_State *L, const struct cf_ending *ending)
     lua_settop(L, info);
 }
 
+/* A request has 500 items at most. In a megabyte there is room for 500,000 of these, which would hold up the host. */
+#define MOST_INFOS 1000
+
 /* Sets field `name` of the table at `to` to the list that the envelope has under it; an empty one where it has none. */
 static void set_infos(lua_State *L, const struct cf_ending *ending, int envelope, int to, const char *name)
 {
@@ -188,7 +191,7 @@ static void set_infos(lua_State *L, const struct cf_ending *ending, int envelope
     else
         lua_pushnil(L);
     count = lua_istable(L, -1) ? (int)lua_rawlen(L, -1) : 0;
-    for (i = 1; i <= count; i++) {
+    for (i = 1; i <= count && i <= MOST_INFOS; i++) {
         lua_rawgeti(L, top + 2, i);
         push_info(L, ending);
         lua_rawseti(L, top + 1, i);

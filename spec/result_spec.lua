@@ -2,6 +2,7 @@
 local cjson = require "cjson"
 local edge = require "spec.support.edge"
 local clients = require "spec.support.client"
+local core = require "cfpurge.core"
 
 local TAGS = { tags = { "a" } }
 
@@ -127,8 +128,8 @@ describe("an answer", function()
     local errors = ('{"code":1,"message":"m"},'):rep(30000):sub(1, -2)
     local started = os.clock()
     local _, err = answered { status = 400, body = '{"success":false,"errors":[' .. errors .. "]}" }
-    assert.equal(30000, #err.errors)
-    assert.same({ code = 1, message = "m" }, err.errors[30000])
+    assert.equal(1000, #err.errors)
+    assert.same({ code = 1, message = "m" }, err.errors[1000])
     -- What repeats the credential all over is no slower to be masked.
     local token = edge.env.TOKEN
     _, err = answered { status = 400, body = '{"errors":[{"message":"' .. token:rep(25000) .. '"}]}' }
@@ -229,6 +230,36 @@ describe("an answer", function()
     assert(client:purge(err.remaining))
     local requests = edge.requests(zone)
     assert.truthy(requests[#requests].path:find("/environments/" .. environment .. "/purge_cache", 1, true))
+    -- What was never sent leaves it with the zone and the environment that stood beside it: it is for them alone.
+    local own = { wait = function() return true end, drive = function() return false, "no" end }
+    local bound, closed = clients.new { zone_id = zone, loop = own }, clients.new { zone_id = zone }
+    local many = {}
+    for i = 1, 150 do many[i] = "t" .. i end
+    closed:close()
+    local everything = { purge_everything = true }
+    for _, refused in ipairs { { closed, everything }, { bound, TAGS }, { bound, { tags = many } },
+      { client, { tags = { "a", "a b" } } }, { client, { tags = many, hosts = many } }, { client, { tags = { [2] = "a" } } } } do
+      local by, params = refused[1], refused[2]
+      for _, beside in ipairs { { environment_id = environment }, { zone_id = second, environment_id = environment },
+        { zone_id = second } } do
+        local expected = { zone_id = beside.zone_id, environment_id = beside.environment_id }
+        for key, value in pairs(params) do expected[key] = value end
+        local ids = { expected.zone_id, expected.environment_id }
+        _, err = by:purge(params, beside)
+        assert.same(expected, err.remaining)
+        _, err = by:purge(params, { zone_id = beside.zone_id, environment_id = beside.environment_id, dry_run = true })
+        assert.same(by == bound and {} or expected, err and err.remaining or {}, ids[1])
+        if beside.environment_id then
+          _, err = by:purge_environment(beside.environment_id, params, { zone_id = beside.zone_id })
+          assert.same(expected, err.remaining)
+        end
+      end
+      _, err = by:purge(params)
+      assert.same(params, err.remaining)
+    end
+    local bare = clients.keep(core.new(clients.options { zone_id = zone }))
+    _, err = bare:purge_environment(environment, { tags = { "a b" } }, { zone_id = second })
+    assert.same({ tags = { "a b" }, zone_id = second, environment_id = environment }, err.remaining)
     -- A connection that never came leaves the same.
     _, err = client:purge({ tags = { "b" } }, { base_url = edge.env.API_CLOSED })
     assert.same({ "connection", { tags = { "b" } } }, { err.kind, err.remaining })

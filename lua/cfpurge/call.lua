@@ -93,7 +93,7 @@ local function check_items(self, call, kind, items, first)
   elseif not path then
     local err = body
     err.message, err.field = shifted(err.message), err.field and shifted(err.field)
-    err.remaining = call.params
+    err.remaining = requests.asked(call)
     return nil, nil, err
   end
   return path, body, count
@@ -106,7 +106,7 @@ local function check_list(self, call, kind, list, size)
   else
     local err = key_problem(kind, list)
     if err then
-      err.remaining = call.params
+      err.remaining = requests.asked(call)
       return nil, nil, err
     end
   end
@@ -204,13 +204,13 @@ local function begin_named(self, request, call, wanted)
   local right, wrong, refused = check_named(self, call, wanted)
   if not right then
     if refused then
-      refused.remaining = call.params
+      refused.remaining = requests.asked(call)
     end
     return false, wrong, refused
   end
   if wanted.environment and not (wanted.zone_id or wanted.zone or self.zone_id) then
     return false, nil, core.error("invalid_request", "no zone_id: give it to new, with the call or in params",
-      { field = "zone_id", remaining = call.params })
+      { field = "zone_id", remaining = requests.asked(call) })
   end
   names.resolve(self, request, wanted, plain(call.options), function(zone_id, environment_id, err)
     if not bulk().is_job(request.job) then
@@ -223,7 +223,7 @@ local function begin_named(self, request, call, wanted)
     end
     if not ok then
       err = err or core.error("invalid_request", tostring(raised))
-      err.remaining = err.remaining or call.params
+      err.remaining = err.remaining or requests.asked(call)
       self:complete(request, nil, err)
     end
   end)
@@ -251,7 +251,7 @@ local function begin_wanted(self, request, name, shift)
   local wanted = names.wanted(self, request)
   if wanted.problem then
     return false, nil, core.error("invalid_request", wanted.problem,
-      { field = wanted.problem:match "^%w+", remaining = params })
+      { field = wanted.problem:match "^%w+", remaining = requests.asked(request) })
   elseif wanted.zone or wanted.environment then
     return begin_named(self, request, request, wanted)
   end
@@ -271,7 +271,7 @@ function M.begin(self, name, shift, params, options, environment_id, on_done)
   if raised then
     M.raise(raised, name, shift, 4)
   elseif not ok then
-    err.remaining = err.remaining or (type(params) == "table" and params or nil)
+    err.remaining = err.remaining or requests.asked(request)
     return nil, err
   end
   request, err = request:drive()

@@ -1,5 +1,6 @@
 --- A dry run: the requests that would go out, none of them sent.
 local bulk = require "cfpurge.bulk"
+local requests = require "cfpurge.request"
 local tables = require "cfpurge.tables"
 
 -- An iterator, or a checked list, in chunks. Where one cannot be sent nothing was, and so what was read of an iterator
@@ -8,7 +9,7 @@ local function plan_list(kind, list, size, call, add)
   local next_item, read, at, exhausted = tables.each(list), {}, 1, false
   local function refused(raised, err)
     if err and type(list) == "function" then
-      err.remaining = tables.copy(call.params)
+      err.remaining = tables.copy(requests.asked(call))
       err.remaining[kind] = exhausted and read or tables.chained(tables.each(read), list)
     end
     return nil, raised, err

@@ -2,6 +2,31 @@
 local core = require "cfpurge.core"
 local tables = require "cfpurge.tables"
 
+-- What a call asks for as params alone: the caller's own, or, where the zone and the environment stand beside them, a copy
+-- that has them.
+local function asked(call)
+  local params, options = call.params, call.options
+  if type(params) ~= "table" then
+    return nil
+  end
+  local given, copy = type(options) == "table" and options or {}, tables.copy(params)
+  for _, what in ipairs { "zone", "environment" } do
+    local id = what .. "_id"
+    if copy[what] == nil and copy[id] == nil then
+      copy[what], copy[id] = rawget(given, what), rawget(given, id)
+    end
+  end
+  if call.environment_id ~= nil then
+    copy.environment, copy.environment_id = nil, call.environment_id
+  end
+  for _, name in ipairs { "zone", "zone_id", "environment", "environment_id" } do
+    if copy[name] ~= rawget(params, name) then
+      return copy
+    end
+  end
+  return params
+end
+
 ---@class cfpurge.Request
 local Request = {}
 Request.__index = Request
@@ -55,7 +80,7 @@ function Request:withdraw(problem)
   self.ended = true
   self.client:undrive()
   return nil, core.error("invalid_request", problem,
-    job and job.withdrawn and job:withdrawn(self.params) or { remaining = self.params })
+    job and job.withdrawn and job:withdrawn(asked(self)) or { remaining = asked(self) })
 end
 
 --- Sees to it that a loop steps the client from now on; what `withdraw` returns where none can.
@@ -104,6 +129,8 @@ function Request:wait()
 end
 
 return {
+  asked = asked,
+
   --- The call as the caller made it; `call` in the request, if there is one, is the same with ids in place of names.
   new = function(client, params, options, environment_id, on_done)
     -- Room for all that comes later: an ending must find it where memory is short, and a table that grows is made anew.
