@@ -39,16 +39,11 @@ bool cf_engine_pace(struct cf_engine *engine, const struct cf_rates *rates)
 static void learn_protocol(struct cf_engine *engine, const struct cf_transfer *transfer)
 {
     long version = 0;
-    enum protocol protocol;
 
     if (transfer->response.status == 0 || engine->protocol == HTTP1 ||
         curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version) != CURLE_OK)
         return;
-    protocol = version >= CURL_HTTP_VERSION_2_0 ? HTTP2 : HTTP1;
-    if (protocol != engine->protocol) {
-        engine->protocol = protocol;
-        curl_multi_setopt(engine->multi, CURLMOPT_MAX_HOST_CONNECTIONS, protocol == HTTP2 ? CF_HTTP2_CONNECTIONS : 0L);
-    }
+    cf_link_protocol(engine, version >= CURL_HTTP_VERSION_2_0 ? HTTP2 : HTTP1);
 }
 
 static void drain(struct cf_engine *engine)
@@ -184,7 +179,8 @@ uint64_t cf_engine_submit(struct cf_engine *engine, struct cf_submission *submis
     engine->stats.started++;
     cf_journal_warn(engine);
     cf_transfer_move(transfer, &engine->queued);
-    cf_schedule_queued(engine);
+    /* The step begins it, and with it the time of its attempt: until then nobody would send or read for it. */
+    engine->unfinished = true;
     tell_poller(engine);
     return engine->last_id;
 }

@@ -52,6 +52,8 @@ void cf_link_close(struct cf_engine *engine);
 void cf_link_give_up(struct cf_engine *engine, CURLMcode code);
 /* After a fork everything starts anew, and what was in flight is the parent's. */
 void cf_link_notice_fork(struct cf_engine *engine);
+/* What the server speaks, as far as it is known by now. */
+void cf_link_protocol(struct cf_engine *engine, enum protocol protocol);
 /* Counts the connections that an attempt made. */
 void cf_link_count(struct cf_engine *engine, const struct cf_transfer *transfer);
 /* libcurl's timer callback. */

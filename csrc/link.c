@@ -91,6 +91,13 @@ void cf_link_close(struct cf_engine *engine)
     engine->curl_due = CF_NEVER;
 }
 
+void cf_link_protocol(struct cf_engine *engine, enum protocol protocol)
+{
+    if (protocol != engine->protocol)
+        curl_multi_setopt(engine->multi, CURLMOPT_MAX_HOST_CONNECTIONS, protocol == HTTP2 ? CF_HTTP2_CONNECTIONS : 0L);
+    engine->protocol = protocol;
+}
+
 void cf_link_count(struct cf_engine *engine, const struct cf_transfer *transfer)
 {
     long connects = 0;

@@ -24,7 +24,7 @@ static void heed(struct cf_engine *engine, const struct cf_transfer *transfer, i
 {
     const struct cf_response *response = &transfer->response;
 
-    if (transfer->failure != CF_OK)
+    if (!response->is_headed)
         return;
     if (response->ratelimit[0])
         cf_pacer_heard(&engine->pacer, transfer->bucket, response->ratelimit, now);
@@ -94,6 +94,9 @@ static void start_one(struct cf_engine *engine, struct cf_transfer *transfer, in
         cf_link_end(engine, transfer, CF_REFUSED, "out of memory or descriptors");
         return;
     }
+    /* Only TLS speaks HTTP/2: a call with a base_url of its own needs a connection for each request. */
+    if (engine->protocol == HTTP2 && strncmp(transfer->url, "https:", 6) != 0)
+        cf_link_protocol(engine, HTTP1);
     cf_pacer_take(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer), now);
     engine->suspect = engine->suspect && engine->running.first;
     cf_transfer_move(transfer, &engine->running);

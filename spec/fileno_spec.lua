@@ -191,6 +191,7 @@ describe("a host that only waits for fileno", function()
     edge.script(zone, { { times = 0, delay = 20, pass = true } })
     for _ = 1, 64 do assert(c:start(tags)) end
     local last = assert(c:start(tags, { deadline = 0.5 }))
+    c:step(0)
     assert.equal(1, c:stats().queued)
     local wakes, _, seconds = watch(c, { last })
     assert.equal("timeout", kind_of(last))
