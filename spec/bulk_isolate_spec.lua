@@ -163,6 +163,21 @@ describe("what is refused", function()
     end
   end)
 
+  it("is not the request where an answer on its way accepts some", function()
+    local list, wrong = tags(100), {}
+    for i = 10, 100, 10 do
+      list[i] = "bad" .. i
+      wrong[#wrong + 1] = list[i]
+    end
+    local answer = refusal(9999)
+    answer.match = '"bad'
+    edge.script(zone, { answer, { delay = 0.2, pass = true, times = 0 } })
+    local _, err = client:purge({ tags = list })
+    assert.same({ "bad_request", 90 }, { err.kind, err.accepted })
+    assert.same(wrong, err.remaining.tags)
+    for i, failure in ipairs(err.failures) do assert.same({ wrong[i] }, failure.items) end
+  end)
+
   it("stops all where no other item can escape", function()
     local function check(params, options, kind, most)
       edge.reset(zone)

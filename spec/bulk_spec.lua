@@ -23,6 +23,24 @@ describe("a list longer than a request", function()
     end
   end)
 
+  it("is sent once, however slowly it is read or its progress is told", function()
+    local function pause(seconds)
+      local ends = require "cfpurge.core".now() + seconds
+      while require "cfpurge.core".now() < ends do end
+    end
+    local next_item, read = iterator(tags(800)), 0
+    local result = assert(client:purge({ tags = function()
+      read = read + 1
+      if read % 100 == 0 then pause(0.3) end
+      return next_item()
+    end }, { timeout = 1, max_retries = 0 }))
+    assert.same({ 800, 800 }, { result.accepted, edge.counts(zone).items })
+    local second = select(2, clients.new { max_retries = 0 })
+    result = assert(client:purge({ tags = tags(800), zone_id = second }, { timeout = 1, max_retries = 0,
+      on_progress = function() pause(0.3) end }))
+    assert.same({ 800, 800 }, { result.accepted, edge.counts(second).items })
+  end)
+
   it("is accepted where the deadline passes when all of it was", function()
     local clock = require "cfpurge.core".now
     local result, err = client:purge({ tags = tags(250) }, { deadline = 4, on_progress = function(progress)

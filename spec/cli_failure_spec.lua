@@ -156,7 +156,7 @@ describe("the command's account of a failure", function()
 
   it("keeps an item's own headers beside the variants", function()
     local url = "https://" .. about.name .. "/1"
-    local line = ('{"url":"%s","headers":{"Origin":"https://o.example","CF-IPCountry":"DE"}}'):format(url)
+    local line = ('{"url":"%s","headers":{"Origin":"https://o.example","cf-ipcountry":"DE"}}'):format(url)
     assert.equal(0, select(3, run({ "files", "--device", "mobile", "--country", "CH" }, { stdin = line .. "\n" })))
     assert.same({ { url = url, headers = { ["CF-Device-Type"] = "mobile", ["CF-IPCountry"] = "CH",
       Origin = "https://o.example" } } }, (lists.sent(zone, "files")))

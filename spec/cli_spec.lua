@@ -188,7 +188,15 @@ describe("the command", function()
     refused(2, "command is required %(see: cfpurge %-%-help%)", {})
     refused(2, "unknown option '%-%-token' %(see: cfpurge tags %-%-help%)", { "tags", "a", "--token", "t" })
     refused(2, "must be one of", { "tags", "a", "--plan", "gold" })
-    refused(2, "malformed argument", { "tags", "a", "--retries", "many" })
+    refused(2, "%-%-retries: 'many' is no number", { "tags", "a", "--retries", "many" })
+    refused(2, "CLOUDFLARE_ZONE_ID: must be", { "tags", "a" }, { zone = "a/b" })
+    refused(2, "%-%-remaining: names no file", { "tags", "a", "--remaining", "-" })
+    refused(2, "%-%-remaining: names no file", { "tags", "a", "--remaining=" })
+    -- Of two only the last would be obeyed.
+    for _, option in ipairs { "--from", "--device", "--retries", "--zone" } do
+      refused(2, "option '" .. option:gsub("%-", "%%-") .. "' must be used at most 1 time",
+        { "files", here "https://a.example/", option, "1", option, "2" })
+    end
     refused(2, "%-%-retries: must be a whole number", { "tags", "a", "--retries", "1.5" })
     refused(2, "%-%-timeout: must be", { "tags", "a", "--timeout", "0" })
     refused(2, "%-%-zone: must be", { "tags", "a", "--zone", "no zone" })
@@ -217,6 +225,14 @@ describe("the command", function()
     assert.equal("a\n", out)
     assert.equal(3, status)
     assert.truthy(err:find "permission Cache Purge", err)
+  end)
+
+  it("gives back what it has read where a name is unknown", function()
+    for _, words in ipairs { { "--zone", "unknown.example" }, { "--zone", host, "--environment", "unknown" } } do
+      local out, err, status = run({ "tags", words[1], words[2], words[3], words[4] }, { stdin = "a\nb\n", zone = false })
+      assert.same({ "a\nb\n", 1 }, { out, status })
+      assert.truthy(err:find("none named", 1, true), err)
+    end
   end)
 
   it("ends with 4 where no usable answer came", function()

@@ -231,7 +231,8 @@ describe("the core alone", function()
       refused(name, select(2, client:start(everything, alone)), { alone })
       refused(name, select(2, client:check(everything, alone)), { alone })
       refused(name, select(2, core.purge(everything, with(name, value))), { with(name, value) })
-      refused(name, select(2, core.purge_environment("e", everything, with(name, value))), { with(name, value), at })
+      refused(name, select(2, core.purge_environment("e", everything, with(name, value))),
+        { with(name, value), at })
     end
     refused("zone", select(2, clients.keep(core.new(with("zone", "b.example"))):purge(everything)), {})
     assert.same({}, edge.requests(zone))

@@ -147,6 +147,22 @@ describe("the protocol", function()
       c:close()
     end)
   end
+
+  it("has one for each request in clear text, where it spoke HTTP/2 before", function()
+    local c, zone = client.new(over_tls())
+    assert(c:purge(tags))
+    edge.script(zone, { { times = 0, delay = 1, pass = true } })
+    local kinds = {}
+    for i = 1, 16 do
+      assert(c:start({ tags = { "t" .. i } }, { base_url = env.API_HTTP }, function(_, err)
+        kinds[i] = err and err.kind or "accepted"
+      end))
+    end
+    while c:step() > 0 do assert.is_true(c:stats().in_flight <= 16) end
+    assert.same({ 16, 17 }, { #kinds, c:stats().connections })
+    for _, kind in ipairs(kinds) do assert.equal("accepted", kind) end
+    c:close()
+  end)
 end)
 
 describe("a connection that the server closed while it was idle", function()

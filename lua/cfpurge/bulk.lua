@@ -137,11 +137,24 @@ local function add_all(list, more, chunk, name)
   end
 end
 
+-- The request was not at fault after all: what was given up for that goes again.
+function Job:resume()
+  for i = #self.failures, self.blamed, -1 do
+    local given_up = table.remove(self.failures, i)
+    self.failed = self.failed - #given_up.items
+    self:put_back(new_chunk(given_up.items, given_up.at))
+  end
+  self.stopped, self.blamed, self.pieces = false, false, 0
+end
+
 function Job:accepted_one(chunk, result)
   add_all(self.ids, result.ids, chunk, "ids")
   add_all(self.messages, result.messages, chunk, "messages")
   self.accepted = self.accepted + #chunk.items
   self.refused, self.unanswered, self.limited = 0, 0, 0
+  if self.blamed then
+    self:resume()
+  end
   self.attempts = self.attempts + result.attempts
   self.ray_id = result.ray_id
 end
@@ -173,6 +186,8 @@ function Job:refused_one(chunk, err)
       self[what] = self[what] + one
     end
     if self:is_refused() then
+      -- The failure that this one becomes is the first of those.
+      self.blamed = not self.stopped and #self.failures + 1 or self.blamed
       self:stop(err)
     elseif self.isolate and count > 1 then
       return self:split(chunk, math.floor(count / 2))
@@ -277,6 +292,7 @@ function Job:go_on()
 end
 
 function Job:cancel()
+  self.blamed = false
   self:stop(core.error("cancelled", "cancelled"))
   for part in tables.entries(self.parts) do
     self.client.core:cancel(part.id)
@@ -408,7 +424,8 @@ local function new(client, request, kind, call, base)
     item = NONE, reading = false, current = false, again = {}, parts = {}, failures = {}, ids = {}, messages = {},
     position = 0, in_flight = 0, accepted = 0, failed = 0, sent = 0, requests = 0, attempts = 0,
     refused = 0, alone = 0, untried = 0, pieces = 0, unanswered = 0, limited = 0,
-    raised = NONE, exhausted = false, stopped = false, is_going = false, finished = false, ray_id = false,
+    raised = NONE, exhausted = false, stopped = false, blamed = false, is_going = false, finished = false,
+    ray_id = false,
   }, Job)
   job.handle = function(part, result, failure)
     job:ended(part, result, failure)

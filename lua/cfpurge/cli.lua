@@ -29,36 +29,47 @@ local variants = {
 
 -- ---- the arguments ----
 
+-- An option once: the last of two would be obeyed, and the first not.
+local function add_option(command, name, value)
+  return command:option(name):argname(value):overwrite(false)
+end
+
 local function add_source(command, kind, item)
   command:argument("items"):args "*":argname("<" .. item .. ">")
     :description "What to purge. Without any and without --from: the lines of standard input."
   local lines = kind == "files" and " A line is a URL, or {\"url\": ..., \"headers\": {...}}." or ""
-  command:option "--from":argname "<file>"
+  add_option(command, "--from", "<file>")
     :description("Reads them from a file, one a line; - is standard input." .. lines)
-  command:option "--remaining":argname "<file>"
+  add_option(command, "--remaining", "<file>")
     :description "Writes what was not accepted there, ready for --from. Else it goes to standard output."
   if kind == "files" then
     for _, axis in ipairs(variants) do
-      command:option("--" .. axis[1]):argname "<list>"
+      add_option(command, "--" .. axis[1], "<list>")
         :description(("Purges each URL once for each %s, such as %s."):format(axis[2], axis[3]))
     end
   end
 end
 
+local function add_number(command, name, value)
+  return add_option(command, name, value):convert(function(text)
+    return tonumber(text), ("%s: '%s' is no number"):format(name, text)
+  end)
+end
+
 local function add_options(command)
-  command:option "--zone":argname "<zone>":description "Its name or its id (CLOUDFLARE_ZONE_ID)."
-  command:option "--environment":argname "<name>":description "Of this environment only: its name or its id."
+  add_option(command, "--zone", "<zone>"):description "Its name or its id (CLOUDFLARE_ZONE_ID)."
+  add_option(command, "--environment", "<name>"):description "Of this environment only: its name or its id."
   command:flag "--invalidate":description "Makes it stale, to be revalidated, and drops nothing."
-  command:option "--plan":choices { "free", "pro", "business", "enterprise" }
+  command:option "--plan":overwrite(false):choices { "free", "pro", "business", "enterprise" }
     :description "Goes as fast as the zone's plan may, and no faster."
   command:flag "--dry-run":description "Shows the requests that would go out and sends none."
   command:flag "--json":description "Tells the outcome as one JSON object."
   command:flag "-q --quiet":description "Tells nothing but errors and what was not accepted."
-  command:option "--retries":argname "<n>":convert(tonumber):description "Of one request (2)."
-  command:option "--timeout":argname "<seconds>":convert(tonumber):description "Of one attempt (60)."
-  command:option "--in-flight":argname "<n>":convert(tonumber):description "Requests at the same time (8)."
-  command:option "--token-file":argname "<file>":description "Holds the API token (CLOUDFLARE_API_TOKEN)."
-  command:option "--ca-file":argname "<file>":description "Certificates to trust beside the system's."
+  add_number(command, "--retries", "<n>"):description "Of one request (2)."
+  add_number(command, "--timeout", "<seconds>"):description "Of one attempt (60)."
+  add_number(command, "--in-flight", "<n>"):description "Requests at the same time (8)."
+  add_option(command, "--token-file", "<file>"):description "Holds the API token (CLOUDFLARE_API_TOKEN)."
+  add_option(command, "--ca-file", "<file>"):description "Certificates to trust beside the system's."
 end
 
 -- The parser. Options cost time to make: where `named` is a command, only that one has them.
@@ -99,8 +110,13 @@ local option_of = {
 }
 
 -- An error of an option, in the words of the command.
-local function in_our_words(err)
+local function in_our_words(err, args)
   local option = err.kind == "invalid_request" and option_of[err.field]
+  if err.field == "zone_id" and not args.zone then
+    option = "CLOUDFLARE_ZONE_ID"
+  elseif err.field == "api_token" and args.token_file then
+    option = "--token-file"
+  end
   if option then
     err.message = err.message:gsub("^" .. err.field .. "%f[%W]", option)
   end
@@ -243,7 +259,7 @@ local function run(args, report)
     -- The library knows only that there was nothing.
     err.message = source.problem
   end
-  report:failure(in_our_words(err), source, params)
+  report:failure(in_our_words(err, args), source, params)
   return status_for(err)
 end
 

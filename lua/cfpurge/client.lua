@@ -39,7 +39,7 @@ local function new(options)
   local self = setmetatable({
     core = handle, loop = loop, open = true,
     zone = zone, zone_id = path and path:match "^/zones/([^/]+)", zone_ids = {}, environment_ids = {},
-    requests = {}, count = 0, driven = {}, failures = {}, untold = false, telling = 0,
+    requests = {}, count = 0, driven = {}, failures = {}, raised = false, untold = false, telling = 0,
     -- What the server taught: items in a request, by kind.
     sizes = {},
   }, Client)
@@ -198,7 +198,8 @@ function Client:raise_failures(before)
     for i = #failures, first, -1 do
       failures[i] = nil
     end
-    error(texts[2] and table.concat(texts, "\n") or failure[1], 0)
+    self.raised = texts[2] and table.concat(texts, "\n") or failure[1]
+    error(self.raised, 0)
   end
 end
 

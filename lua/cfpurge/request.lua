@@ -2,8 +2,8 @@
 local core = require "cfpurge.core"
 local tables = require "cfpurge.tables"
 
--- What a call asks for as params alone: the caller's own, or, where the zone and the environment stand beside them, a copy
--- that has them.
+-- What a call asks for as params alone: the caller's own, or, where the zone and the environment stand beside them, a
+-- copy that has them.
 local function asked(call)
   local params, options = call.params, call.options
   if type(params) ~= "table" then

@@ -106,7 +106,7 @@ end
 return function(report, err, source, params)
   local was_cancelled = err.kind == "cancelled"
   -- Where nothing was sent, all that was given remains.
-  local was_sent = err.attempts > 0 or err.accepted > 0 or was_cancelled
+  local was_sent = err.attempts > 0 or err.accepted > 0 or err.kind ~= "invalid_request"
   local count, hidden, unsaved = nil, nil, nil
   local next_item, text_of
   if source then

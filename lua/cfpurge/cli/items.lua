@@ -70,7 +70,7 @@ local function has_variants(base)
   return type(base) == "string" or base.url ~= nil
 end
 
--- Every variant of every item; headers that an item brings stay. What is no { url, headers } goes through as it is: the
+-- Every variant of every item; the other headers that an item brings stay. What is no { url, headers } goes through as it is: the
 -- library says what is wrong with it.
 local function varied(next_item, axes)
   local variants, current, own = require "cfpurge.variants".variants, nil, nil
@@ -85,8 +85,14 @@ local function varied(next_item, axes)
       current = variants({ type(base) == "table" and base.url or base }, axes)
       item = current()
     end
+    local named = {}
+    for name in pairs(item.headers) do
+      named[name:lower()] = true
+    end
     for name, value in pairs(own) do
-      item.headers[name] = item.headers[name] or value
+      if not named[tostring(name):lower()] then
+        item.headers[name] = value
+      end
     end
     return item
   end
@@ -112,6 +118,9 @@ end
 
 -- Written beside it and moved there at the end: it may be what is being read. A device is no file to replace.
 local function opened_to_write(path)
+  if path == "" or path == "-" then
+    return nil, "names no file; without it they go to standard output"
+  end
   local part = path:find "^/dev/" and path or path .. ".part"
   local file, problem = io.open(part, "w")
   return file and { file = file, part = part, path = path }, problem

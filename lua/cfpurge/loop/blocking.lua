@@ -9,7 +9,10 @@ return {
     local vain = 0
     while not request.ended do
       local ok, err = pcall(client.step, client)
-      if not ok and not failed then
+      if not ok and err ~= client.raised and err ~= "not enough memory" then
+        -- The host's own, such as an interpreter's Ctrl-C.
+        error(err, 0)
+      elseif not ok and not failed then
         failed, failure = true, err
       end
       -- Without memory nothing can be told, and it does not come back by waiting for it.
