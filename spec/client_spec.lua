@@ -199,7 +199,8 @@ describe("the core alone", function()
     end
     assert.equal(5, edge.counts(zone).accepted)
     local said = clients.lua("local params = { tags = { 'a' } } local _, e = require('cfpurge.core').purge_environment('e', "
-      .. "params) print(e, e.remaining.tags == params.tags and e.remaining.environment_id)", { CLOUDFLARE_BASE_URL = "ftp://a.example" })
+      .. "params) print(e, e.remaining.tags == params.tags and e.remaining.environment_id)",
+      { CLOUDFLARE_BASE_URL = "ftp://a.example" })
     assert.truthy(said:find "^invalid_request: base_url: .*e\n$", said)
   end)
 

@@ -248,6 +248,10 @@ function Job:send(chunk)
     self.requests = self.requests + 1
     self.sent = self.sent + #chunk.items
     self.current = false
+    if self.in_flight == 1 then
+      -- Reading the rest may wait, or end with the coroutine.
+      self.client:drive()
+    end
   else
     self:refused_here(chunk, err)
     self.current = not self.stopped and #chunk.items > 0 and chunk

@@ -414,7 +414,8 @@ end
 ---@param timeout? number seconds to wait for something to happen; 0 not to wait, nil as long as it takes
 ---@return integer in_flight requests
 function Client:step(timeout)
-  self.core:step(self.untold and 0 or timeout)
+  -- Within an on_done, what has ended meanwhile is told of before anything is waited for.
+  self.core:step((self.untold or (self.telling > 0 and self.core:timeout() == 0)) and 0 or timeout)
   self:settle()
   return self:in_flight()
 end
@@ -440,10 +441,13 @@ end
 --- Ends what is in flight with an error of the kind `closed`, closes the connections and wipes the credentials.
 function Client:close()
   self.open = false
-  -- A loop must not watch a descriptor that is closed.
-  self:undrive()
+  -- A loop must not watch a descriptor that is closed; what a host's own raises must not keep it open.
+  local ok, raised = pcall(self.undrive, self)
   self.core:close()
   self:settle()
+  if not ok then
+    error(raised, 0)
+  end
 end
 
 Client.__close = Client.close

@@ -55,6 +55,44 @@ describe("without an event loop", function()
     client:close()
   end)
 
+  it("purges within one on_done within another wait for what is not there yet, however deep", function()
+    local client, zone = clients.new { loop = "blocking" }
+    edge.script(zone, { { delay = 0.2, pass = true, times = 0 } })
+    local told, accepted = 0, 0
+    local function nested(count)
+      for i = 1, count do
+        assert(client:start({ tags = { "n" .. i } }, nil, function()
+          told = told + 1
+          local ok, result = pcall(client.purge, client, { tags = { "again" .. i } })
+          accepted = accepted + (ok and result and 1 or 0)
+        end))
+      end
+      while client:in_flight() > 0 do pcall(client.step, client) end
+    end
+    local before = client:stats().started
+    nested(40)
+    assert.same({ 40, 40, 80 }, { told, accepted, client:stats().started - before })
+    -- Deeper than a stack of C is: what has no room there is raised, and all is told of.
+    edge.script(zone, { { pass = true, times = 0 } })
+    nested(150)
+    assert.same({ 190, 0 }, { told, client:in_flight() })
+    client:close()
+  end)
+
+  it("the interpreter's Ctrl-C ends the waiting of a purge at once", function()
+    local lua = os.getenv "CFPURGE_LUA" or "lua5.4"
+    local zone = edge.zone()
+    edge.script(zone, { { delay = 40, times = 0 } })
+    local pipe = io.popen(("timeout -s INT -k 60 3 %s -e '%s' 2>&1"):format(lua, ([[
+      require("cfpurge").new { base_url = "%s", api_token = "%s", zone_id = "%s" }:purge { tags = { "a" } }]]):format(
+      edge.env.API_HTTP, edge.env.TOKEN, zone)))
+    local begun = os.time()
+    local said = pipe:read "*a"
+    pipe:close()
+    assert.truthy(said:find("interrupted!", 1, true), said)
+    assert.is_true(os.time() - begun < 30)
+  end)
+
   it("a client that nobody holds any more reports what was in flight", function()
     local kind
     do

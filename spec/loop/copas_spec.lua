@@ -80,6 +80,42 @@ describe("copas", function()
     assert.matches("thread", value.text)
   end)
 
+  it("a purge in a function that C has called names start, and sends nothing", function()
+    if not coroutine.isyieldable then return end
+    local value = run([[
+      local client, problem = new(), nil
+      table.sort({ 2, 1 }, function(a, b)
+        problem = problem or select(2, client:purge { tags = { "a" } }).message
+        return a < b
+      end)
+      return { problem = problem, left = client:in_flight(), started = client:stats().attempts }
+    ]])
+    assert.same({ problem = "purge cannot wait in a function that C has called: use start", left = 0, started = 0 }, value)
+  end)
+
+  it("a fork with a purge in flight leaves parent and child a client that goes on", function()
+    local value = run([[
+      local system, client, told = require("spec.support.host").system(), new(), {}
+      local function start(tag)
+        assert(client:start({ tags = { tag } }, nil, function(result, err)
+          told[tag] = result and "accepted" or err.kind
+        end))
+      end
+      start "slow"
+      for _ = 1, 3 do host.copas.step(0.05) end
+      local child = system.fork()
+      if child == 0 then
+        start "own"
+        local ends = os.time() + 20
+        while not (told.slow and told.own) and os.time() < ends do host.copas.step(0.2) end
+        system.exit(told.slow == "closed" and told.own == "accepted" and 7 or 8)
+      end
+      host.wait_until(function() return told.slow end)
+      return { parent = told.slow, child = system.wait(child) }
+    ]], { answers = { { match = "slow", delay = 1, pass = true, times = 0 } } })
+    assert.same({ parent = "accepted", child = 7 }, value)
+  end)
+
   it("a client that nobody holds goes on", function()
     local value = run [[
       local done

@@ -231,10 +231,30 @@ describe("luv", function()
       local request = assert(client:start { tags = { "a" } })
       uv.walk(function(handle) if not handle:is_closing() then handle:close() end end)
       local result = assert(request:wait())
+      local second = assert(client:start { tags = { "b" } })
+      uv.walk(function(handle) if not handle:is_closing() then handle:close() end end)
+      uv.run()
+      local left, third = second:done(), assert(client:start { tags = { "c" } })
+      uv.run()
+      local done = second:done() and third:done()
       client:close()
-      return { accepted = result.accepted }
+      return { accepted = result.accepted, left = left, done = done }
     ]], { main = true })
-    assert.equal(1, value.accepted)
+    assert.same({ accepted = 1, left = false, done = true }, value)
+  end)
+
+  it("a purge in a function that C has called names start, and sends nothing", function()
+    if not coroutine.isyieldable then return end
+    local value, _, zone = run("luv", [[
+      local client, problem = new(), nil
+      table.sort({ 2, 1 }, function(a, b)
+        problem = problem or select(2, client:purge { tags = { "a" } }).message
+        return a < b
+      end)
+      return { problem = problem, left = client:in_flight() }
+    ]])
+    assert.same({ problem = "purge cannot wait in a function that C has called: use start", left = 0 }, value)
+    assert.equal(0, edge.counts(zone).requests)
   end)
 end)
 

@@ -244,6 +244,25 @@ describe("nginx", function()
     end)
   end
 
+  it("sends what a thread has read of an iterator before it was killed there", function()
+    local args = zone_with()
+    assert.same({ 1, 0 }, { it_runs:run("content", [[
+      local client, count = new { zone_id = args.zone, max_items = 2 }, 0
+      local thread = ngx.thread.spawn(function()
+        client:start { tags = function()
+          count = count + 1
+          if count > 3 then ngx.sleep(60) end
+          return "t" .. count
+        end }
+      end)
+      ngx.sleep(0.05)
+      ngx.thread.kill(thread)
+      wait_until(function() return client:in_flight() == 0 end)
+      return client:stats().finished, client:in_flight()
+    ]], args) })
+    assert.equal(2, edge.counts(args.zone).items)
+  end)
+
   it("survives a waiting thread that is killed", function()
     local args = zone_with(slow(1.5))
     assert.is_true(run("content", [[

@@ -70,8 +70,8 @@ local function has_variants(base)
   return type(base) == "string" or base.url ~= nil
 end
 
--- Every variant of every item; the other headers that an item brings stay. What is no { url, headers } goes through as it is: the
--- library says what is wrong with it.
+-- Every variant of every item; the other headers that an item brings stay. What is no { url, headers } goes through as
+-- it is: the library says what is wrong with it.
 local function varied(next_item, axes)
   local variants, current, own = require "cfpurge.variants".variants, nil, nil
   return function()

@@ -65,11 +65,13 @@ end
 local function drive(client)
   local current = pumps[client]
   -- An on_done or an iterator may wait for something of its own, with the pump: then another one steps.
-  if not client:active() or (current and current.is_stepping and running[coroutine.running() or NOTHING] ~= client) then
+  local fd = client:active() and client:fileno()
+  -- After a fork the descriptor is another one.
+  if current and (not client:active() or current.fd ~= fd or (current.is_stepping
+    and running[coroutine.running() or NOTHING] ~= client)) then
     stop(client)
   end
   if client:active() and not pumps[client] then
-    local fd = client:fileno()
     if not fd then
       return false, "this system has no descriptor to watch"
     end
@@ -89,6 +91,8 @@ return {
     local thread, is_main = coroutine.running()
     if not thread or is_main then
       return false, "purge waits in a thread of copas only"
+    elseif loops.is_held() then
+      return false, loops.HELD
     end
     local own = running[thread]
     if own and not loops.yields_over_pcall then

@@ -59,6 +59,8 @@ return {
     local controller, own = cqueues.running(), running[coroutine.running()]
     if not controller then
       return false, "purge waits in a coroutine of a cqueues controller only"
+    elseif loops.is_held() then
+      return false, loops.HELD
     end
     if own and not loops.yields_over_pcall then
       return false, "an on_done cannot wait under Lua 5.1: use start"

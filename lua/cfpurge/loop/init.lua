@@ -33,6 +33,13 @@ return {
     return pcall(coroutine.yield)
   end)() == nil,
 
+  -- Does a function of C (table.sort, string.gsub) stand between the coroutine and its purge? 5.1 and 5.2 cannot tell.
+  is_held = function()
+    local may_yield = rawget(coroutine, "isyieldable")
+    return may_yield ~= nil and not may_yield()
+  end,
+  HELD = "purge cannot wait in a function that C has called: use start",
+
   ---@param loop string|table the option
   ---@return string? problem
   check = function(loop)

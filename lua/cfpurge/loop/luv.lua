@@ -1,4 +1,6 @@
 --- libuv: Neovim, and plain luv. The loop watches the client's descriptor while something is in flight.
+local loops = require "cfpurge.loop"
+
 local vim = rawget(_G, "vim")
 local uv = vim and (vim.uv or vim.loop) or require "luv"
 
@@ -64,7 +66,9 @@ local IN_CALLBACK = "purge cannot wait in a callback of libuv: use start, or a c
 return {
   wait = function(client, request)
     local thread, is_main = coroutine.running()
-    if thread and not is_main then
+    if thread and not is_main and loops.is_held() then
+      return false, loops.HELD
+    elseif thread and not is_main then
       return wait_in_coroutine(thread, request)
     elseif not vim then
       if uv.loop_mode() then
@@ -94,7 +98,7 @@ return {
   drive = function(client)
     if not client:active() then
       forget(client)
-    elseif not handles[client] then
+    elseif not handles[client] or handles[client]:is_closing() then
       local fd = client:fileno()
       if not fd then
         return false, "this system has no descriptor to watch"
