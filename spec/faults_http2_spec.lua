@@ -11,7 +11,7 @@ local NO_ERROR, PROTOCOL, INTERNAL, REFUSED, CANCEL, CALM, HTTP_1_1 = 0, 1, 2, 7
 local whole = (os.getenv "CFPURGE_LUA" or "lua5.4") == "lua5.4" and not host.watched
 
 local function client_of(server, options)
-  local filled = { base_url = server.url, ca_file = env.CA_FILE, loop = "cqueues", max_retry_wait = 0, timeout = 3 }
+  local filled = { base_url = server.url, ca_file = env.CA_FILE, loop = "cqueues", max_retry_wait = 0, timeout = 30 }
   for name, value in pairs(options or {}) do filled[name] = value end
   return clients.new(filled)
 end
@@ -250,7 +250,7 @@ describe("in the middle of 32 streams", function()
   for _, case in ipairs(cases) do
     it(case[1] .. ": all are accepted in the end", within(function()
       local server = in_the_middle(case[2])
-      local c = client_of(server, { max_retries = 3 })
+      local c = client_of(server, { max_retries = 3, timeout = case.forgets and 3 or nil })
       local endings = purges(c, 32, { accepted = true })
       assert.equal(32, endings.accepted)
       assert.equal(32, distinct(server))
@@ -264,7 +264,7 @@ describe("in the middle of 32 streams", function()
 
     it(case[1] .. ": without a retry the others have an error", within(function()
       local server = in_the_middle(case[2])
-      local c = client_of(server, { max_retries = 0 })
+      local c = client_of(server, { max_retries = 0, timeout = case.forgets and 3 or nil })
       local kinds = { accepted = true, connection = true, bad_response = true, timeout = case.forgets }
       local endings = purges(c, 32, kinds)
       assert.is_true((endings.accepted or 0) >= case.sure, tostring(endings.accepted))
@@ -285,7 +285,7 @@ describe("in the middle of 32 streams", function()
     local server = h2.server(function(connection, stream)
       if connection.n > 1 then connection:answer(stream) end
     end)
-    local c = client_of(server, { max_retries = 1, timeout = 2 })
+    local c = client_of(server, { max_retries = 1, timeout = 5 })
     local endings = purges(c, 32, { accepted = true })
     assert.equal(32, endings.accepted)
     for i = 1, 32 do assert.equal(2, endings[i][2]) end

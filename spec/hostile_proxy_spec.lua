@@ -18,7 +18,7 @@ local established = "HTTP/1.1 200 Connection established\r\n\r\n"
 local function through(steps, options)
   local server = peer.start(steps)
   local zone = edge.zone()
-  local all = { zone_id = zone, base_url = env.API_TLS, ca_file = env.CA_FILE, max_retries = 0, timeout = 5,
+  local all = { zone_id = zone, base_url = env.API_TLS, ca_file = env.CA_FILE, max_retries = 0, timeout = 20,
     proxy = ("http://me:%s@%s"):format(SECRET, server.address) }
   for name, value in pairs(options or {}) do all[name] = value end
   local client = clients.new(all)
@@ -114,7 +114,7 @@ describe("a hostile proxy", function()
     } do
       local result, err, log = through(steps, timeouts)
       assert.is_nil(result)
-      assert.is_true(err.elapsed < 5, err.elapsed)
+      assert.is_true(err.elapsed < 9, err.elapsed)
       assert.is_true(err.kind == "timeout" or err.kind == "connection" or err.kind == "tls"
         or err.kind == "bad_response", tostring(err))
       -- And not that some callback of ours ended it.

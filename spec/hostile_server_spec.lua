@@ -15,7 +15,7 @@ end
 
 -- Purges at a server of one's own; what growth says comes with it.
 local function at(server, options)
-  local all = { base_url = "http://" .. server.address .. "/v4", max_retries = 0, timeout = 5 }
+  local all = { base_url = "http://" .. server.address .. "/v4", max_retries = 0, timeout = 20 }
   for name, value in pairs(options or {}) do all[name] = value end
   local client = clients.new(all)
   local result, err = client:purge(TAGS)
@@ -102,7 +102,7 @@ describe("a hostile server", function()
       local growth, _, err = peer.growth(function() return at(server, options) end)
       assert.is_truthy(err, "accepted")
       assert.is_truthy((" " .. kinds .. " "):find(" " .. err.kind .. " ", 1, true), tostring(err))
-      assert.is_true(err.elapsed < (seconds or 4), err.elapsed)
+      assert.is_true(err.elapsed < (seconds or 9), err.elapsed)
       -- The sanitizers keep what was freed.
       if not host.watched then assert.is_true(growth < 12 * MIB, growth) end
       return err
@@ -137,8 +137,8 @@ describe("a hostile server", function()
         local err = bounded("timeout", answer { drip = text, every = 0.02 }, { timeout = 0.4 })
         assert.is_true(err.elapsed >= 0.39, err.elapsed)
       end
-      local err = bounded("timeout", { { hang = 5 } }, { timeout = 0.3, deadline = 0.2 })
-      assert.is_true(err.elapsed >= 0.19 and err.elapsed < 3)
+      local err = bounded("timeout", { { hang = 20 } }, { timeout = 0.3, deadline = 0.2 })
+      assert.is_true(err.elapsed >= 0.19 and err.elapsed < 9)
     end)
 
     it("is asked for nothing compressed, and nothing is inflated", function()
@@ -200,7 +200,7 @@ describe("a hostile server", function()
         local client = clients.new { base_url = "http://" .. server.address .. "/v4", max_retries = 0 }
         local _, err = client:purge(TAGS, { zone = "n.example", environment = "staging" })
         assert.equal("not_found", err.kind)
-        assert.same(TAGS, err.remaining)
+        assert.same({ tags = { "a" }, zone = "n.example", environment = "staging" }, err.remaining)
         assert.equal("GET /v4/zones?name=n.example&page=1&per_page=50 HTTP/1.1",
           server.log(1)[1].received:match "^[^\r]*")
         assert.equal(1, #server.log())

@@ -10,7 +10,7 @@ local MIB = 1024 * 1024
 
 local function at(port, options)
   local all = { base_url = ("https://localhost:%d/v4"):format(port), ca_file = env.CA_FILE, max_retries = 0,
-    timeout = 5 }
+    timeout = 20 }
   for name, value in pairs(options or {}) do all[name] = value end
   local client = clients.new(all)
   local result, err = client:purge(TAGS)

@@ -25,7 +25,7 @@ describe("step", function()
   it("does not wait where a request ended as it was begun, and waits for the next", function()
     local core = require "cfpurge.core"
     local options, zone = client.options { rate = { requests = 0.01, requests_bucket = 1 } }
-    edge.script(zone, { { delay = 3, pass = true } })
+    edge.script(zone, { { delay = 20, pass = true } })
     local c = core.new(options)
     assert(c:start(tags))
     for _ = 1, 4 do c:step(0.1) end
@@ -124,11 +124,11 @@ describe("fileno", function()
       local started = system.now()
       while not request:done() do
         assert.is_true(c:timeout() ~= nil and c:timeout() <= 10.1, name)
-        assert.is_true(readable(c, 5), name)
+        assert.is_true(readable(c, 15), name)
         c:step(0)
       end
       local took = system.now() - started
-      assert.is_true(took > 0.18 and took < 5, name .. " took " .. took)
+      assert.is_true(took > 0.18 and took < 15, name .. " took " .. took)
       c:close()
     end
   end)
@@ -178,7 +178,7 @@ end)
 describe("step", function()
   it("does not wait where it was told so, and no longer than it was told", function()
     local c, zone = client.new()
-    edge.script(zone, { { delay = 2, pass = true } })
+    edge.script(zone, { { delay = 5, pass = true } })
     local request = c:start(tags)
     local started, slow, waits = system.now(), 0, 0
     for _ = 1, 50 do
@@ -192,7 +192,7 @@ describe("step", function()
     repeat waits = waits + 1 until c:step(0.1) == 0
     assert.is_true(waits > 2, waits)
     assert(request:result())
-    assert.is_true(system.now() - started > 1.9)
+    assert.is_true(system.now() - started > 4.9)
     assert.equal(0, c:step())
     c:close()
   end)
@@ -214,6 +214,8 @@ describe("step", function()
       end
       while edge.counts(zone).requests < 18 do c:step(0) end
       socket.sleep(math.max(started + 2.5 - system.now(), 0.7))
+      while edge.counts(zone).accepted < 17 do socket.sleep(0.01) end
+      socket.sleep(0.05)
       while c:step() > 0 do assert.is_true(system.now() - started < 10) end
       assert.same({ accepted = 16, timeout = 1 }, kinds)
     end)
@@ -270,7 +272,7 @@ describe("a build", function()
       local started = system.now()
       assert(assert(c:purge { tags = { "retry" } }).attempts == 2)
       local took = system.now() - started
-      assert(took > 0.19 and took < 5, took)
+      assert(took > 0.19 and took < 15, took)
       local slow, ended = assert(c:start { tags = { "slow" } }), 0
       local function on_done(result, err) assert(result, tostring(err)) ended = ended + 1 end
       for n = 1, 50 do assert(c:start({ tags = { n % 2 == 0 and "late" or "t" } }, nil, on_done)) end

@@ -38,9 +38,9 @@ local function run(scenario, base, proxy)
     answer("busy", { status = 503, headers = { ["Retry-After"] = "0" }, json = { success = false } }, 1),
     answer("echo", { status = 400, headers = { ["CF-Ray"] = markers[1], ["X-Echo"] = echo },
       body = ('{"success":false,"errors":[{"code":1,"message":"%s"}]}'):format(echo) }),
-    answer("cut", { headers = { ["CF-Ray"] = markers[1] }, body = markers[1], length = 100, hang = 2 }),
-    answer("late", { hang = 1, delay = 1 }),
-    answer("never", { hang = 1, delay = 1 }),
+    answer("cut", { headers = { ["CF-Ray"] = markers[1] }, body = markers[1], length = 100, hang = 20 }),
+    answer("late", { delay = 20 }),
+    answer("never", { delay = 20 }),
     { times = 0, json = { success = true, errors = {}, messages = {}, result = { id = "x" } } },
   })
   local command = ("printf %s | CA_FILE=%s %s/secret spec/hosts/secret.lua %s %s %s '%s'")

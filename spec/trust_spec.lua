@@ -59,9 +59,11 @@ describe("a cold verified connection with the system's CA directory", function()
   } do
     it("costs no call 5 ms: one " .. name, function()
       if host.watched then return pending "no clocks" end
-      local dearest, kinds = run { base = env[case[1]], ca_file = case[2] and env.CA_FILE or nil }
-      all(case[3], kinds)
-      assert.is_true(median(dearest) <= 5, table.concat(dearest, " "))
+      host.tries(function()
+        local dearest, kinds = run { base = env[case[1]], ca_file = case[2] and env.CA_FILE or nil }
+        all(case[3], kinds)
+        return median(dearest) <= 5, table.concat(dearest, " ")
+      end)
     end)
   end
 end)
@@ -74,11 +76,12 @@ describe("where the system has only a bundle", function()
     if host.watched then return pending "no clocks, no preloading" end
     local bundle = file_with("bundle.pem", "/etc/ssl/certs/ca-certificates.crt", env.CA_FILE)
     local settings = { build = BUILD, preload = true, env = { SPEC_CAINFO = bundle } }
-    local dearest, kinds = run({ base = env.API_TLS }, settings)
-    all("accepted", kinds)
-    local first = table.remove(dearest, 1)
-    assert.is_true(median(dearest) <= 5, table.concat(dearest, " "))
-    assert.is_true(first > 3 * median(dearest), first)
+    host.tries(function()
+      local dearest, kinds = run({ base = env.API_TLS }, settings)
+      all("accepted", kinds)
+      local first = table.remove(dearest, 1)
+      return median(dearest) <= 5 and first > 3 * median(dearest), first .. ", then " .. table.concat(dearest, " ")
+    end)
   end)
 
   it("it refuses as well as a directory", function()

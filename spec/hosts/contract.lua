@@ -322,7 +322,7 @@ M.scenarios = {
     all_once(list)
     equal(32, most, "in flight at once")
   end, spawn = true },
-  { "purge and start mixed", { { match = "slow", delay = 0.3, pass = true } }, 4, function(t)
+  { "purge and start mixed", { { match = "slow", delay = 2, pass = true } }, 4, function(t)
     local slow, fast = once(), once()
     assert(t.client:start(tag "slow", nil, slow.on_done))
     assert(t.client:start(tag "a", nil, fast.on_done))

@@ -5,6 +5,7 @@ end
 
 local socket = require "socket"
 local edge = require "spec.support.edge"
+local host = require "spec.support.host"
 local nginx = require "spec.hosts.nginx"
 
 local function slow_zone(delay)
@@ -181,11 +182,13 @@ describe("nginx's workers", function()
   end)
 
   it("quit at once when nothing is in flight", function()
-    local it = start()
-    assert.equal(1, (it:run("content", PURGE, { zone = edge.zone() })))
-    local began = socket.gettime()
-    assert.equal(0, it:stop "QUIT")
-    assert.is_true(socket.gettime() - began < 3)
+    host.tries(function()
+      local it = start()
+      assert.equal(1, (it:run("content", PURGE, { zone = edge.zone() })))
+      local began = socket.gettime()
+      assert.equal(0, it:stop "QUIT")
+      return socket.gettime() - began < 3, "not at once"
+    end)
   end)
 
   it("carry what begins while nginx quits", function()
@@ -204,27 +207,30 @@ describe("nginx's workers", function()
   for _, exit_worker in ipairs { "", "host.client:close()" } do
     local by = exit_worker == "" and "the state that closes" or "exit_worker_by_lua"
     it("stop at once; what is in flight is reported by " .. by, function()
-      local zone = slow_zone(60)
-      local it = start { exit_worker = exit_worker }
-      local connections = {}
-      for i = 1, 5 do
-        connections[i] = select(2, it:begin("content", PURGE, { zone = zone }))
-      end
-      -- Anything of the request that is gone must be out of reach.
-      assert(it:run("log", [[
-        args.also = function()
-          return " timer: " .. tostring(pcall(ngx.timer.at, 0, function() end)) .. tostring(ngx.get_phase())
+      host.tries(function()
+        local zone = slow_zone(60)
+        local it = start { exit_worker = exit_worker }
+        local connections = {}
+        for i = 1, 5 do
+          connections[i] = select(2, it:begin("content", PURGE, { zone = zone }))
         end
-      ]] .. START, { zone = zone, count = 5 }))
-      edge.requests(zone, 10)
-      local began = socket.gettime()
-      assert.equal(0, it:stop "TERM")
-      assert.is_true(socket.gettime() - began < 3)
-      assert.equal(5, count(it:log(), "told: closed"))
-      assert.equal(exit_worker == "" and 5 or 0, count(it:log(), "timer: falseinit"))
-      for _, connection in ipairs(connections) do
-        connection:close()
-      end
+        -- Anything of the request that is gone must be out of reach.
+        assert(it:run("log", [[
+          args.also = function()
+            return " timer: " .. tostring(pcall(ngx.timer.at, 0, function() end)) .. tostring(ngx.get_phase())
+          end
+        ]] .. START, { zone = zone, count = 5 }))
+        edge.requests(zone, 10)
+        local began = socket.gettime()
+        assert.equal(0, it:stop "TERM")
+        local took = socket.gettime() - began
+        assert.equal(5, count(it:log(), "told: closed"))
+        assert.equal(exit_worker == "" and 5 or 0, count(it:log(), "timer: falseinit"))
+        for _, connection in ipairs(connections) do
+          connection:close()
+        end
+        return took < 3, took
+      end)
     end)
   end
 

@@ -8,6 +8,8 @@
 --                            spec/hosts, true is curl), limit (60 seconds), bare (true: nothing but `system` and `json`)
 --   host.other_ca()          a file with a CA that is not the edge's
 --   host.must(command)       what a shell command printed; an error where it failed
+--   host.tries(check)        check() until it holds, five times at most: for marks that a machine which stands still for a
+--                            moment misses; an error with what it said last where it never did
 --   host.watched             the memory is being watched: no clocks, no preloading
 --   host.dir(), host.flags   where to build what a run needs, and the flags of cc for it
 local edge = require "spec.support.edge"
@@ -32,6 +34,15 @@ function M.must(command)
   local out, status = shell(command)
   if status ~= 0 then error(command .. ":\n" .. out, 3) end
   return out
+end
+
+function M.tries(check)
+  local ok, said
+  for _ = 1, 5 do
+    ok, said = check()
+    if ok then return end
+  end
+  error(tostring(said), 2)
 end
 
 local function quote(text)
