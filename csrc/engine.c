@@ -70,8 +70,9 @@ static bool act(struct cf_engine *engine, curl_socket_t fd, int what)
     int running;
     CURLMcode code;
 
-    cf_engine_chatter = 0;
+    cf_engine_chatter = 1;
     code = curl_multi_socket_action(engine->multi, fd, what, &running);
+    cf_engine_chatter = 0;
 
     drain(engine);
     if (code == CURLM_OK && !engine->broken)

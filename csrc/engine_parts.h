@@ -34,7 +34,8 @@ struct cf_engine {
     struct cf_engine_stats stats;
 };
 
-/* engine.c: bytes of HTTP/2 frames, but for what answers say, that this call of libcurl has read; http2.c counts them. */
+/* engine.c: bytes of HTTP/2 frames, but for what answers say, that this call of libcurl has read, from 1 on; http2.c counts them.
+ * 0 outside of one: others in the process use libcurl too. */
 extern _Thread_local size_t cf_engine_chatter;
 
 /* journal.c */

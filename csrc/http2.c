@@ -73,6 +73,8 @@ static void *reallocate(void *block, size_t size, void *unused)
 static int count_chatter(void *session, const struct nghttp2_frame_hd *frame, void *unused)
 {
     (void)session, (void)unused;
+    if (cf_engine_chatter == 0)
+        return 0;
     cf_engine_chatter += FRAME_HEAD + (frame->type == DATA || frame->type == HEADERS ? 0 : frame->length);
     return cf_engine_chatter > MOST_CHATTER;
 }

@@ -140,9 +140,10 @@ end
 -- The request was not at fault after all: what was given up for that goes again.
 function Job:resume()
   for i = #self.failures, self.blamed, -1 do
-    local given_up = table.remove(self.failures, i)
-    self.failed = self.failed - #given_up.items
+    local given_up = self.failures[i]
     self:put_back(new_chunk(given_up.items, given_up.at))
+    self.failures[i] = nil
+    self.failed = self.failed - #given_up.items
   end
   self.stopped, self.blamed, self.pieces = false, false, 0
 end
@@ -150,11 +151,11 @@ end
 function Job:accepted_one(chunk, result)
   add_all(self.ids, result.ids, chunk, "ids")
   add_all(self.messages, result.messages, chunk, "messages")
-  self.accepted = self.accepted + #chunk.items
   self.refused, self.unanswered, self.limited = 0, 0, 0
   if self.blamed then
     self:resume()
   end
+  self.accepted = self.accepted + #chunk.items
   self.attempts = self.attempts + result.attempts
   self.ray_id = result.ray_id
 end

@@ -79,6 +79,19 @@ describe("without an event loop", function()
     client:close()
   end)
 
+  it("purge ends with all of a list, however often its on_progress raises", function()
+    local client, zone = clients.new { loop = "blocking" }
+    local list, calls = {}, 0
+    for i = 1, 20 do list[i] = "t" .. i end
+    local ok, raised = pcall(client.purge, client, { tags = list }, { max_items = 1, max_in_flight = 1,
+      on_progress = function()
+        calls = calls + 1
+        error("progress " .. calls, 0)
+      end })
+    assert.same({ false, "progress 1", 20, 0, 20 }, { ok, raised, calls, client:in_flight(), edge.counts(zone).items })
+    client:close()
+  end)
+
   it("the interpreter's Ctrl-C ends the waiting of a purge at once", function()
     local lua = os.getenv "CFPURGE_LUA" or "lua5.4"
     local zone = edge.zone()

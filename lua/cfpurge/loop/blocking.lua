@@ -1,6 +1,6 @@
 --- The host that has no event loop: whoever waits, steps.
 
--- Steps in a row that failed and told of nothing.
+-- Steps in a row that had no memory and told of nothing.
 local VAIN = 3
 
 return {
@@ -9,6 +9,7 @@ return {
     local vain = 0
     while not request.ended do
       local before = client:in_flight()
+      client.raised = false
       local ok, err = pcall(client.step, client)
       if not ok and err ~= client.raised and err ~= "not enough memory" then
         -- The host's own, such as an interpreter's Ctrl-C.
@@ -16,8 +17,8 @@ return {
       elseif not ok and not failed then
         failed, failure = true, err
       end
-      -- Without memory, or without room on the stack, nothing can be told, and neither comes back by waiting for it.
-      vain = not ok and client:in_flight() == before and vain + 1 or 0
+      -- Without memory nothing can be told, and it does not come back by waiting for it.
+      vain = err == "not enough memory" and client:in_flight() == before and vain + 1 or 0
       if vain == VAIN then
         error(err, 0)
       end
