@@ -117,3 +117,37 @@ describe("a TLS peer", function()
     assert.equal("0", host.must(("cat %s 2>/dev/null | grep -cv '^#' || true"):format(file)):match "%d+")
   end)
 end)
+
+describe("a flood that we were sent", function()
+  if not rawget(_G, "jit") then return end
+
+  teardown(function()
+    clients.close()
+    peer.stop()
+  end)
+
+  it("is not held against the host's own HTTP/2", function()
+    local ping = "\0\0\8\6\0\0\0\0\00012345678"
+    local _, err = at(peer.tls("-alpn h2 -naccept 1", "\0\0\0\4\0\0\0\0\0", ping), { timeout = 20 })
+    assert.equal("connection", err.kind)
+    local ffi = require "ffi"
+    ffi.cdef [[
+      void *curl_easy_init(void);
+      int curl_easy_setopt(void *, int, ...);
+      int curl_easy_perform(void *);
+      int curl_easy_getinfo(void *, int, ...);
+      void curl_easy_cleanup(void *);
+    ]]
+    local curl, version = ffi.load "libcurl.so.4", ffi.new "long[1]"
+    local URL, CAINFO, HTTP_VERSION, NOBODY, HTTP_VERSION_INFO = 10002, 10065, 84, 44, 0x200000 + 46
+    local own = curl.curl_easy_init()
+    curl.curl_easy_setopt(own, URL, ffi.cast("const char *", env.API_TLS))
+    curl.curl_easy_setopt(own, CAINFO, ffi.cast("const char *", env.CA_FILE))
+    curl.curl_easy_setopt(own, HTTP_VERSION, ffi.cast("long", 4))
+    curl.curl_easy_setopt(own, NOBODY, ffi.cast("long", 1))
+    local code = curl.curl_easy_perform(own)
+    curl.curl_easy_getinfo(own, HTTP_VERSION_INFO, version)
+    curl.curl_easy_cleanup(own)
+    assert.same({ 0, 3 }, { code, tonumber(version[0]) })
+  end)
+end)
