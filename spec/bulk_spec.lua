@@ -4,6 +4,7 @@ local clients = require "spec.support.client"
 local host = require "spec.support.host"
 local lists = require "spec.support.lists"
 
+local clock = require("cfpurge.core").now
 local tags, iterator, all, sent = lists.tags, lists.iterator, lists.all, lists.sent
 
 describe("a list longer than a request", function()
@@ -26,8 +27,8 @@ describe("a list longer than a request", function()
 
   it("is sent once, however slowly it is read or its progress is told", function()
     local function pause(seconds)
-      local ends = require "cfpurge.core".now() + seconds
-      while require "cfpurge.core".now() < ends do end
+      local ends = clock() + seconds
+      while clock() < ends do end
     end
     local next_item, read = iterator(tags(800)), 0
     local result = assert(client:purge({ tags = function()
@@ -43,7 +44,6 @@ describe("a list longer than a request", function()
   end)
 
   it("is accepted where the deadline passes when all of it was", function()
-    local clock = require "cfpurge.core".now
     local result, err = client:purge({ tags = tags(250) }, { deadline = 4, on_progress = function(progress)
       local begun = clock()
       while progress.accepted == 250 and clock() - begun < 4.1 do client.core:step(0.01) end

@@ -80,19 +80,6 @@ describe("copas", function()
     assert.matches("thread", value.text)
   end)
 
-  it("a purge in a function that C has called names start, and sends nothing", function()
-    if not coroutine.isyieldable then return end
-    local value = run([[
-      local client, problem = new(), nil
-      table.sort({ 2, 1 }, function(a, b)
-        problem = problem or select(2, client:purge { tags = { "a" } }).message
-        return a < b
-      end)
-      return { problem = problem, left = client:in_flight(), started = client:stats().attempts }
-    ]])
-    assert.same({ problem = "purge cannot wait in a function that C has called: use start", left = 0, started = 0 }, value)
-  end)
-
   it("a fork with a purge in flight leaves parent and child a client that goes on", function()
     local value = run([[
       local system, client, told = require("spec.support.host").system(), new(), {}

@@ -176,19 +176,6 @@ describe("cqueues", function()
     assert.matches("controller", value.text)
   end)
 
-  it("a purge in a function that C has called names start, and sends nothing", function()
-    if not coroutine.isyieldable then return end
-    local value = run([[
-      local client, problem = new(), nil
-      table.sort({ 2, 1 }, function(a, b)
-        problem = problem or select(2, client:purge { tags = { "a" } }).message
-        return a < b
-      end)
-      return { problem = problem, left = client:in_flight(), started = client:stats().attempts }
-    ]])
-    assert.same({ problem = "purge cannot wait in a function that C has called: use start", left = 0, started = 0 }, value)
-  end)
-
   it("a client that nobody holds goes on", function()
     local value = run [[
       local done

@@ -23,6 +23,26 @@ describe("a system without a descriptor to watch", function()
   end
 end)
 
+describe("a function that C has called", function()
+  if not coroutine.isyieldable then return end -- 5.1 and 5.2 cannot tell
+
+  for name, has in pairs { cqueues = true, luv = true, copas = _VERSION <= "Lua 5.2" } do
+    it("is no place to wait, a purge there names start and sends nothing: " .. name, function()
+      if not has then return end
+      local value, _, zone = program.run(name, [=[
+        local client, problem = new(), nil
+        table.sort({ 2, 1 }, function(a, b)
+          problem = problem or select(2, client:purge { tags = { "a" } }).message
+          return a < b
+        end)
+        return { problem = problem, left = client:in_flight(), started = client:stats().attempts }
+      ]=])
+      assert.same({ problem = "purge cannot wait in a function that C has called: use start", left = 0, started = 0 }, value)
+      assert.equal(0, edge.counts(zone).requests)
+    end)
+  end
+end)
+
 describe("the loop of a host's own", function()
   it("the contract holds for the README's example", function()
     assert.same({}, program.contract "own")

@@ -242,20 +242,6 @@ describe("luv", function()
     ]], { main = true })
     assert.same({ accepted = 1, left = false, done = true }, value)
   end)
-
-  it("a purge in a function that C has called names start, and sends nothing", function()
-    if not coroutine.isyieldable then return end
-    local value, _, zone = run("luv", [[
-      local client, problem = new(), nil
-      table.sort({ 2, 1 }, function(a, b)
-        problem = problem or select(2, client:purge { tags = { "a" } }).message
-        return a < b
-      end)
-      return { problem = problem, left = client:in_flight() }
-    ]])
-    assert.same({ problem = "purge cannot wait in a function that C has called: use start", left = 0 }, value)
-    assert.equal(0, edge.counts(zone).requests)
-  end)
 end)
 
 if (os.getenv "CFPURGE_LUA" or "") == "luajit" then
