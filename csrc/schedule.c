@@ -1,8 +1,6 @@
 /* The engine's order of things: which request goes out when, and whether one that came back goes again. */
 #include "engine_parts.h"
 
-#include <string.h>
-
 #include "envelope.h"
 #include "process.h"
 
@@ -64,7 +62,7 @@ void cf_schedule_attempt_ended(struct cf_engine *engine, struct cf_transfer *tra
 static bool may_start(const struct cf_engine *engine, const struct cf_transfer *transfer)
 {
     return engine->protocol != UNKNOWN || engine->running.count < UNKNOWN_IN_FLIGHT ||
-           strncmp(transfer->url, "https:", 6) != 0;
+           !cf_transfer_is_tls(transfer);
 }
 
 /* What the pacer says of a queued request: it may go, it waits, or it was ended, for nobody would wait that long. */
@@ -95,7 +93,7 @@ static void start_one(struct cf_engine *engine, struct cf_transfer *transfer, in
         return;
     }
     /* Only TLS speaks HTTP/2: a call with a base_url of its own needs a connection for each request. */
-    if (engine->protocol == HTTP2 && strncmp(transfer->url, "https:", 6) != 0)
+    if (engine->protocol == HTTP2 && !cf_transfer_is_tls(transfer))
         cf_link_protocol(engine, HTTP1);
     cf_pacer_take(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer), now);
     engine->suspect = engine->suspect && engine->running.first;

@@ -57,6 +57,11 @@ double cf_transfer_cost(const struct cf_transfer *transfer)
     return transfer->bucket == CF_BUCKET_URLS ? (double)transfer->items : transfer->items > 0;
 }
 
+bool cf_transfer_is_tls(const struct cf_transfer *transfer)
+{
+    return strncmp(transfer->url, "https:", 6) == 0;
+}
+
 static const char *put(char **at, const char *text)
 {
     char *start = *at;
@@ -285,7 +290,7 @@ static CURLcode set_request(struct cf_transfer *transfer, CURLSH *share)
     SET(CURLOPT_SHARE, share);
     SET(CURLOPT_URL, transfer->url);
     /* Over plain HTTP it would send one request after another (libcurl-facts). */
-    SET(CURLOPT_PIPEWAIT, strncmp(transfer->url, "https:", 6) == 0 ? 1L : 0L);
+    SET(CURLOPT_PIPEWAIT, cf_transfer_is_tls(transfer) ? 1L : 0L);
     SET(CURLOPT_HTTPHEADER, transfer->headers);
     SET(CURLOPT_USERAGENT, transfer->user_agent);
     if (transfer->is_get) {

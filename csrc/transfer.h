@@ -67,6 +67,7 @@ void cf_transfer_clear(struct cf_transfer *transfer);
 /* The easy handle must not be in a CURLM. One from before a fork is left alone. */
 void cf_transfer_free(struct cf_transfer *transfer);
 
+bool cf_transfer_is_tls(const struct cf_transfer *transfer);
 /* Its tokens: its URLs, or one for a purge by anything else, however many items it has. */
 double cf_transfer_cost(const struct cf_transfer *transfer);
 /* Moves it to the end of `list`, out of where it was; NULL for none. */
