@@ -63,15 +63,15 @@ local function stop(client)
 end
 
 local function drive(client)
-  local current = pumps[client]
+  local current, active = pumps[client], client:active()
+  local fd = active and client:fileno()
   -- An on_done or an iterator may wait for something of its own, with the pump: then another one steps.
-  local fd = client:active() and client:fileno()
+  local is_stuck = current and current.is_stepping and running[coroutine.running() or NOTHING] ~= client
   -- After a fork the descriptor is another one.
-  if current and (not client:active() or current.fd ~= fd or (current.is_stepping
-    and running[coroutine.running() or NOTHING] ~= client)) then
+  if current and (is_stuck or current.fd ~= fd) then
     stop(client)
   end
-  if client:active() and not pumps[client] then
+  if active and not pumps[client] then
     if not fd then
       return false, "this system has no descriptor to watch"
     end

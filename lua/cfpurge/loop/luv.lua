@@ -48,6 +48,9 @@ local function report(err)
 end
 
 local function wait_in_coroutine(thread, request)
+  if loops.is_held() then
+    return false, loops.HELD
+  end
   request.wake = function()
     local ok, err = coroutine.resume(thread)
     -- A coroutine that its host has closed waits no more.
@@ -66,9 +69,7 @@ local IN_CALLBACK = "purge cannot wait in a callback of libuv: use start, or a c
 return {
   wait = function(client, request)
     local thread, is_main = coroutine.running()
-    if thread and not is_main and loops.is_held() then
-      return false, loops.HELD
-    elseif thread and not is_main then
+    if thread and not is_main then
       return wait_in_coroutine(thread, request)
     elseif not vim then
       if uv.loop_mode() then
