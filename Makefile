@@ -42,7 +42,7 @@ CURL_LIBS   ?= $(shell pkg-config --libs libcurl)
 
 CFLAGS   ?= -O2 -g
 WARNINGS ?= -Wall -Wextra -Wpedantic -Wshadow -Wconversion
-COMPILE   = $(CC) -std=c11 $(WARNINGS) -fPIC -fvisibility=hidden $(CPPFLAGS) $(CFLAGS)
+COMPILE   = $(CC) -std=c11 -Icsrc $(WARNINGS) -fPIC -fvisibility=hidden $(CPPFLAGS) $(CFLAGS)
 # The Lua headers are not ours to warn about.
 LUA_CFLAGS = $(addprefix -isystem ,$(LUA_INCDIR))
 
@@ -53,9 +53,10 @@ else
   SHARED = -shared -Wl,-z,nodelete
 endif
 
-# The engine knows no Lua and is compiled once; the binding knows no curl (DESIGN.md, the strata).
-BINDING := $(filter $(patsubst %,csrc/%.c,error rates options params draft result event client module),$(wildcard csrc/*.c))
-ENGINE  := $(filter-out $(BINDING),$(wildcard csrc/*.c))
+# A folder is a layer: base/ is plain C, engine/ knows curl and no Lua, binding/ knows Lua and no curl. What knows no Lua is
+# compiled once.
+BINDING := $(wildcard csrc/binding/*.c)
+ENGINE  := $(wildcard csrc/base/*.c csrc/engine/*.c)
 ENGINE_O  = $(ENGINE:csrc/%.c=$(BUILD)/obj/%.o)
 BINDING_O = $(BINDING:csrc/%.c=$(BUILD)/$(LUA)/obj/%.o)
 CORE      = $(BUILD)/$(LUA)/cfpurge/core.so
@@ -99,9 +100,11 @@ $(ARCHIVE): $(filter-out %/http2.o,$(ENGINE_O)) $(BINDING_O)
 	$(AR) rcs $@ $^
 
 $(BUILD)/obj/%.o: csrc/%.c $(BUILD)/obj/flags
+	@mkdir -p $(@D)
 	$(COMPILE) $(CURL_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/$(LUA)/obj/%.o: csrc/%.c $(BUILD)/$(LUA)/obj/flags
+	@mkdir -p $(@D)
 	$(COMPILE) $(LUA_CFLAGS) -MMD -MP -c -o $@ $<
 
 # Other flags, other objects: a file that changes only when they do.

@@ -26,7 +26,7 @@ local root = output("pwd")[1] .. "/"
 for _, text in ipairs(output(("find %s -name '*.gcda' -print0 | sort -z | xargs -0r gcov --json-format --stdout -b"):format(
   build))) do
   for _, file in ipairs(json.decode(text).files) do
-    local name = file.file:gsub(root, "", 1):match "^.-(csrc/[^/]+)$"
+    local name = file.file:gsub(root, "", 1):match "^.-(csrc/[^/]+/[^/]+)$"
     for _, line in ipairs(name and file.lines or {}) do
       local of = member(member(c_files, name), line.function_name)
       of.lines, of.branches = of.lines or {}, of.branches or {}

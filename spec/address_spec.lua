@@ -1,4 +1,4 @@
--- Where a credential may go: base_url, proxy and clear text, csrc/address.
+-- Where a credential may go: base_url, proxy and clear text, csrc/engine/address.
 local cfpurge = require "cfpurge"
 local edge = require "spec.support.edge"
 local clients = require "spec.support.client"

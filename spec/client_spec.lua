@@ -1,4 +1,4 @@
--- The one userdata type and what goes over the wire in its name: csrc/client and csrc/module, without the Lua layer.
+-- The one userdata type and what goes over the wire in its name: csrc/binding/client and csrc/binding/module, without the Lua layer.
 local cjson = require("cjson").new()
 local core = require "cfpurge.core"
 local edge = require "spec.support.edge"

@@ -1,4 +1,4 @@
--- Which items are the same to the API: csrc/distinct, and the key by which long lists are told apart.
+-- Which items are the same to the API: csrc/base/distinct, and the key by which long lists are told apart.
 local cjson = require("cjson").new()
 local clients = require "spec.support.client"
 local core = require "cfpurge.core"

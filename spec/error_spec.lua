@@ -1,4 +1,4 @@
--- What an error is, and what is never in one: csrc/error, and the secrets.
+-- What an error is, and what is never in one: csrc/binding/error, and the secrets.
 local cfpurge = require "cfpurge"
 local core = require "cfpurge.core"
 local edge = require "spec.support.edge"

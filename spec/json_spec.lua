@@ -1,4 +1,4 @@
--- How a text is written as JSON, and which is none: csrc/json, which copies eight plain bytes at a time.
+-- How a text is written as JSON, and which is none: csrc/base/json, which copies eight plain bytes at a time.
 local cjson = require("cjson").new()
 local core = require "cfpurge.core"
 local edge = require "spec.support.edge"

@@ -1,4 +1,4 @@
--- What a client and a call may be told, and what the environment says where they are silent: csrc/options.
+-- What a client and a call may be told, and what the environment says where they are silent: csrc/binding/options.
 local cfpurge = require "cfpurge"
 local core = require "cfpurge.core"
 local edge = require "spec.support.edge"

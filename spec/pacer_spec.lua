@@ -1,4 +1,4 @@
--- Held back by the plan and by what the server says: csrc/pacer, alone with a clock of its own (spec/hosts/pacer.c), and
+-- Held back by the plan and by what the server says: csrc/base/pacer, alone with a clock of its own (spec/hosts/pacer.c), and
 -- in the client against the edge's own buckets.
 local cfpurge = require "cfpurge"
 local core = require "cfpurge.core"
@@ -37,9 +37,9 @@ end
 describe("the pacer alone", function()
   it("never lets more go than it may, never sleeps for ever, and heeds the server", function()
     local to = host.dir() .. "/pacer-" .. tostring({}):match "%w+$"
-    local cc = "cc -std=c11 -Wall -Wextra -Werror " .. host.flags
+    local cc = "cc -std=c11 -Icsrc -Wall -Wextra -Werror " .. host.flags
     -- One after the other: gcov would take both files of this name for one.
-    local pipe = io.popen(("exec 2>&1; mkdir -p %s; %s -c -o %s.o csrc/pacer.c && %s -o %s spec/hosts/pacer.c %s.o csrc/memory.c "
+    local pipe = io.popen(("exec 2>&1; mkdir -p %s; %s -c -o %s.o csrc/base/pacer.c && %s -o %s spec/hosts/pacer.c %s.o csrc/base/memory.c "
       .. "-lm && %s; echo status $?"):format(host.dir(), cc, to, cc, to, to, to))
     local said = pipe:read "*a"
     pipe:close()

@@ -1,4 +1,4 @@
--- What may be purged, and how it is written: csrc/params.
+-- What may be purged, and how it is written: csrc/binding/params.
 local cjson = require("cjson").new()
 local core = require "cfpurge.core"
 local edge = require "spec.support.edge"

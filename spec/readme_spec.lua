@@ -353,7 +353,7 @@ describe("the README", function()
     it("every one that the source has", function()
       local source = {}
       for _, name in ipairs { "result", "client", "params", "options" } do
-        local text = read("csrc/" .. name .. ".c")
+        local text = read("csrc/binding/" .. name .. ".c")
         for kind in text:gmatch 'cf_error_push%(L, "([%l_]+)"' do source[kind] = true end
         if name == "result" then
           for kind in text:gmatch '{%d+, "([%l_]+)"}' do source[kind] = true end

@@ -1,4 +1,4 @@
--- What comes back from the wire, however hostile: csrc/response, and what csrc/transfer makes of it.
+-- What comes back from the wire, however hostile: csrc/base/response, and what csrc/engine/transfer makes of it.
 local edge = require "spec.support.edge"
 local clients = require "spec.support.client"
 

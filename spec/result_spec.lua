@@ -1,4 +1,4 @@
--- How an answer becomes a result or an error: csrc/result.
+-- How an answer becomes a result or an error: csrc/binding/result.
 local cjson = require "cjson"
 local edge = require "spec.support.edge"
 local clients = require "spec.support.client"

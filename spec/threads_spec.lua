@@ -13,7 +13,7 @@ local function build()
   local flags = "-O1 -g -fsanitize=thread"
   local make = "env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -s libcfpurge.a LUA=lua5.4 CC=gcc"
   host.must(("%s BUILD=%s CPPFLAGS= CFLAGS='%s'"):format(make, dir, flags))
-  host.must(("gcc -Wall -Wextra -Werror %s spec/hosts/threads.c %s/lua5.4/libcfpurge.a -o %s/threads "):format(
+  host.must(("gcc -Icsrc -Wall -Wextra -Werror %s spec/hosts/threads.c %s/lua5.4/libcfpurge.a -o %s/threads "):format(
     flags, dir, dir) .. "-l:liblua5.4-cjson.so.0 $(pkg-config --cflags --libs lua5.4 libcurl) -lpthread")
 end
 

@@ -70,7 +70,7 @@ end)
 
 describe("where the system has only a bundle", function()
   local BUILD = "bundle"
-  before_each(function() host.build(BUILD, "-DCF_TRUST_BUNDLE_ONLY") end)
+  before_each(function() host.build(BUILD, "-DCF_TLS_BUNDLE_ONLY") end)
 
   it("it is read once a process: only the first connection is slow", function()
     if host.watched then return pending "no clocks, no preloading" end

@@ -3,9 +3,9 @@
  * begins with '!' is libcurl's own words. */
 #include "state.h"
 
-#include "../../csrc/retry.h"
-#include "../../csrc/engine.h"
-#include "../../csrc/transfer.h"
+#include "../../csrc/base/retry.h"
+#include "../../csrc/engine/engine.h"
+#include "../../csrc/engine/transfer.h"
 
 static lua_State *L;
 static char blanks[CF_RESPONSE_MAX_BODY - 64];   /* behind the body, for '~': under its cap or over it */

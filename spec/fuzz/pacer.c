@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-#include "../../csrc/pacer.h"
+#include "../../csrc/base/pacer.h"
 
 #define SECOND INT64_C(1000000)
 #define DAY (24 * 3600 * SECOND)

@@ -2,7 +2,7 @@
  * anew. The input is a list of instructions, a line each, which params.lua turns into a table: see `build` there. */
 #include "state.h"
 
-#include "../../csrc/params.h"
+#include "../../csrc/binding/params.h"
 
 static lua_State *L;
 static struct cf_buffer body = {NULL, 0, 0, 1 << 22}, slots = {NULL, 0, 0, 1 << 22};

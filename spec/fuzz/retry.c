@@ -6,9 +6,9 @@
 
 #include <time.h>
 
-#include "../../csrc/pacer.h"
-#include "../../csrc/response.h"
-#include "../../csrc/retry.h"
+#include "../../csrc/base/pacer.h"
+#include "../../csrc/base/response.h"
+#include "../../csrc/base/retry.h"
 
 #define SECOND INT64_C(1000000)
 #define FAR INT64_C(1000000000)

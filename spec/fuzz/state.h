@@ -4,9 +4,9 @@
 
 #include <lualib.h>
 
-#include "../../csrc/compat.h"
-#include "../../csrc/error.h"
-#include "../../csrc/result.h"
+#include "../../csrc/binding/compat.h"
+#include "../../csrc/binding/error.h"
+#include "../../csrc/binding/result.h"
 #include "fuzz.h"
 
 int luaopen_cjson(lua_State *L);

@@ -21,7 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../csrc/memory.h"
+#include "../../csrc/base/memory.h"
 #include "oom_api.h"
 
 /* A run that takes this long hangs. */

@@ -1,5 +1,5 @@
-/* Drives csrc/pacer.c with a clock of its own and checks what it lets go: each scenario prints its name, "ok" or why not. */
-#include "../../csrc/pacer.h"
+/* Drives csrc/base/pacer.c with a clock of its own and checks what it lets go: each scenario prints its name, "ok" or why not. */
+#include "../../csrc/base/pacer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -18,8 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../csrc/retry.h"
-#include "../../csrc/sigpipe.h"
+#include "../../csrc/base/retry.h"
+#include "../../csrc/engine/sigpipe.h"
 
 static int do_fork(lua_State *L)
 {

@@ -1,0 +1,35 @@
+/* Capped growable bytes; failure is a code. */
+#include "base/buffer.h"
+
+#include "base/memory.h"
+
+enum cf_buffer_status cf_buffer_grow(struct cf_buffer *buffer, size_t more)
+{
+    size_t cap = buffer->cap ? buffer->cap : 256;
+    char *data;
+
+    if (more > buffer->max - buffer->len)
+        return CF_BUFFER_FULL;
+    while (cap - buffer->len < more)
+        cap = cap > buffer->max / 2 ? buffer->max : cap * 2;
+    data = cf_realloc(buffer->data, cap);
+    if (!data)
+        return CF_BUFFER_NO_MEMORY;
+    buffer->data = data;
+    buffer->cap = cap;
+    return CF_BUFFER_OK;
+}
+
+void cf_buffer_free(struct cf_buffer *buffer)
+{
+    cf_free(buffer->data);
+    buffer->data = NULL;
+    buffer->len = buffer->cap = 0;
+}
+
+void cf_buffer_wipe(struct cf_buffer *buffer)
+{
+    if (buffer->data)
+        cf_wipe(buffer->data, buffer->cap);
+    cf_buffer_free(buffer);
+}

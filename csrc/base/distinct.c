@@ -1,0 +1,102 @@
+/* Which items of a body are the same to the API. */
+#include "base/distinct.h"
+
+#include <stdint.h>
+#include <string.h>
+
+/* An open hash table, at most half full; the buffer's length says how many slots there are. */
+struct slot {
+    size_t start, len;      /* in the body; len 0: free */
+    uint64_t hash;
+};
+
+static char lower(char byte)
+{
+    return byte >= 'A' && byte <= 'Z' ? (char)(byte | 0x20) : byte;
+}
+
+size_t cf_distinct_whole(const char *item, size_t len)
+{
+    (void)item;
+    return len;
+}
+
+size_t cf_distinct_url(const char *item, size_t len)
+{
+    /* The first slash is the scheme's: every URL has passed its check. */
+    const char *slash = memchr(item, '/', len);
+    size_t at = slash ? (size_t)(slash - item) + 2 : len;
+
+    while (at < len && item[at] != '/' && item[at] != '?' && item[at] != '#' && item[at] != '"')
+        at++;
+    return at;
+}
+
+size_t cf_distinct_prefix(const char *item, size_t len)
+{
+    const char *slash = memchr(item, '/', len);
+    return slash ? (size_t)(slash - item) : len;
+}
+
+static uint64_t mix(uint64_t hash, const char *bytes, size_t len)
+{
+    uint64_t word = 0;
+
+    memcpy(&word, bytes, len);
+    hash = (hash ^ (word | UINT64_C(0x2020202020202020))) * UINT64_C(0x9E3779B97F4A7C15);
+    return hash ^ (hash >> 29);
+}
+
+/* Of the bytes without their case, wherever that matters: same() tells for certain. */
+static uint64_t hash_of(const char *item, size_t len)
+{
+    uint64_t hash = len;
+    const char *last;
+
+    if (len < sizeof hash)
+        return mix(hash, item, len);
+    for (last = item + len - sizeof hash; item < last; item += sizeof hash)
+        hash = mix(hash, item, sizeof hash);
+    return mix(hash, last, sizeof hash);
+}
+
+static bool same(const char *a, const char *b, size_t len, size_t folded)
+{
+    size_t i;
+    for (i = 0; i < folded; i++)
+        if (lower(a[i]) != lower(b[i]))
+            return false;
+    return memcmp(a + folded, b + folded, len - folded) == 0;
+}
+
+bool cf_distinct_begin(struct cf_buffer *slots, size_t count)
+{
+    size_t size = 8;
+
+    while (size < 2 * count)
+        size *= 2;
+    slots->len = 0;
+    if (cf_buffer_reserve(slots, size * sizeof(struct slot)) != CF_BUFFER_OK)
+        return false;
+    slots->len = size * sizeof(struct slot);
+    memset(slots->data, 0, slots->len);
+    return true;
+}
+
+bool cf_distinct_add(struct cf_buffer *slots, const struct cf_buffer *body, size_t start, cf_distinct_folded *folded)
+{
+    struct slot *table = (struct slot *)(void *)slots->data;
+    size_t mask = slots->len / sizeof *table - 1, len = body->len - start;
+    const char *item = body->data + start;
+    uint64_t hash = hash_of(item, len);
+    struct slot *slot;
+    size_t i;
+
+    for (i = (size_t)hash & mask; (slot = &table[i])->len != 0; i = (i + 1) & mask)
+        if (slot->hash == hash && slot->len == len && same(body->data + slot->start, item, len, folded(item, len)))
+            return false;
+    slot->start = start;
+    slot->len = len;
+    slot->hash = hash;
+    return true;
+}

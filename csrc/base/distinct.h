@@ -1,0 +1,21 @@
+/* Which items of a body are the same to the API: tags and hosts whatever their case, URLs and prefixes whatever their host's. */
+#ifndef CFPURGE_DISTINCT_H
+#define CFPURGE_DISTINCT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buffer.h"
+
+/* How far into an item, as written in JSON, letters have no case to the API. */
+typedef size_t cf_distinct_folded(const char *item, size_t len);
+cf_distinct_folded cf_distinct_whole;       /* tags, hosts */
+cf_distinct_folded cf_distinct_url;         /* a string or an object that begins with its url: to the end of the host */
+cf_distinct_folded cf_distinct_prefix;      /* to the end of the host */
+
+/* A set of at most `count` items; `slots` is scratch that the caller owns. False: out of memory. */
+bool cf_distinct_begin(struct cf_buffer *slots, size_t count);
+/* Adds the item that `body` ends with, from `start` on; false where the same one is there already. */
+bool cf_distinct_add(struct cf_buffer *slots, const struct cf_buffer *body, size_t start, cf_distinct_folded *folded);
+
+#endif

@@ -1,0 +1,111 @@
+/* What came back: the status, the few headers that are kept, the body. */
+#include "base/response.h"
+
+#include <string.h>
+#include <strings.h>
+
+static void reset_headers(struct cf_response *response)
+{
+    response->status = 0;
+    response->should_retry = -1;
+    response->ray_id[0] = response->retry_after[0] = response->ratelimit[0] = '\0';
+}
+
+void cf_response_reset(struct cf_response *response)
+{
+    reset_headers(response);
+    response->too_big = response->is_headed = false;
+    response->headers_len = 0;
+    response->body.len = 0;
+    response->body.max = CF_RESPONSE_MAX_BODY;
+}
+
+void cf_response_free(struct cf_response *response)
+{
+    cf_buffer_free(&response->body);
+}
+
+/* A value that is too long or not printable is dropped: nothing that we keep is half of what was sent. */
+static void keep(char *field, size_t size, const char *value, size_t len)
+{
+    size_t used = strlen(field), at = used ? used + 1 : 0, i;
+
+    if (len == 0 || at + len + 1 > size)
+        return;
+    for (i = 0; i < len; i++)
+        if (value[i] < 0x20 || value[i] > 0x7e)
+            return;
+    if (used)
+        field[used] = ',';
+    memcpy(field + at, value, len);
+    field[at + len] = '\0';
+}
+
+static void status_line(struct cf_response *response, const char *line, size_t len)
+{
+    const char *space = memchr(line, ' ', len);
+    int status = 0, digits;
+
+    reset_headers(response);
+    if (!space)
+        return;
+    for (digits = 1; digits <= 3 && space + digits < line + len; digits++) {
+        if (space[digits] < '0' || space[digits] > '9')
+            return;
+        status = status * 10 + (space[digits] - '0');
+    }
+    response->status = status;
+}
+
+static bool is_named(const char *line, size_t name_len, const char *name)
+{
+    return strlen(name) == name_len && strncasecmp(line, name, name_len) == 0;
+}
+
+bool cf_response_header(struct cf_response *response, const char *line, size_t len)
+{
+    const char *value;
+    size_t name_len;
+
+    response->headers_len += len;
+    response->too_big = response->headers_len > CF_RESPONSE_MAX_HEADERS;
+    if (response->too_big)
+        return false;
+    while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r' || line[len - 1] == ' ' || line[len - 1] == '\t'))
+        len--;
+    if (len > 5 && strncasecmp(line, "HTTP/", 5) == 0) {
+        status_line(response, line, len);
+        return true;
+    }
+    response->is_headed |= len == 0 && response->status >= 200;
+    value = memchr(line, ':', len);
+    if (!value)
+        return true;
+    name_len = (size_t)(value - line);
+    for (value++; value < line + len && (*value == ' ' || *value == '\t'); value++)
+        continue;
+    len -= (size_t)(value - line);
+
+    if (is_named(line, name_len, "cf-ray")) {
+        response->ray_id[0] = '\0';
+        keep(response->ray_id, sizeof response->ray_id, value, len);
+    } else if (is_named(line, name_len, "retry-after")) {
+        response->retry_after[0] = '\0';
+        keep(response->retry_after, sizeof response->retry_after, value, len);
+    } else if (is_named(line, name_len, "ratelimit")) {
+        keep(response->ratelimit, sizeof response->ratelimit, value, len);
+    } else if (is_named(line, name_len, "x-should-retry")) {
+        if (is_named(value, len, "true"))
+            response->should_retry = 1;
+        else if (is_named(value, len, "false"))
+            response->should_retry = 0;
+    }
+    return true;
+}
+
+bool cf_response_body(struct cf_response *response, const char *bytes, size_t len)
+{
+    enum cf_buffer_status status = cf_buffer_add(&response->body, bytes, len);
+    response->too_big = status == CF_BUFFER_FULL;
+    return status == CF_BUFFER_OK;
+}

@@ -1,0 +1,74 @@
+/* Pure policy: retry this outcome? when? Times are microseconds. */
+#include "base/retry.h"
+
+#include "engine/libcurl.h"
+
+#define SECOND INT64_C(1000000)
+#define FAR INT64_C(1000000000)     /* seconds; more is as good as never, and must not overflow */
+
+bool cf_retry_may_help(const struct cf_outcome *outcome)
+{
+    /* An order in the headers stands, though the body broke off. */
+    if (outcome->should_retry == 0 && outcome->status >= 300)
+        return false;
+    switch (outcome->failure) {
+    case CF_CONNECTION:
+    case CF_TIMEOUT:
+    case CF_CUT_SHORT:
+    case CF_HELD_BACK:
+        return true;
+    case CF_OK:
+        break;
+    default:
+        return false;
+    }
+    if (outcome->status < 300)
+        return false;
+    return outcome->should_retry == 1 || outcome->status == 408 || outcome->status == 409 || outcome->status == 429 ||
+           (outcome->status >= 500 && outcome->status <= 599);
+}
+
+bool cf_retry_decide(const struct cf_retry_policy *policy, int attempts, const struct cf_outcome *outcome, double chance,
+                     int64_t *wait)
+{
+    int64_t backoff = SECOND / 2;
+    int i;
+
+    if (attempts > policy->max_retries || !cf_retry_may_help(outcome))
+        return false;
+    if (outcome->retry_after >= 0) {
+        *wait = outcome->retry_after;
+        return *wait <= policy->max_wait;
+    }
+    for (i = 1; i < attempts && backoff < 8 * SECOND; i++)
+        backoff *= 2;
+    *wait = backoff - (int64_t)((double)backoff * 0.25 * chance);
+    if (*wait > policy->max_wait)
+        *wait = policy->max_wait;
+    return true;
+}
+
+int64_t cf_retry_after(const char *value, time_t now)
+{
+    int64_t seconds = 0;
+    const char *p;
+    time_t date;
+
+    for (p = value; *p >= '0' && *p <= '9'; p++)
+        if (seconds < FAR)
+            seconds = seconds * 10 + (*p - '0');
+    if (p == value) {
+        /* curl_getdate guesses: it takes "-5" or "monday" too. An HTTP date begins with the name of its day. */
+        if (!((*value >= 'A' && *value <= 'Z') && value[1] && value[2] && (date = curl_getdate(value, NULL)) != -1))
+            return -1;
+        seconds = date > now ? (int64_t)(date - now) : 0;
+    } else if (*p == '.') {
+        /* Not of the RFC, but sent: a fraction is rounded up. */
+        for (p++; *p >= '0' && *p <= '9'; p++)
+            continue;
+        seconds++;
+    }
+    if (*value >= '0' && *value <= '9' && *p != '\0')
+        return -1;
+    return (seconds < FAR ? seconds : FAR) * SECOND;
+}

@@ -1,0 +1,186 @@
+/* One call, checked and written down: the client's options, the call's options and params -> a submission. */
+#include "binding/draft.h"
+
+#include <string.h>
+
+#include "binding/error.h"
+#include "base/memory.h"
+
+/* What Cloudflare takes as a body on its smallest plans. */
+#define MAX_BODY ((size_t)100 << 20)
+#define MAX_PATH 1024
+
+void cf_draft_init(struct cf_draft *draft)
+{
+    memset(draft, 0, sizeof *draft);
+    draft->body.max = draft->headers.max = draft->url.max = draft->slots.max = MAX_BODY;
+}
+
+void cf_draft_wipe(struct cf_draft *draft)
+{
+    cf_buffer_wipe(&draft->body);
+    cf_buffer_wipe(&draft->lines);
+    cf_buffer_wipe(&draft->headers);
+    cf_buffer_wipe(&draft->url);
+    cf_buffer_wipe(&draft->slots);
+}
+
+void cf_draft_forget(struct cf_draft *draft)
+{
+    if (draft->headers.data)
+        cf_wipe(draft->headers.data, draft->headers.len);
+}
+
+static bool add(struct cf_buffer *buffer, const char *text)
+{
+    return cf_buffer_add(buffer, text, strlen(text)) == CF_BUFFER_OK;
+}
+
+static bool add_header(struct cf_buffer *lines, const char *name, const char *value)
+{
+    return add(lines, name) && cf_buffer_add(lines, value, strlen(value) + 1) == CF_BUFFER_OK;
+}
+
+static bool write_headers(struct cf_buffer *lines, const struct cf_options *options, bool has_body)
+{
+    lines->len = 0;
+    if (options->api_token ? !add_header(lines, "Authorization: Bearer ", options->api_token)
+                           : !(add_header(lines, "X-Auth-Email: ", options->api_email) &&
+                               add_header(lines, "X-Auth-Key: ", options->api_key)))
+        return false;
+    /* libcurl would ask for a "100 Continue" before a large body, and wait a second for it. */
+    return (!has_body || (add_header(lines, "Content-Type: ", "application/json") && add_header(lines, "Expect:", ""))) &&
+           add_header(lines, "Accept: ", "application/json") &&
+           (!options->headers || cf_buffer_add(lines, options->headers->data, options->headers->len) == CF_BUFFER_OK);
+}
+
+static bool write_base(struct cf_buffer *url, const struct cf_options *options, size_t *path_at)
+{
+    size_t base = strlen(options->base_url);
+
+    while (base > 0 && options->base_url[base - 1] == '/')
+        base--;
+    url->len = 0;
+    *path_at = base;
+    return cf_buffer_add(url, options->base_url, base) == CF_BUFFER_OK;
+}
+
+static bool write_path(struct cf_buffer *url, const char *zone_id, const char *environment_id, const char *operation)
+{
+    return add(url, "/zones/") && add(url, zone_id) &&
+           (!environment_id || (add(url, "/environments/") && add(url, environment_id))) && add(url, "/") &&
+           cf_buffer_add(url, operation, strlen(operation) + 1) == CF_BUFFER_OK;
+}
+
+size_t cf_draft_max_items(const struct cf_options *options, bool of_files)
+{
+    bool enterprise = options->plan && strcmp(options->plan, "enterprise") == 0;
+    return options->max_items ? (size_t)options->max_items : of_files && enterprise ? CF_MAX_FILES_ENTERPRISE : CF_MAX_ITEMS;
+}
+
+static void fill(struct cf_submission *submission, const struct cf_options *options, struct cf_draft *draft)
+{
+    submission->url = draft->url.data;
+    submission->headers = draft->headers.data;
+    submission->headers_size = draft->headers.len;
+    submission->secrets[0] = options->api_token ? options->api_token : options->api_key;
+    submission->secrets[1] = options->api_token ? NULL : options->api_email;
+    submission->proxy = options->proxy;
+    submission->ca_file = options->ca_file;
+    submission->user_agent = options->user_agent;
+    submission->direct = options->direct;
+    submission->retry.max_retries = (int)options->max_retries;
+    submission->retry.max_wait = options->max_retry_wait;
+    submission->timeout = options->timeout;
+    submission->connect_timeout = options->connect_timeout;
+    submission->deadline = options->deadline;
+}
+
+static bool out_of_memory(lua_State *L)
+{
+    cf_error_push(L, "connection", NULL, "out of memory");
+    return false;
+}
+
+bool cf_draft_options(lua_State *L, const struct cf_options *own, struct cf_draft *draft, int index, int arg,
+                      struct cf_options *options)
+{
+    *options = *own;
+    return (!lua_isnoneornil(L, index)
+                ? cf_options_read(L, index, arg, CF_SCOPE_REQUEST | CF_SCOPE_CALL, false, &draft->lines, options)
+                : !options->is_unchecked || cf_options_check(L, options)) &&
+           cf_options_are_for_core(L, options);
+}
+
+/* NULL where there is none; false: an error was pushed. */
+static bool read_environment(lua_State *L, const struct cf_call *call, const char **environment_id)
+{
+    const char *problem;
+    size_t len;
+
+    *environment_id = NULL;
+    if (!call->environment)
+        return true;
+    if (lua_type(L, call->environment) != LUA_TSTRING)
+        luaL_argerror(L, call->environment_arg, lua_pushfstring(L, "environment_id: string expected, got %s",
+                                                                luaL_typename(L, call->environment)));
+    *environment_id = lua_tolstring(L, call->environment, &len);
+    problem = cf_options_id_problem(*environment_id, len);
+    if (problem)
+        cf_error_push(L, "invalid_request", "environment_id", "environment_id: %s", problem);
+    return problem == NULL;
+}
+
+bool cf_draft_write(lua_State *L, const struct cf_options *own, struct cf_draft *draft, const struct cf_call *call,
+                    struct cf_submission *submission)
+{
+    struct cf_options options;
+    struct cf_purge purge;
+    const char *environment_id;
+
+    memset(submission, 0, sizeof *submission);
+    if (!read_environment(L, call, &environment_id) ||
+        !cf_draft_options(L, own, draft, call->params + 1, call->params_arg + 1, &options) ||
+        !cf_params_write(L, call->params, call->params_arg, cf_draft_max_items(&options, true),
+                         cf_draft_max_items(&options, false), &draft->body, &draft->slots, &purge))
+        return false;
+    if (purge.zone_id)
+        options.zone_id = purge.zone_id;
+    if (!environment_id)
+        environment_id = purge.environment_id ? purge.environment_id : options.environment_id;
+    if (!options.zone_id) {
+        cf_error_push(L, "invalid_request", "zone_id", "no zone_id: give it to new, with the call or in params");
+        return false;
+    }
+    if (!cf_options_need_credential(L, &options))
+        return false;
+    if (!write_headers(&draft->headers, &options, true) || !write_base(&draft->url, &options, &submission->path_at) ||
+        !write_path(&draft->url, options.zone_id, environment_id,
+                    options.invalidate ? "invalidate_cache" : "purge_cache"))
+        return out_of_memory(L);
+    fill(submission, &options, draft);
+    submission->body = &draft->body;
+    submission->items = purge.items;
+    submission->bucket = purge.bucket;
+    return true;
+}
+
+bool cf_draft_write_get(lua_State *L, const struct cf_options *own, struct cf_draft *draft, int path,
+                        struct cf_submission *submission)
+{
+    struct cf_options options;
+    const char *text = luaL_checkstring(L, path), *byte;
+
+    memset(submission, 0, sizeof *submission);
+    for (byte = text; *byte; byte++)
+        luaL_argcheck(L, *byte > 0x20 && *byte < 0x7f && byte - text < MAX_PATH, path, "not a path");
+    luaL_argcheck(L, *text == '/', path, "not a path");
+    if (!cf_draft_options(L, own, draft, path + 1, path + 1, &options) || !cf_options_need_credential(L, &options))
+        return false;
+    if (!write_headers(&draft->headers, &options, false) || !write_base(&draft->url, &options, &submission->path_at) ||
+        cf_buffer_add(&draft->url, text, strlen(text) + 1) != CF_BUFFER_OK)
+        return out_of_memory(L);
+    fill(submission, &options, draft);
+    submission->bucket = CF_BUCKET_OTHER;
+    return true;
+}

@@ -1,0 +1,92 @@
+/* The one constructor of error tables. */
+#include "binding/error.h"
+
+#include <stdarg.h>
+
+static const char metatable = 0;
+
+static void push_new(lua_State *L, const char *kind)
+{
+    lua_createtable(L, 0, 12);
+    lua_pushstring(L, kind);
+    lua_setfield(L, -2, "kind");
+    lua_newtable(L);
+    lua_setfield(L, -2, "errors");
+    lua_newtable(L);
+    lua_setfield(L, -2, "messages");
+    lua_pushinteger(L, 0);
+    lua_setfield(L, -2, "attempts");
+    lua_pushinteger(L, 0);
+    lua_setfield(L, -2, "accepted");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "retryable");
+    cf_registry_get(L, &metatable);
+    lua_setmetatable(L, -2);
+}
+
+void cf_error_push(lua_State *L, const char *kind, const char *field, const char *message, ...)
+{
+    va_list arguments;
+
+    push_new(L, kind);
+    va_start(arguments, message);
+    lua_pushvfstring(L, message, arguments);
+    va_end(arguments);
+    lua_setfield(L, -2, "message");
+    if (field) {
+        lua_pushstring(L, field);
+        lua_setfield(L, -2, "field");
+    }
+}
+
+static int new_error(lua_State *L)
+{
+    const char *kind = luaL_checkstring(L, 1);
+
+    luaL_checkstring(L, 2);
+    lua_settop(L, 3);
+    push_new(L, kind);
+    lua_pushvalue(L, 2);
+    lua_setfield(L, -2, "message");
+    if (lua_istable(L, 3))
+        for (lua_pushnil(L); lua_next(L, 3); ) {
+            lua_pushvalue(L, -2);
+            lua_insert(L, -2);
+            lua_rawset(L, 4);
+        }
+    return 1;
+}
+
+static int to_string(lua_State *L)
+{
+    static const char *const details[] = {"status", "code", "ray_id"};
+    size_t i;
+
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    cf_rawgetfield(L, 1, "kind");
+    cf_rawgetfield(L, 1, "message");
+    /* A caller may have put anything into the table. */
+    lua_pushfstring(L, "%s: %s", lua_isstring(L, 2) ? lua_tostring(L, 2) : "error",
+                    lua_isstring(L, 3) ? lua_tostring(L, 3) : "");
+    for (i = 0; i < sizeof details / sizeof *details; i++) {
+        cf_rawgetfield(L, 1, details[i]);
+        if (lua_isstring(L, -1)) {
+            lua_pushfstring(L, "%s; %s %s", lua_tostring(L, 4), details[i], lua_tostring(L, -1));
+            lua_replace(L, 4);
+        }
+        lua_settop(L, 4);
+    }
+    return 1;
+}
+
+void cf_error_open(lua_State *L)
+{
+    lua_newtable(L);
+    lua_pushcfunction(L, to_string);
+    lua_setfield(L, -2, "__tostring");
+    lua_pushliteral(L, "cfpurge.error");
+    lua_setfield(L, -2, "__name");
+    cf_registry_set(L, &metatable);
+    lua_pushcfunction(L, new_error);
+}

@@ -1,0 +1,16 @@
+/* The one constructor of error tables. */
+#ifndef CFPURGE_ERROR_H
+#define CFPURGE_ERROR_H
+
+#include <stdbool.h>
+
+#include "binding/compat.h"
+
+/* Pushes an error with every field that all errors have; `message` is a lua_pushfstring format. More fields may be set on
+ * it. `field` is NULL where no field of the input is at fault. */
+void cf_error_push(lua_State *L, const char *kind, const char *field, const char *message, ...);
+/* Makes the metatable of errors known to this state; leaves the function for the Lua side on the stack:
+ * core.error(kind, message, fields) -> error. */
+void cf_error_open(lua_State *L);
+
+#endif

@@ -1,0 +1,470 @@
+/* The options: one schema says their names, types, defaults, environment variables and scope. */
+#include "binding/options.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "engine/address.h"
+#include "binding/error.h"
+#include "base/memory.h"
+#include "binding/rates.h"
+
+enum type { TEXT, SECONDS, COUNT, FLAG, HEADERS, FUNCTION, RATES, LOOP };
+
+static const char *const type_names[] = {"string", "number", "integer", "boolean", "table", "function", "table", "string or table"};
+
+static const struct option {
+    const char *name;
+    enum type type;
+    size_t at;
+    int scope;
+    double least, initial;      /* of SECONDS and COUNT; a duration of 0 is "none" where it is the initial one */
+    const char *text, *env;
+} schema[] = {
+#define AT(member) offsetof(struct cf_options, member)
+    {"api_token", TEXT, AT(api_token), CF_SCOPE_REQUEST, 0, 0, NULL, "CLOUDFLARE_API_TOKEN"},
+    {"api_email", TEXT, AT(api_email), CF_SCOPE_REQUEST, 0, 0, NULL, "CLOUDFLARE_EMAIL"},
+    {"api_key", TEXT, AT(api_key), CF_SCOPE_REQUEST, 0, 0, NULL, "CLOUDFLARE_API_KEY"},
+    {"zone_id", TEXT, AT(zone_id), CF_SCOPE_REQUEST, 0, 0, NULL, "CLOUDFLARE_ZONE_ID"},
+    {"zone", TEXT, AT(zone), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
+    {"environment_id", TEXT, AT(environment_id), CF_SCOPE_CALL, 0, 0, NULL, NULL},
+    {"environment", TEXT, AT(environment), CF_SCOPE_CALL, 0, 0, NULL, NULL},
+    {"base_url", TEXT, AT(base_url), CF_SCOPE_REQUEST, 0, 0, "https://api.cloudflare.com/client/v4",
+     "CLOUDFLARE_BASE_URL"},
+    {"timeout", SECONDS, AT(timeout), CF_SCOPE_REQUEST, 0.001, 60, NULL, NULL},
+    {"connect_timeout", SECONDS, AT(connect_timeout), CF_SCOPE_REQUEST, 0.001, 10, NULL, NULL},
+    {"max_retries", COUNT, AT(max_retries), CF_SCOPE_REQUEST, 0, 2, NULL, NULL},
+    {"max_retry_wait", SECONDS, AT(max_retry_wait), CF_SCOPE_REQUEST, 0, 60, NULL, NULL},
+    {"deadline", SECONDS, AT(deadline), CF_SCOPE_REQUEST, 0.001, 0, NULL, NULL},
+    {"plan", TEXT, AT(plan), CF_SCOPE_CLIENT, 0, 0, NULL, NULL},
+    {"rate", RATES, 0, CF_SCOPE_CLIENT, 0, 0, NULL, NULL},
+    {"max_items", COUNT, AT(max_items), CF_SCOPE_REQUEST, 1, 0, NULL, NULL},
+    {"max_in_flight", COUNT, AT(max_in_flight), CF_SCOPE_REQUEST, 1, 8, NULL, NULL},
+    {"isolate", FLAG, AT(isolate), CF_SCOPE_REQUEST, 0, 1, NULL, NULL},
+    {"invalidate", FLAG, AT(invalidate), CF_SCOPE_CALL, 0, 0, NULL, NULL},
+    {"dry_run", FLAG, AT(dry_run), CF_SCOPE_CALL, 0, 0, NULL, NULL},
+    {"on_progress", FUNCTION, AT(on_progress), CF_SCOPE_CALL, 0, 0, NULL, NULL},
+    {"proxy", TEXT, AT(proxy), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
+    {"ca_file", TEXT, AT(ca_file), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
+    {"default_headers", HEADERS, 0, CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
+    {"user_agent", TEXT, AT(user_agent), CF_SCOPE_REQUEST, 0, 0, "cfpurge/" CF_VERSION, NULL},
+    {"allow_http", FLAG, AT(allow_http), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
+    {"loop", LOOP, 0, CF_SCOPE_CLIENT, 0, 0, "auto", NULL},
+    {"on_event", FUNCTION, 0, CF_SCOPE_CLIENT, 0, 0, NULL, NULL},
+#undef AT
+};
+
+#define MAX_HEADERS ((size_t)64 << 10)
+#define SCHEMA_END (schema + sizeof schema / sizeof *schema)
+
+static void *member(struct cf_options *options, const struct option *option)
+{
+    return (char *)options + option->at;
+}
+
+static const char **text_member(struct cf_options *options, const struct option *option)
+{
+    return member(options, option);
+}
+
+static int64_t microseconds(double seconds)
+{
+    /* More than 30 years is for ever, which infinity says too. */
+    return seconds > 1e9 ? 0 : (int64_t)(seconds * 1e6);
+}
+
+void cf_options_default(struct cf_options *options)
+{
+    const struct option *option;
+
+    memset(options, 0, sizeof *options);
+    for (option = schema; option < SCHEMA_END; option++) {
+        if (option->type == TEXT)
+            *text_member(options, option) = option->text;
+        else if (option->type == SECONDS)
+            *(int64_t *)member(options, option) = microseconds(option->initial);
+        else if (option->type == COUNT)
+            *(int64_t *)member(options, option) = (int64_t)option->initial;
+        else if (option->type == FLAG)
+            *(bool *)member(options, option) = option->initial > 0;
+    }
+    cf_rates_open(&options->rates);
+}
+
+const char *cf_options_id_problem(const char *id, size_t len)
+{
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+    return len >= 1 && len <= 32 && strspn(id, allowed) == len ? NULL : "must be 1 to 32 letters, digits, '_' or '-'";
+}
+
+static bool refuse(lua_State *L, const char *field, const char *problem)
+{
+    cf_error_push(L, "invalid_request", field, "%s: %s", field, problem);
+    return false;
+}
+
+static int wrong_type(lua_State *L, int arg, const char *name, const char *expected, int value)
+{
+    return luaL_argerror(L, arg, lua_pushfstring(L, "%s: %s expected, got %s", name, expected, luaL_typename(L, value)));
+}
+
+static const char *text_problem(const char *text, size_t len)
+{
+    size_t i;
+    for (i = 0; i < len; i++)
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+            return "must not hold control characters";
+    return NULL;
+}
+
+/* The value on the top of the stack. */
+static bool read_text(lua_State *L, int arg, const struct option *option, struct cf_options *options)
+{
+    size_t len;
+    const char *text, *problem;
+
+    if (lua_type(L, -1) != LUA_TSTRING)
+        wrong_type(L, arg, option->name, "string", -1);
+    text = lua_tolstring(L, -1, &len);
+    problem = text_problem(text, len);
+    /* An empty proxy is an order: none, whatever the environment says. */
+    if (!problem && len == 0 && strcmp(option->name, "proxy") != 0 && strcmp(option->name, "user_agent") != 0)
+        problem = "must not be empty";
+    if (problem)
+        return refuse(L, option->name, problem);
+    *text_member(options, option) = text;
+    return true;
+}
+
+static bool read_number(lua_State *L, int arg, const struct option *option, struct cf_options *options)
+{
+    double number;
+
+    if (lua_type(L, -1) != LUA_TNUMBER)
+        wrong_type(L, arg, option->name, "number", -1);
+    number = lua_tonumber(L, -1);
+    if (!(number >= option->least))
+        return refuse(L, option->name, lua_pushfstring(L, option->least < 1 && option->least > 0
+                                                              ? "must be at least a millisecond"
+                                                              : "must be at least %d", (int)option->least));
+    if (option->type == SECONDS) {
+        int64_t duration = microseconds(number);
+        /* A wait of 0 is none allowed; without a limit is as far as it goes. */
+        if (option->least <= 0 && number > 1e9)
+            duration = INT64_MAX / 2;
+        *(int64_t *)member(options, option) = duration;
+    } else {
+        if (number > 1e6 || floor(number) < number)
+            return refuse(L, option->name, "must be a whole number, at most 1000000");
+        *(int64_t *)member(options, option) = (int64_t)number;
+    }
+    return true;
+}
+
+static bool is_token(const char *name, size_t len)
+{
+    size_t i;
+    for (i = 0; i < len; i++)
+        if ((unsigned char)name[i] <= 0x20 || (unsigned char)name[i] >= 0x7f || strchr("()<>@,;:\\\"/[]?={}", name[i]))
+            return false;
+    return len > 0;
+}
+
+/* What the request itself sets; twice the same header would leave it to the server which one counts. */
+static bool is_ours(const char *name)
+{
+    static const char *const ours[] = {"Authorization", "X-Auth-Email", "X-Auth-Key", "Host", "Accept", "User-Agent",
+                                       "Content-Type", "Content-Length", "Transfer-Encoding", "Connection", "Expect"};
+    size_t i;
+    for (i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (strcasecmp(name, ours[i]) == 0)
+            return true;
+    return false;
+}
+
+static bool add_line(struct cf_buffer *lines, const char *name, size_t name_len, const char *value, size_t value_len)
+{
+    for (; value_len > 0 && *value == ' '; value_len--)
+        value++;
+    while (value_len > 0 && value[value_len - 1] == ' ')
+        value_len--;
+    /* "Name;" is how libcurl is told to send a header that has no value. */
+    return cf_buffer_add(lines, name, name_len) == CF_BUFFER_OK &&
+           cf_buffer_add(lines, value_len ? ": " : ";", value_len ? 2 : 1) == CF_BUFFER_OK &&
+           cf_buffer_add(lines, value, value_len) == CF_BUFFER_OK && cf_buffer_add(lines, "", 1) == CF_BUFFER_OK;
+}
+
+/* The table on the top of the stack. */
+static bool read_headers(lua_State *L, int arg, const struct option *option, struct cf_buffer *lines)
+{
+    size_t name_len, value_len;
+    const char *name, *value, *field, *problem = NULL;
+
+    if (!lua_istable(L, -1))
+        wrong_type(L, arg, option->name, "table", -1);
+    lines->len = 0;
+    lines->max = MAX_HEADERS;
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+        if (lua_type(L, -2) != LUA_TSTRING)
+            wrong_type(L, arg, "a key of default_headers", "string", -2);
+        name = lua_tolstring(L, -2, &name_len);
+        if (lua_type(L, -1) != LUA_TSTRING)
+            wrong_type(L, arg, lua_pushfstring(L, "%s.%s", option->name, name), "string", -2);
+        value = lua_tolstring(L, -1, &value_len);
+        if (!is_token(name, name_len))
+            problem = "is not a header's name";
+        else if (is_ours(name))
+            problem = "is set by the request itself";
+        else
+            problem = text_problem(value, value_len);
+        if (problem) {
+            field = lua_pushfstring(L, "%s.%s", option->name, name);
+            return refuse(L, field, problem);
+        }
+        if (!add_line(lines, name, name_len, value, value_len))
+            return refuse(L, option->name, "are too large");
+    }
+    return true;
+}
+
+static bool read_one(lua_State *L, int arg, const struct option *option, struct cf_buffer *lines,
+                     struct cf_options *options)
+{
+    int type = lua_type(L, -1);
+
+    switch (option->type) {
+    case TEXT:
+        return read_text(L, arg, option, options);
+    case SECONDS:
+    case COUNT:
+        return read_number(L, arg, option, options);
+    case HEADERS:
+        options->headers = lines;
+        return read_headers(L, arg, option, lines);
+    case FLAG:
+        if (type != LUA_TBOOLEAN)
+            wrong_type(L, arg, option->name, "boolean", -1);
+        *(bool *)member(options, option) = lua_toboolean(L, -1);
+        return true;
+    case RATES:
+        return cf_rates_read(L, arg, option->name, &options->rates);
+    case FUNCTION:
+        if (type != LUA_TFUNCTION)
+            wrong_type(L, arg, option->name, "function", -1);
+        if (option->at)
+            *(bool *)member(options, option) = true;
+        return true;
+    case LOOP:
+        if (type != LUA_TSTRING && type != LUA_TTABLE)
+            wrong_type(L, arg, option->name, "string or table", -1);
+        return true;
+    }
+    return true;
+}
+
+static const struct option *find(const char *name, size_t len, int scopes)
+{
+    const struct option *option;
+    for (option = schema; option < SCHEMA_END; option++)
+        if ((option->scope & scopes) && strlen(option->name) == len && strcmp(option->name, name) == 0)
+            return option;
+    return NULL;
+}
+
+static const char *environment(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
+/* An explicit credential of either scheme beats any that stood before; a token beats a key. `given` is what the table alone
+ * said. */
+static void choose_credential(struct cf_options *options, const struct cf_options *given, const struct cf_options *before)
+{
+    options->api_token = options->api_email = options->api_key = NULL;
+    if (given->api_token) {
+        options->api_token = given->api_token;
+    } else if (given->api_email || given->api_key) {
+        options->api_email = given->api_email ? given->api_email : before->api_email;
+        options->api_key = given->api_key ? given->api_key : before->api_key;
+    } else if (before->api_token) {
+        options->api_token = before->api_token;
+    } else {
+        options->api_email = before->api_email;
+        options->api_key = before->api_key;
+    }
+}
+
+static bool check_environment(lua_State *L, const struct cf_options *options)
+{
+    const struct option *option;
+    const char *problem;
+
+    for (option = schema; option < SCHEMA_END; option++) {
+        const char *text = option->env ? *(const char *const *)((const char *)options + option->at) : NULL;
+        if (text && (problem = text_problem(text, strlen(text)))) {
+            cf_error_push(L, "invalid_request", option->name, "%s (or %s): %s", option->name, option->env, problem);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool cf_options_check(lua_State *L, struct cf_options *options)
+{
+    const char *problem;
+
+    if (options->is_unchecked && !check_environment(L, options))
+        return false;
+    if (options->zone_id && (problem = cf_options_id_problem(options->zone_id, strlen(options->zone_id))))
+        return refuse(L, "zone_id", problem);
+    if (options->environment_id &&
+        (problem = cf_options_id_problem(options->environment_id, strlen(options->environment_id))))
+        return refuse(L, "environment_id", problem);
+    if ((problem = cf_address_base_problem(options->base_url)))
+        return refuse(L, "base_url", problem);
+    if (options->proxy && *options->proxy && (problem = cf_address_proxy_problem(options->proxy)))
+        return refuse(L, "proxy", problem);
+    problem = cf_address_clear_text_problem(options->base_url, options->proxy, &options->direct);
+    if (problem && !options->allow_http)
+        return refuse(L, "base_url", problem);
+    if (options->allow_http)
+        options->direct = false;
+    return cf_rates_settle(&options->rates, options->plan) || refuse(L, "plan", "must be free, pro, business or enterprise");
+}
+
+static void read_environment(struct cf_options *options)
+{
+    const struct option *option;
+
+    for (option = schema; option < SCHEMA_END; option++)
+        if (option->env && environment(option->env))
+            *text_member(options, option) = environment(option->env);
+    options->is_unchecked = true;
+}
+
+void cf_options_read_environment(struct cf_options *options)
+{
+    struct cf_options before;
+
+    read_environment(options);
+    before = *options;
+    choose_credential(options, &(struct cf_options){0}, &before);
+    (void)cf_rates_settle(&options->rates, NULL);
+}
+
+bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_environment, struct cf_buffer *lines,
+                     struct cf_options *options)
+{
+    struct cf_options before = *options;
+    const struct option *option;
+
+    if (from_environment) {
+        read_environment(options);
+        before = *options;
+    }
+    if (!lua_isnoneornil(L, index)) {
+        if (!lua_istable(L, index))
+            luaL_argerror(L, arg, lua_pushfstring(L, "table expected, got %s", luaL_typename(L, index)));
+        index = lua_absindex(L, index);
+        options->api_token = options->api_email = options->api_key = NULL;
+        for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+            if (lua_type(L, -2) != LUA_TSTRING) {
+                cf_error_push(L, "invalid_request", NULL, "options: a key is a %s, not a name", luaL_typename(L, -2));
+                return false;
+            }
+            option = find(lua_tostring(L, -2), lua_rawlen(L, -2), scopes);
+            if (!option)
+                return refuse(L, lua_tostring(L, -2), "no such option here");
+            if (!read_one(L, arg, option, lines, options))
+                return false;
+        }
+        struct cf_options given = *options;
+        choose_credential(options, &given, &before);
+    } else {
+        choose_credential(options, &(struct cf_options){0}, &before);
+    }
+    if (!cf_options_check(L, options))
+        return false;
+    options->is_unchecked = false;
+    return true;
+}
+
+bool cf_options_are_for_core(lua_State *L, const struct cf_options *options)
+{
+    const char *field = options->dry_run       ? "dry_run"
+                        : options->zone        ? "zone"
+                        : options->environment ? "environment"
+                        : options->on_progress ? "on_progress"
+                                               : NULL;
+    return !field || options->has_lua_layer || refuse(L, field, "needs the Lua layer: require \"cfpurge\"");
+}
+
+bool cf_options_need_credential(lua_State *L, const struct cf_options *options)
+{
+    if (options->api_token || (options->api_email && options->api_key))
+        return true;
+    if (options->api_email || options->api_key)
+        return refuse(L, options->api_key ? "api_email" : "api_key", "missing: api_email and api_key go together");
+    return refuse(L, "api_token", "no credential: give api_token, or api_email and api_key");
+}
+
+bool cf_options_own(struct cf_options *to, const struct cf_options *from)
+{
+    const struct option *option;
+    struct cf_options copy = *from;
+
+    for (option = schema; option < SCHEMA_END; option++)
+        if (option->type == TEXT)
+            *text_member(&copy, option) = NULL;
+    for (option = schema; option < SCHEMA_END; option++) {
+        const char *text = option->type == TEXT ? *(const char *const *)((const char *)from + option->at) : NULL;
+        if (text && !(*text_member(&copy, option) = cf_strndup(text, strlen(text)))) {
+            cf_options_wipe(&copy);
+            return false;
+        }
+    }
+    *to = copy;
+    return true;
+}
+
+void cf_options_wipe(struct cf_options *options)
+{
+    const struct option *option;
+
+    for (option = schema; option < SCHEMA_END; option++)
+        if (option->type == TEXT) {
+            cf_wipe_free((char *)(size_t)*text_member(options, option));
+            *text_member(options, option) = NULL;
+        }
+}
+
+void cf_options_push_schema(lua_State *L)
+{
+    const struct option *option;
+    int i = 0;
+
+    lua_newtable(L);
+    for (option = schema; option < SCHEMA_END; option++) {
+        lua_createtable(L, 0, 5);
+        lua_pushstring(L, option->name);
+        lua_setfield(L, -2, "name");
+        lua_pushstring(L, type_names[option->type]);
+        lua_setfield(L, -2, "type");
+        lua_pushstring(L, option->scope == CF_SCOPE_CLIENT ? "client" : option->scope == CF_SCOPE_CALL ? "call" : "request");
+        lua_setfield(L, -2, "scope");
+        if (option->type == FLAG)
+            lua_pushboolean(L, option->initial > 0);
+        else if (option->initial > 0 || (option->type == COUNT && option->least <= 0))
+            lua_pushinteger(L, (lua_Integer)option->initial);
+        else
+            lua_pushstring(L, option->text);
+        lua_setfield(L, -2, "default");
+        lua_pushstring(L, option->env);
+        lua_setfield(L, -2, "env");
+        lua_rawseti(L, -2, ++i);
+    }
+}

@@ -1,0 +1,56 @@
+/* The options: one schema says their names, types, defaults, environment variables and scope. */
+#ifndef CFPURGE_OPTIONS_H
+#define CFPURGE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "binding/compat.h"
+#include "base/pacer.h"
+
+#define CF_VERSION "0.1.0"
+
+/* Durations are microseconds, 0 for none. Texts are borrowed while a call lasts and owned in a client's own options. */
+struct cf_options {
+    const char *api_token, *api_email, *api_key;    /* a token, or the other two (one may be missing), or nothing */
+    const char *zone_id, *environment_id, *base_url, *proxy, *ca_file, *user_agent, *plan;
+    const char *zone, *environment; /* names, which the Lua side looks up */
+    int64_t timeout, connect_timeout, max_retry_wait, deadline;
+    int64_t max_retries, max_items, max_in_flight;  /* max_items 0: as the plan says */
+    struct cf_rates rates;          /* by plan and rate; all 0 where neither was given */
+    bool allow_http, isolate, invalidate, dry_run, on_progress;
+    bool has_lua_layer;             /* of a client: whoever calls it does what the core alone does not */
+    bool direct;                    /* worked out: no proxy of the environment */
+    bool is_unchecked;              /* the environment's alone, so far: a call may have better ones */
+    const struct cf_buffer *headers;    /* borrowed: default_headers as lines, each NUL-terminated; NULL for none */
+};
+
+enum cf_scope { CF_SCOPE_CLIENT = 1, CF_SCOPE_REQUEST = 2, CF_SCOPE_CALL = 4 };
+
+void cf_options_default(struct cf_options *options);
+/* Reads the table at `index`, argument `arg` of the running function, into `options`, which holds what is to stand where
+ * the table is silent; nil is an empty table. Options of a scope outside `scopes` are unknown. False: an error table was
+ * pushed. Raises where a type is wrong. Texts are borrowed from the table and from the environment, which `from_environment`
+ * consults; default_headers are written into `lines`. Allocates nothing in Lua unless it refuses, so that no finalizer can
+ * run in the middle. */
+bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_environment, struct cf_buffer *lines,
+                     struct cf_options *options);
+/* What the environment says, over the defaults; read and checked with each call. */
+void cf_options_read_environment(struct cf_options *options);
+/* False: a rule is broken, and an error table was pushed. */
+bool cf_options_check(lua_State *L, struct cf_options *options);
+/* False: they hold what only the Lua layer does, there is none, and an error table was pushed. */
+bool cf_options_are_for_core(lua_State *L, const struct cf_options *options);
+/* False: there is no whole credential, and an error table was pushed. */
+bool cf_options_need_credential(lua_State *L, const struct cf_options *options);
+/* Copies all texts that `from` borrows. False: out of memory, `to` is as it was. */
+bool cf_options_own(struct cf_options *to, const struct cf_options *from);
+/* Wipes and frees what cf_options_own copied; safe on all zero, and twice. */
+void cf_options_wipe(struct cf_options *options);
+/* NULL, or what a zone_id or environment_id breaks. */
+const char *cf_options_id_problem(const char *id, size_t len);
+/* Leaves on the stack a list of { name, type, default, env, scope }. */
+void cf_options_push_schema(lua_State *L);
+
+#endif

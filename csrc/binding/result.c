@@ -1,0 +1,418 @@
+/* How a request ended -> result or error table, decoded by a private instance of lua-cjson. */
+#define _GNU_SOURCE
+#include "binding/result.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/envelope.h"
+#include "binding/error.h"
+
+/* Deeper than any envelope, and far from the C stack's end. */
+#define MAX_DEPTH 50
+
+static const char decoder = 0;
+
+/* ---- the decoder ---- */
+
+/* No memory is no verdict about what was called. */
+static bool try_call(lua_State *L)
+{
+    int status = lua_pcall(L, 1, 1, 0);
+    if (status == LUA_ERRMEM)
+        lua_error(L);
+    return status == LUA_OK && lua_istable(L, -1);
+}
+
+static bool require_cjson(lua_State *L)
+{
+    int top = lua_gettop(L);
+
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "cjson");
+    if (try_call(L))
+        return true;
+    lua_settop(L, top);
+    lua_getglobal(L, "vim");
+    if (lua_istable(L, -1))
+        lua_getfield(L, -1, "json");
+    if (lua_istable(L, -1) && lua_gettop(L) == top + 2)
+        return true;
+    lua_settop(L, top);
+    return false;
+}
+
+void cf_result_open(lua_State *L)
+{
+    int top = lua_gettop(L), json;
+
+    if (!require_cjson(L))
+        luaL_error(L, "cfpurge needs lua-cjson: the module 'cjson' was not found");
+    json = lua_gettop(L);
+    /* The host's settings are neither changed nor obeyed. */
+    lua_getfield(L, json, "new");
+    if (lua_isfunction(L, -1)) {
+        lua_call(L, 0, 1);
+        lua_replace(L, json);
+    }
+    lua_settop(L, json);
+    lua_getfield(L, json, "decode_max_depth");
+    if (lua_isfunction(L, -1)) {
+        lua_pushinteger(L, MAX_DEPTH);
+        lua_call(L, 1, 0);
+    }
+    lua_settop(L, json);
+    lua_getfield(L, json, "decode");
+    luaL_checktype(L, -1, LUA_TFUNCTION);
+    cf_registry_set(L, &decoder);
+    lua_settop(L, top);
+}
+
+/* Pushes the table that the text of an object stands for; false, and nothing, where it is none. */
+static bool push_decoded(lua_State *L, const char *json, size_t len)
+{
+    size_t blank = 0;
+
+    while (blank < len && json[blank] && strchr(" \t\r\n", json[blank]))
+        blank++;
+    if (blank == len || json[blank] != '{')
+        return false;
+    cf_registry_get(L, &decoder);
+    lua_pushlstring(L, json, len);
+    if (try_call(L))
+        return true;
+    lua_pop(L, 1);
+    return false;
+}
+
+/* ---- pieces ---- */
+
+static void set_string(lua_State *L, const char *name, const char *text)
+{
+    if (text && *text) {
+        lua_pushstring(L, text);
+        lua_setfield(L, -2, name);
+    }
+}
+
+static void set_integer(lua_State *L, const char *name, lua_Integer value)
+{
+    lua_pushinteger(L, value);
+    lua_setfield(L, -2, name);
+}
+
+static void set_seconds(lua_State *L, const char *name, int64_t microseconds)
+{
+    lua_pushnumber(L, (lua_Number)microseconds / 1e6);
+    lua_setfield(L, -2, name);
+}
+
+/* A server that repeats what it was shown would put the credential into errors and logs: its every occurrence in the string
+ * on the top becomes "***". */
+static void mask(lua_State *L, const char *secret)
+{
+    size_t size = secret ? strlen(secret) : 0, len;
+    const char *text = lua_tolstring(L, -1, &len), *found = size ? memmem(text, len, secret, size) : NULL;
+    luaL_Buffer masked;
+
+    if (!found)
+        return;
+    luaL_buffinit(L, &masked);
+    for (; found; found = memmem(text, len, secret, size)) {
+        luaL_addlstring(&masked, text, (size_t)(found - text));
+        luaL_addstring(&masked, "***");
+        len -= (size_t)(found - text) + size;
+        text = found + size;
+    }
+    luaL_addlstring(&masked, text, len);
+    luaL_pushresult(&masked);
+    lua_replace(L, -2);
+}
+
+/* Copies a string member of the table at `from` to the table on the top. */
+static void copy_string(lua_State *L, const struct cf_ending *ending, int from, const char *name)
+{
+    cf_rawgetfield(L, from, name);
+    if (lua_type(L, -1) == LUA_TSTRING) {
+        mask(L, ending->secrets[0]);
+        mask(L, ending->secrets[1]);
+        lua_setfield(L, -2, name);
+    } else {
+        lua_pop(L, 1);
+    }
+}
+
+/* Pushes { code, message, documentation_url, source = { pointer } } made of the member of errors or messages on the top,
+ * whatever that is. */
+static void push_info(lua_State *L, const struct cf_ending *ending)
+{
+    int from = lua_gettop(L), info = from + 1;
+
+    lua_createtable(L, 0, 2);
+    if (lua_type(L, from) == LUA_TSTRING) {
+        lua_pushvalue(L, from);
+        mask(L, ending->secrets[0]);
+        mask(L, ending->secrets[1]);
+        lua_setfield(L, info, "message");
+    }
+    if (!lua_istable(L, from))
+        return;
+    cf_rawgetfield(L, from, "code");
+    if (lua_type(L, -1) == LUA_TNUMBER) {
+        lua_Number code = lua_tonumber(L, -1);
+        lua_settop(L, info);
+        /* lua-cjson reads every number as a float, which 5.3 and 5.4 would show as 1012.0. */
+        if (code > -1e15 && code < 1e15 && floor(code) >= code)
+            set_integer(L, "code", (lua_Integer)code);
+    }
+    lua_settop(L, info);
+    copy_string(L, ending, from, "message");
+    copy_string(L, ending, from, "documentation_url");
+    cf_rawgetfield(L, from, "source");
+    if (lua_istable(L, -1)) {
+        lua_newtable(L);
+        copy_string(L, ending, -2, "pointer");
+        lua_setfield(L, info, "source");
+    }
+    lua_settop(L, info);
+}
+
+/* A request has 500 items at most. In a megabyte there is room for 500,000 of these, which would hold up the host. */
+#define MOST_INFOS 1000
+
+/* Sets field `name` of the table at `to` to the list that the envelope has under it; an empty one where it has none. */
+static void set_infos(lua_State *L, const struct cf_ending *ending, int envelope, int to, const char *name)
+{
+    int top = lua_gettop(L), i, count;
+
+    lua_newtable(L);
+    if (envelope)
+        cf_rawgetfield(L, envelope, name);
+    else
+        lua_pushnil(L);
+    count = lua_istable(L, -1) ? (int)lua_rawlen(L, -1) : 0;
+    for (i = 1; i <= count && i <= MOST_INFOS; i++) {
+        lua_rawgeti(L, top + 2, i);
+        push_info(L, ending);
+        lua_rawseti(L, top + 1, i);
+        lua_settop(L, top + 2);
+    }
+    lua_settop(L, top + 1);
+    lua_setfield(L, to, name);
+}
+
+/* ---- results ---- */
+
+/* The id on the top; the list of ids stands behind the result. */
+static void set_id(lua_State *L, const struct cf_ending *ending, int result)
+{
+    mask(L, ending->secrets[0]);
+    mask(L, ending->secrets[1]);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, result, "id");
+    lua_rawseti(L, result + 1, 1);
+}
+
+/* Of the envelope, or where there is none (0) with the id that was read without it. */
+static void push_result(lua_State *L, const struct cf_ending *ending, int envelope, const char *id, size_t id_len)
+{
+    int result;
+
+    lua_createtable(L, 0, 8);
+    result = lua_gettop(L);
+    lua_createtable(L, 1, 0);
+    if (envelope)
+        cf_rawgetfield(L, envelope, "result");
+    if (!envelope) {
+        lua_pushlstring(L, id, id_len);
+        set_id(L, ending, result);
+    } else if (lua_istable(L, -1) && ending->body_len == 0) {
+        /* What was fetched, as it came, and how many pages there are of it. */
+        lua_setfield(L, result, "result");
+        cf_rawgetfield(L, envelope, "result_info");
+        lua_setfield(L, result, "result_info");
+    } else if (lua_istable(L, -1)) {
+        cf_rawgetfield(L, -1, "id");
+        if (lua_type(L, -1) == LUA_TSTRING)
+            set_id(L, ending, result);
+    }
+    lua_settop(L, result + 1);
+    lua_setfield(L, result, "ids");
+    set_integer(L, "accepted", (lua_Integer)ending->items);
+    set_integer(L, "requests", 1);
+    set_integer(L, "attempts", ending->attempts);
+    set_seconds(L, "elapsed", ending->elapsed);
+    set_string(L, "ray_id", ending->response->ray_id);
+    set_infos(L, ending, envelope, result, "messages");
+}
+
+/* ---- errors ---- */
+
+static bool is_success(int status)
+{
+    return status >= 200 && status < 300;
+}
+
+const char *cf_result_kind(enum cf_failure failure, int status)
+{
+    static const struct {
+        int status;
+        const char *kind;
+    } kinds[] = {{400, "bad_request"}, {401, "authentication"}, {403, "permission_denied"}, {404, "not_found"},
+                 {409, "conflict"},    {422, "unprocessable"},  {429, "rate_limited"}};
+    size_t i;
+
+    switch (failure) {
+    case CF_OK:
+        break;
+    case CF_TLS:
+        return "tls";
+    case CF_TIMEOUT:
+        return "timeout";
+    case CF_CUT_SHORT:
+    case CF_TOO_BIG:
+        return "bad_response";
+    case CF_HELD_BACK:
+        return "rate_limited";
+    case CF_CANCELLED:
+        return "cancelled";
+    case CF_CLOSED:
+        return "closed";
+    case CF_CONNECTION:
+    case CF_REFUSED:
+        return "connection";
+    }
+    for (i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (kinds[i].status == status)
+            return kinds[i].kind;
+    return status >= 500 && status <= 599 ? "server" : "api";
+}
+
+/* The id behind `marker` in the path, pushed; false where there is none. */
+static bool push_id(lua_State *L, const char *path, const char *marker)
+{
+    const char *id = strstr(path, marker);
+    if (!id)
+        return false;
+    id += strlen(marker);
+    lua_pushlstring(L, id, strcspn(id, "/"));
+    return true;
+}
+
+/* What was asked, read back from what was sent: so it costs nothing unless it is needed, and cannot differ. */
+static void set_remaining(lua_State *L, const struct cf_ending *ending, const char *zone_id)
+{
+    int top = lua_gettop(L);
+
+    if (!push_decoded(L, ending->body, ending->body_len))
+        return;
+    if (push_id(L, ending->path, "/zones/")) {
+        if (zone_id && strcmp(zone_id, lua_tostring(L, -1)) == 0)
+            lua_pop(L, 1);
+        else
+            lua_setfield(L, -2, "zone_id");
+    }
+    if (push_id(L, ending->path, "/environments/"))
+        lua_setfield(L, -2, "environment_id");
+    lua_setfield(L, top, "remaining");
+}
+
+/* The first error's code, and its message where it says something. */
+static const char *first_error(lua_State *L, int error, int *code)
+{
+    const char *message = NULL;
+
+    *code = 0;
+    lua_getfield(L, error, "errors");
+    lua_rawgeti(L, -1, 1);
+    if (lua_istable(L, -1)) {
+        lua_getfield(L, -1, "code");
+        if (lua_isnumber(L, -1)) {
+            *code = 1;
+            lua_setfield(L, error, "code");
+        } else {
+            lua_pop(L, 1);
+        }
+        lua_getfield(L, -1, "message");
+        message = lua_tostring(L, -1);
+    }
+    return message && *message ? message : NULL;
+}
+
+static void set_message(lua_State *L, const struct cf_ending *ending, int envelope, int error)
+{
+    int status = ending->response->status, has_code;
+    const char *text = first_error(L, error, &has_code);
+
+    if (ending->failure == CF_TOO_BIG)
+        lua_pushliteral(L, "the answer is larger than 1 MiB, or its headers than 256 KiB");
+    else if (ending->failure == CF_CUT_SHORT)
+        lua_pushfstring(L, "the answer was cut short: %s", ending->error);
+    else if (ending->failure != CF_OK)
+        lua_pushstring(L, ending->error);
+    else if (text)
+        lua_pushstring(L, text);
+    else if (!envelope)
+        lua_pushfstring(L, "HTTP %d with a body that is no JSON envelope", status);
+    else if (is_success(status))
+        lua_pushfstring(L, "HTTP %d, but success is not true", status);
+    else
+        lua_pushfstring(L, "HTTP %d", status);
+    lua_setfield(L, error, "message");
+    lua_settop(L, error);
+}
+
+static void push_error(lua_State *L, const struct cf_ending *ending, int envelope, const char *zone_id)
+{
+    const struct cf_response *response = ending->response;
+    const char *kind = cf_result_kind(ending->failure, response->status);
+    int error;
+
+    if (ending->failure == CF_OK && is_success(response->status) && !envelope)
+        kind = "bad_response";
+    cf_error_push(L, kind, NULL, "%s", "");
+    error = lua_gettop(L);
+    set_infos(L, ending, envelope, error, "errors");
+    set_infos(L, ending, envelope, error, "messages");
+    set_message(L, ending, envelope, error);
+    if (response->status)
+        set_integer(L, "status", response->status);
+    set_string(L, "ray_id", response->ray_id);
+    set_integer(L, "attempts", ending->attempts);
+    set_seconds(L, "elapsed", ending->elapsed);
+    if (ending->retry_after >= 0)
+        set_seconds(L, "retry_after", ending->retry_after);
+    lua_pushboolean(L, ending->retryable);
+    lua_setfield(L, error, "retryable");
+    set_remaining(L, ending, zone_id);
+}
+
+int cf_result_push(lua_State *L, const struct cf_ending *ending, const char *zone_id)
+{
+    int envelope = 0, top = lua_gettop(L);
+    const char *id = NULL;
+    size_t id_len = 0;
+
+    luaL_checkstack(L, 20, "result");
+    if (ending->failure == CF_OK && is_success(ending->response->status) && ending->body_len > 0 &&
+        cf_envelope_read(ending->response->body.data, ending->response->body.len, &id, &id_len)) {
+        push_result(L, ending, 0, id, id_len);
+        return 1;
+    }
+    if (ending->failure == CF_OK && push_decoded(L, ending->response->body.data, ending->response->body.len)) {
+        envelope = lua_gettop(L);
+        cf_rawgetfield(L, envelope, "success");
+        if (is_success(ending->response->status) && lua_isboolean(L, -1) && lua_toboolean(L, -1)) {
+            push_result(L, ending, envelope, NULL, 0);
+            lua_replace(L, top + 1);
+            lua_settop(L, top + 1);
+            return 1;
+        }
+    }
+    push_error(L, ending, envelope, zone_id);
+    lua_insert(L, top + 1);
+    lua_settop(L, top + 1);
+    lua_pushnil(L);
+    lua_insert(L, top + 1);
+    return 2;
+}

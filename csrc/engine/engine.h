@@ -1,0 +1,56 @@
+/* A client's requests on one CURLM: submit, step, take, cancel. Nothing here knows of Lua, and nothing of curl is seen here.
+ * One owner, one thread. Times are microseconds, instants those of cf_clock_now. */
+#ifndef CFPURGE_ENGINE_H
+#define CFPURGE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/exchange.h"
+
+struct cf_engine;
+struct cf_transfer;
+
+struct cf_engine_stats {
+    double left[CF_BUCKETS];            /* tokens; negative where there is no limit */
+    int64_t held[CF_BUCKETS];           /* how long the next request of a bucket would wait for it */
+    size_t queued, running, waiting, done;
+    uint64_t started, finished, attempts, retries, connections, bytes_sent, bytes_received;
+};
+
+/* NULL: out of memory. It opens nothing until it is first used, and starts anew in a forked child. */
+struct cf_engine *cf_engine_new(void);
+/* Holds requests back to these rates, from full buckets on. False: out of memory. */
+bool cf_engine_pace(struct cf_engine *engine, const struct cf_rates *rates);
+/* Frees everything, requests in flight and those not taken included; NULL is fine. */
+void cf_engine_free(struct cf_engine *engine);
+/* Ends all that is in flight with CF_CLOSED, ready to be taken, and frees the connections. */
+void cf_engine_close(struct cf_engine *engine);
+
+/* The id of the new request, 0 where memory or descriptors ran out. */
+uint64_t cf_engine_submit(struct cf_engine *engine, struct cf_submission *submission);
+/* Moves everything forward, waits at most `timeout` for something to happen; how many requests are in flight. */
+size_t cf_engine_step(struct cf_engine *engine, int64_t timeout);
+/* False where no such request is in flight. Otherwise it is ready to be taken, CF_CANCELLED. */
+bool cf_engine_cancel(struct cf_engine *engine, uint64_t id);
+
+/* The request `id`, or any with 0, that ended and was not taken yet; NULL for none. It is to be released, or put back. */
+struct cf_transfer *cf_engine_take(struct cf_engine *engine, uint64_t id);
+void cf_engine_put_back(struct cf_engine *engine, struct cf_transfer *transfer);
+void cf_engine_ending(const struct cf_transfer *transfer, struct cf_ending *ending);
+void cf_engine_release(struct cf_engine *engine, struct cf_transfer *transfer);
+
+/* Readable when a step has work; -1 where the system has no such thing or nothing could be opened. */
+int cf_engine_fd(struct cf_engine *engine);
+/* How long a step may be put off; CF_NEVER where nothing is in flight. */
+int64_t cf_engine_timeout(struct cf_engine *engine);
+size_t cf_engine_in_flight(struct cf_engine *engine);
+
+void cf_engine_want_events(struct cf_engine *engine);
+/* The oldest event not seen yet. */
+bool cf_engine_next_event(struct cf_engine *engine, struct cf_event *event);
+
+void cf_engine_stats(struct cf_engine *engine, struct cf_engine_stats *stats);
+
+#endif
