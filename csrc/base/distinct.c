@@ -6,11 +6,11 @@
 
 /* An open hash table, at most half full; the buffer's length says how many slots there are. */
 struct slot {
-    size_t start, len;      /* in the body; len 0: free */
+    size_t start, len; /* in the body; len 0: free */
     uint64_t hash;
 };
 
-static char lower(char byte)
+static char distinct_lower(char byte)
 {
     return byte >= 'A' && byte <= 'Z' ? (char)(byte | 0x20) : byte;
 }
@@ -38,7 +38,7 @@ size_t cf_distinct_prefix(const char *item, size_t len)
     return slash ? (size_t)(slash - item) : len;
 }
 
-static uint64_t mix(uint64_t hash, const char *bytes, size_t len)
+static uint64_t distinct_mix(uint64_t hash, const char *bytes, size_t len)
 {
     uint64_t word = 0;
 
@@ -48,23 +48,23 @@ static uint64_t mix(uint64_t hash, const char *bytes, size_t len)
 }
 
 /* Of the bytes without their case, wherever that matters: same() tells for certain. */
-static uint64_t hash_of(const char *item, size_t len)
+static uint64_t distinct_hash_of(const char *item, size_t len)
 {
     uint64_t hash = len;
     const char *last;
 
     if (len < sizeof hash)
-        return mix(hash, item, len);
+        return distinct_mix(hash, item, len);
     for (last = item + len - sizeof hash; item < last; item += sizeof hash)
-        hash = mix(hash, item, sizeof hash);
-    return mix(hash, last, sizeof hash);
+        hash = distinct_mix(hash, item, sizeof hash);
+    return distinct_mix(hash, last, sizeof hash);
 }
 
-static bool same(const char *a, const char *b, size_t len, size_t folded)
+static bool distinct_same(const char *a, const char *b, size_t len, size_t folded)
 {
     size_t i;
     for (i = 0; i < folded; i++)
-        if (lower(a[i]) != lower(b[i]))
+        if (distinct_lower(a[i]) != distinct_lower(b[i]))
             return false;
     return memcmp(a + folded, b + folded, len - folded) == 0;
 }
@@ -88,12 +88,13 @@ bool cf_distinct_add(struct cf_buffer *slots, const struct cf_buffer *body, size
     struct slot *table = (struct slot *)(void *)slots->data;
     size_t mask = slots->len / sizeof *table - 1, len = body->len - start;
     const char *item = body->data + start;
-    uint64_t hash = hash_of(item, len);
+    uint64_t hash = distinct_hash_of(item, len);
     struct slot *slot;
     size_t i;
 
     for (i = (size_t)hash & mask; (slot = &table[i])->len != 0; i = (i + 1) & mask)
-        if (slot->hash == hash && slot->len == len && same(body->data + slot->start, item, len, folded(item, len)))
+        if (slot->hash == hash && slot->len == len &&
+            distinct_same(body->data + slot->start, item, len, folded(item, len)))
             return false;
     slot->start = start;
     slot->len = len;

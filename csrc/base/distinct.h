@@ -1,4 +1,5 @@
-/* Which items of a body are the same to the API: tags and hosts whatever their case, URLs and prefixes whatever their host's. */
+/* Which items of a body are the same to the API: tags and hosts whatever their case, URLs and prefixes whatever their
+ * host's. */
 #ifndef CFPURGE_DISTINCT_H
 #define CFPURGE_DISTINCT_H
 
@@ -9,9 +10,9 @@
 
 /* How far into an item, as written in JSON, letters have no case to the API. */
 typedef size_t cf_distinct_folded(const char *item, size_t len);
-cf_distinct_folded cf_distinct_whole;       /* tags, hosts */
-cf_distinct_folded cf_distinct_url;         /* a string or an object that begins with its url: to the end of the host */
-cf_distinct_folded cf_distinct_prefix;      /* to the end of the host */
+cf_distinct_folded cf_distinct_whole;  /* tags, hosts */
+cf_distinct_folded cf_distinct_url;    /* a string or an object that begins with its url: to the end of the host */
+cf_distinct_folded cf_distinct_prefix; /* to the end of the host */
 
 /* A set of at most `count` items; `slots` is scratch that the caller owns. False: out of memory. */
 bool cf_distinct_begin(struct cf_buffer *slots, size_t count);

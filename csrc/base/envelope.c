@@ -8,35 +8,37 @@ struct cursor {
     const char *at, *end;
 };
 
-static void skip_blanks(struct cursor *cursor)
+static void envelope_skip_blanks(struct cursor *cursor)
 {
-    while (cursor->at < cursor->end && (*cursor->at == ' ' || *cursor->at == '\n' || *cursor->at == '\r' || *cursor->at == '\t'))
+    while (cursor->at < cursor->end &&
+           (*cursor->at == ' ' || *cursor->at == '\n' || *cursor->at == '\r' || *cursor->at == '\t'))
         cursor->at++;
 }
 
-static bool eat(struct cursor *cursor, const char *token)
+static bool envelope_eat(struct cursor *cursor, const char *token)
 {
     size_t size = strlen(token);
 
-    skip_blanks(cursor);
+    envelope_skip_blanks(cursor);
     if ((size_t)(cursor->end - cursor->at) < size || memcmp(cursor->at, token, size) != 0)
         return false;
     cursor->at += size;
     return true;
 }
 
-static bool eat_none(struct cursor *cursor)
+static bool envelope_eat_none(struct cursor *cursor)
 {
-    return eat(cursor, ":") && eat(cursor, "[") && eat(cursor, "]");
+    return envelope_eat(cursor, ":") && envelope_eat(cursor, "[") && envelope_eat(cursor, "]");
 }
 
 /* Cloudflare's ids are hexadecimal; whatever else a JSON string may hold is the decoder's. */
-static bool eat_id(struct cursor *cursor, const char **id, size_t *len)
+static bool envelope_eat_id(struct cursor *cursor, const char **id, size_t *len)
 {
-    if (!eat(cursor, "\""))
+    if (!envelope_eat(cursor, "\""))
         return false;
     *id = cursor->at;
-    while (cursor->at < cursor->end && ((*cursor->at >= '0' && *cursor->at <= '9') || (*cursor->at >= 'a' && *cursor->at <= 'z')))
+    while (cursor->at < cursor->end &&
+           ((*cursor->at >= '0' && *cursor->at <= '9') || (*cursor->at >= 'a' && *cursor->at <= 'z')))
         cursor->at++;
     *len = (size_t)(cursor->at - *id);
     return cursor->at < cursor->end && *cursor->at++ == '"';
@@ -52,30 +54,31 @@ bool cf_envelope_read(const char *json, size_t len, const char **id, size_t *id_
     if (len == 0)
         return false;
     cursor.end += len;
-    if (!eat(&cursor, "{"))
+    if (!envelope_eat(&cursor, "{"))
         return false;
     do {
-        if (eat(&cursor, "\"success\"")) {
+        if (envelope_eat(&cursor, "\"success\"")) {
             member = 1;
-            usual = eat(&cursor, ":") && eat(&cursor, "true");
-        } else if (eat(&cursor, "\"errors\"")) {
+            usual = envelope_eat(&cursor, ":") && envelope_eat(&cursor, "true");
+        } else if (envelope_eat(&cursor, "\"errors\"")) {
             member = 2;
-            usual = eat_none(&cursor);
-        } else if (eat(&cursor, "\"messages\"")) {
+            usual = envelope_eat_none(&cursor);
+        } else if (envelope_eat(&cursor, "\"messages\"")) {
             member = 4;
-            usual = eat_none(&cursor);
+            usual = envelope_eat_none(&cursor);
         } else {
             member = 8;
-            usual = eat(&cursor, "\"result\"") && eat(&cursor, ":") && eat(&cursor, "{") && eat(&cursor, "\"id\"") &&
-                    eat(&cursor, ":") && eat_id(&cursor, id, id_len) && eat(&cursor, "}");
+            usual = envelope_eat(&cursor, "\"result\"") && envelope_eat(&cursor, ":") && envelope_eat(&cursor, "{") &&
+                    envelope_eat(&cursor, "\"id\"") && envelope_eat(&cursor, ":") &&
+                    envelope_eat_id(&cursor, id, id_len) && envelope_eat(&cursor, "}");
         }
         if (!usual || seen & member)
             return false;
         seen |= member;
-    } while (eat(&cursor, ","));
-    if (seen != 15 || !eat(&cursor, "}"))
+    } while (envelope_eat(&cursor, ","));
+    if (seen != 15 || !envelope_eat(&cursor, "}"))
         return false;
-    skip_blanks(&cursor);
+    envelope_skip_blanks(&cursor);
     return cursor.at == cursor.end;
 }
 
@@ -88,7 +91,8 @@ bool cf_envelope_has_code(const char *json, size_t len, const char *code)
     cursor.end += len;
     while ((cursor.at = memmem(cursor.at, (size_t)(cursor.end - cursor.at), "\"code\"", 6))) {
         cursor.at += 6;
-        if (eat(&cursor, ":") && eat(&cursor, code) && (cursor.at == cursor.end || *cursor.at < '0' || *cursor.at > '9'))
+        if (envelope_eat(&cursor, ":") && envelope_eat(&cursor, code) &&
+            (cursor.at == cursor.end || *cursor.at < '0' || *cursor.at > '9'))
             return true;
     }
     return false;

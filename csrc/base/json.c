@@ -7,27 +7,31 @@
 
 #define EVERY(byte) (UINT64_C(0x0101010101010101) * (byte))
 
-/* Eight bytes that may be copied as they are: no control character, quote, backslash or byte of a longer character. Each
- * term has a byte's highest bit where one of these stands; what a byte borrows from the next does no harm then. */
-static bool is_plain(const char *text)
+/* Eight bytes that may be copied as they are: no control character, quote, backslash or byte of a longer character.
+ * Each term has a byte's highest bit where one of these stands; what a byte borrows from the next does no harm then. */
+static bool json_is_plain(const char *text)
 {
     uint64_t word;
     memcpy(&word, text, sizeof word);
     return !((word | (word - EVERY(0x20)) | ((word ^ EVERY('"')) - EVERY(1)) | ((word ^ EVERY('\\')) - EVERY(1)) |
-              (word + EVERY(1))) & EVERY(0x80));
+              (word + EVERY(1))) &
+             EVERY(0x80));
 }
 
 /* The same for one. */
-static bool is_plain_byte(unsigned char byte)
+static bool json_is_plain_byte(unsigned char byte)
 {
     return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
 }
 
 /* How many bytes the UTF-8 character at `text` has; 0 where there is none (RFC 3629, section 4). */
-static size_t utf8_length(const unsigned char *text, size_t len)
+static size_t json_utf8_length(const unsigned char *text, size_t len)
 {
     unsigned char lead = text[0], least = 0x80, most = 0xbf;
-    size_t size = lead >= 0xc2 && lead <= 0xdf ? 2 : lead >= 0xe0 && lead <= 0xef ? 3 : lead >= 0xf0 && lead <= 0xf4 ? 4 : 0;
+    size_t size = lead >= 0xc2 && lead <= 0xdf   ? 2
+                  : lead >= 0xe0 && lead <= 0xef ? 3
+                  : lead >= 0xf0 && lead <= 0xf4 ? 4
+                                                 : 0;
     size_t i;
 
     if (size == 0 || size > len)
@@ -61,25 +65,25 @@ enum cf_json_status cf_json_string(struct cf_buffer *buffer, const char *text, s
         size_t size = 1;
         unsigned char byte;
 
-        for (; end - text >= 8 && is_plain(text); text += 8, out += 8)
+        for (; end - text >= 8 && json_is_plain(text); text += 8, out += 8)
             memcpy(out, text, 8);
         if (text == end)
             break;
         /* Fewer than eight at the end are copied with those before them, which were as plain, not one by one. */
-        if (end - text < 8 && len >= 8 && is_plain(end - 8)) {
+        if (end - text < 8 && len >= 8 && json_is_plain(end - 8)) {
             out += end - text;
             memcpy(out - 8, end - 8, 8);
             break;
         }
         byte = (unsigned char)*text;
-        if (is_plain_byte(byte)) {
+        if (json_is_plain_byte(byte)) {
             *out++ = *text++;
             continue;
         }
         if (byte < 0x20 || byte == 0x7f) {
             return CF_JSON_CONTROL;
         } else if (byte >= 0x80) {
-            size = utf8_length((const unsigned char *)text, (size_t)(end - text));
+            size = json_utf8_length((const unsigned char *)text, (size_t)(end - text));
             if (size == 0)
                 return CF_JSON_NOT_UTF8;
         } else if (byte == '"' || byte == '\\') {

@@ -32,13 +32,13 @@ bool cf_memory_init(void)
 
     memcpy(&addresses[0], &allocate, sizeof *addresses);
     memcpy(&addresses[1], &size_of, sizeof *addresses);
-    tells_sizes = dladdr(addresses[0], &homes[0]) && dladdr(addresses[1], &homes[1]) &&
-                  homes[0].dli_fbase == homes[1].dli_fbase;
+    tells_sizes =
+        dladdr(addresses[0], &homes[0]) && dladdr(addresses[1], &homes[1]) && homes[0].dli_fbase == homes[1].dli_fbase;
 #endif
     return tells_sizes;
 }
 
-static size_t usable_size(void *block)
+static size_t memory_usable_size(void *block)
 {
 #ifdef USABLE_SIZE
     return tells_sizes ? USABLE_SIZE(block) : 0;
@@ -52,13 +52,13 @@ void cf_memory_free(void *block)
 {
     if (!block)
         return;
-    cf_wipe(block, usable_size(block));
+    cf_wipe(block, memory_usable_size(block));
     free(block);
 }
 
 void *cf_memory_realloc(void *block, size_t size)
 {
-    size_t old = block ? usable_size(block) : 0;
+    size_t old = block ? memory_usable_size(block) : 0;
     void *moved;
 
     if (old == 0)
@@ -74,7 +74,7 @@ void *cf_memory_realloc(void *block, size_t size)
     return moved;
 }
 
-static void *by_default(void *block, size_t size)
+static void *memory_by_default(void *block, size_t size)
 {
     if (size > 0)
         return cf_memory_realloc(block, size);
@@ -82,11 +82,11 @@ static void *by_default(void *block, size_t size)
     return NULL;
 }
 
-static void *(*reallocate_now)(void *, size_t) = by_default;
+static void *(*reallocate_now)(void *, size_t) = memory_by_default;
 
 void cf_memory_hook(void *(*reallocate)(void *block, size_t size))
 {
-    reallocate_now = reallocate ? reallocate : by_default;
+    reallocate_now = reallocate ? reallocate : memory_by_default;
 }
 
 void *cf_realloc(void *block, size_t size)

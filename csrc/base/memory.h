@@ -21,9 +21,10 @@ void cf_wipe_free(char *text);
 /* Overwrites what calls that have returned left on the stack and in the registers through which they copied. */
 void cf_wipe_traces(void);
 
-/* free(3) and realloc(3) that leave nothing behind of what was in a block of malloc's: ours by default, and those of the
- * libraries that keep copies of what they were given. Only after cf_memory_init, once a process, has found that the C library
- * tells how large a block is and is the one whose malloc is used, which a host may have replaced; else they do not wipe. */
+/* free(3) and realloc(3) that leave nothing behind of what was in a block of malloc's: ours by default, and those of
+ * the libraries that keep copies of what they were given. Only after cf_memory_init, once a process, has found that the
+ * C library tells how large a block is and is the one whose malloc is used, which a host may have replaced; else they
+ * do not wipe. */
 bool cf_memory_init(void);
 void cf_memory_free(void *block);
 void *cf_memory_realloc(void *block, size_t size);

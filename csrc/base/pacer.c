@@ -10,8 +10,8 @@
 #define OVERALL (300 * SECOND)
 /* No two clocks run alike: ours may be the faster one, hour after hour. */
 #define CLOCKS 0.995
-/* This much of a bucket's rate is kept back: a request may reach the server so much later than the one behind it. It costs
- * that part of the first burst, once. */
+/* This much of a bucket's rate is kept back: a request may reach the server so much later than the one behind it. It
+ * costs that part of the first burst, once. */
 #define JITTER (25 * 1000)
 /* Fewer than this many are spread over the time until there are more; none are, until then. */
 #define LITTLE 10
@@ -19,7 +19,7 @@
 /* 142 years: longer is as good as never, and must not overflow. */
 #define NEVER (INT64_C(1) << 52)
 
-static void set_bucket(struct cf_pacer_bucket *bucket, double rate, double size, int64_t now)
+static void pacer_set_bucket(struct cf_pacer_bucket *bucket, double rate, double size, int64_t now)
 {
     bucket->rate = rate * CLOCKS / (double)SECOND;
     /* 0 would be no limit. */
@@ -31,7 +31,7 @@ static void set_bucket(struct cf_pacer_bucket *bucket, double rate, double size,
     bucket->filled = now;
 }
 
-static bool set_window(struct cf_pacer_window *window, double count, int64_t interval)
+static bool pacer_set_window(struct cf_pacer_window *window, double count, int64_t interval)
 {
     /* Less than one is few, and not no limit. */
     size_t size = count >= 1 ? (size_t)count : count > 0, i;
@@ -52,10 +52,11 @@ static bool set_window(struct cf_pacer_window *window, double count, int64_t int
 
 bool cf_pacer_set(struct cf_pacer *pacer, const struct cf_rates *rates, int64_t now)
 {
-    if (!set_window(&pacer->overall, rates->overall, OVERALL) || !set_window(&pacer->address, rates->address, SECOND))
+    if (!pacer_set_window(&pacer->overall, rates->overall, OVERALL) ||
+        !pacer_set_window(&pacer->address, rates->address, SECOND))
         return false;
-    set_bucket(&pacer->buckets[CF_BUCKET_REQUESTS], rates->requests, rates->requests_bucket, now);
-    set_bucket(&pacer->buckets[CF_BUCKET_URLS], rates->urls, rates->urls_bucket, now);
+    pacer_set_bucket(&pacer->buckets[CF_BUCKET_REQUESTS], rates->requests, rates->requests_bucket, now);
+    pacer_set_bucket(&pacer->buckets[CF_BUCKET_URLS], rates->urls, rates->urls_bucket, now);
     return true;
 }
 
@@ -68,7 +69,7 @@ void cf_pacer_free(struct cf_pacer *pacer)
 
 /* A full bucket does not refill, and the server's may be full until a request is sure to have reached it: so tokens are
  * drawn when the answer is there, and until then only spoken for. */
-static double refill(const struct cf_pacer_bucket *bucket, int64_t now)
+static double pacer_refill(const struct cf_pacer_bucket *bucket, int64_t now)
 {
     double left = bucket->left;
 
@@ -77,41 +78,41 @@ static double refill(const struct cf_pacer_bucket *bucket, int64_t now)
     return left < bucket->size ? left : bucket->size;
 }
 
-static double left_at(const struct cf_pacer_bucket *bucket, int64_t now)
+static double pacer_left_at(const struct cf_pacer_bucket *bucket, int64_t now)
 {
-    return refill(bucket, now) - bucket->pending;
+    return pacer_refill(bucket, now) - bucket->pending;
 }
 
-static int64_t later(int64_t a, int64_t b)
+static int64_t pacer_later(int64_t a, int64_t b)
 {
     return a > b ? a : b;
 }
 
 /* What has to be in the bucket. A request that is larger than it goes when it is full. */
-static double needed(const struct cf_pacer_bucket *bucket, double cost)
+static double pacer_needed(const struct cf_pacer_bucket *bucket, double cost)
 {
     double with_reserve = cost + bucket->rate * JITTER;
     return with_reserve < bucket->size ? with_reserve : bucket->size;
 }
 
-static int64_t bucket_when(const struct cf_pacer_bucket *bucket, double cost, int64_t now)
+static int64_t pacer_bucket_when(const struct cf_pacer_bucket *bucket, double cost, int64_t now)
 {
-    double short_of = needed(bucket, cost) - left_at(bucket, now), wait;
+    double short_of = pacer_needed(bucket, cost) - pacer_left_at(bucket, now), wait;
 
     if (bucket->rate <= 0 || short_of <= 0)
         return now;
     wait = short_of / bucket->rate;
     /* Nothing refills before the clock is where it was, if it was set back. */
-    return later(now, bucket->filled) + 1 + (wait < (double)NEVER ? (int64_t)wait : NEVER);
+    return pacer_later(now, bucket->filled) + 1 + (wait < (double)NEVER ? (int64_t)wait : NEVER);
 }
 
 bool cf_pacer_awaits_answer(const struct cf_pacer *pacer, enum cf_bucket bucket, double cost)
 {
     const struct cf_pacer_bucket *own = &pacer->buckets[bucket];
-    return own->rate > 0 && own->pending > 0 && own->size - own->pending < needed(own, cost);
+    return own->rate > 0 && own->pending > 0 && own->size - own->pending < pacer_needed(own, cost);
 }
 
-static int64_t window_when(const struct cf_pacer_window *window, int64_t now)
+static int64_t pacer_window_when(const struct cf_pacer_window *window, int64_t now)
 {
     /* The oldest instant stands where the next one will. */
     if (!window->sent || window->sent[window->next] == INT64_MIN)
@@ -122,13 +123,14 @@ static int64_t window_when(const struct cf_pacer_window *window, int64_t now)
 int64_t cf_pacer_when(struct cf_pacer *pacer, enum cf_bucket bucket, double cost, int64_t now, int64_t *ordered)
 {
     const struct cf_pacer_bucket *own = &pacer->buckets[bucket];
-    int64_t when = later(bucket_when(own, cost, now), later(own->paused, own->spaced));
+    int64_t when = pacer_later(pacer_bucket_when(own, cost, now), pacer_later(own->paused, own->spaced));
 
     *ordered = own->paused;
-    return later(when, later(window_when(&pacer->overall, now), window_when(&pacer->address, now)));
+    return pacer_later(when,
+                       pacer_later(pacer_window_when(&pacer->overall, now), pacer_window_when(&pacer->address, now)));
 }
 
-static void note(struct cf_pacer_window *window, int64_t now)
+static void pacer_note(struct cf_pacer_window *window, int64_t now)
 {
     if (window->sent) {
         window->sent[window->next] = now;
@@ -139,29 +141,29 @@ static void note(struct cf_pacer_window *window, int64_t now)
 void cf_pacer_take(struct cf_pacer *pacer, enum cf_bucket bucket, double cost, int64_t now)
 {
     pacer->buckets[bucket].pending += cost;
-    note(&pacer->overall, now);
-    note(&pacer->address, now);
+    pacer_note(&pacer->overall, now);
+    pacer_note(&pacer->address, now);
 }
 
-static void set_left(struct cf_pacer_bucket *bucket, double left, int64_t now)
+static void pacer_set_left(struct cf_pacer_bucket *bucket, double left, int64_t now)
 {
     bucket->left = left;
-    bucket->filled = later(bucket->filled, now);
+    bucket->filled = pacer_later(bucket->filled, now);
 }
 
 void cf_pacer_answered(struct cf_pacer *pacer, enum cf_bucket bucket, double cost, int64_t now)
 {
     struct cf_pacer_bucket *own = &pacer->buckets[bucket];
 
-    set_left(own, refill(own, now) - cost, now);
+    pacer_set_left(own, pacer_refill(own, now) - cost, now);
     own->pending -= cost;
 }
 
-static void pause_bucket(struct cf_pacer_bucket *bucket, int64_t until, int64_t now)
+static void pacer_pause_bucket(struct cf_pacer_bucket *bucket, int64_t until, int64_t now)
 {
-    bucket->paused = later(bucket->paused, until);
+    bucket->paused = pacer_later(bucket->paused, until);
     /* Somebody else draws from it too: what we counted is not there. */
-    set_left(bucket, bucket->pending, now);
+    pacer_set_left(bucket, bucket->pending, now);
 }
 
 void cf_pacer_refused(struct cf_pacer *pacer, enum cf_bucket bucket, bool overall, int64_t wait, int64_t now)
@@ -171,11 +173,11 @@ void cf_pacer_refused(struct cf_pacer *pacer, enum cf_bucket bucket, bool overal
 
     for (i = 0; i < CF_BUCKETS; i++)
         if (overall || i == (int)bucket)
-            pause_bucket(&pacer->buckets[i], until, now);
+            pacer_pause_bucket(&pacer->buckets[i], until, now);
 }
 
 /* The number behind ";x=" before the next comma; -1 where there is none. */
-static double parameter(const char *entry, size_t len, char name)
+static double pacer_parameter(const char *entry, size_t len, char name)
 {
     size_t i;
     for (i = 0; i + 2 < len; i++)
@@ -189,28 +191,28 @@ static double parameter(const char *entry, size_t len, char name)
     return -1;
 }
 
-static void heed(struct cf_pacer_bucket *bucket, double left, double seconds, int64_t now)
+static void pacer_heed(struct cf_pacer_bucket *bucket, double left, double seconds, int64_t now)
 {
     int64_t wait = seconds < 86400 ? (int64_t)(seconds * (double)SECOND) : LONGEST;
 
     /* None left is an order to wait, of which whoever would wait too long is told. */
     if (left <= 0)
-        bucket->paused = later(bucket->paused, now + wait);
+        bucket->paused = pacer_later(bucket->paused, now + wait);
     else if (left < LITTLE)
-        bucket->spaced = later(bucket->spaced, now + (int64_t)((double)wait / (left + 1)));
+        bucket->spaced = pacer_later(bucket->spaced, now + (int64_t)((double)wait / (left + 1)));
 }
 
 void cf_pacer_heard(struct cf_pacer *pacer, enum cf_bucket bucket, const char *ratelimit, int64_t now)
 {
     while (*ratelimit) {
         size_t len = strcspn(ratelimit, ",");
-        double left = parameter(ratelimit, len, 'r'), seconds = parameter(ratelimit, len, 't');
+        double left = pacer_parameter(ratelimit, len, 'r'), seconds = pacer_parameter(ratelimit, len, 't');
         bool of_all = strncmp(ratelimit + strspn(ratelimit, " "), "\"default\"", 9) == 0;
         int i;
 
         for (i = 0; left >= 0 && seconds >= 0 && i < CF_BUCKETS; i++)
             if (of_all || i == (int)bucket)
-                heed(&pacer->buckets[i], left, seconds, now);
+                pacer_heed(&pacer->buckets[i], left, seconds, now);
         ratelimit += len;
         ratelimit += *ratelimit == ',';
     }
@@ -226,7 +228,7 @@ int64_t cf_pacer_forecast(const struct cf_rates *rates, enum cf_bucket bucket, u
         return cf_pacer_free(&pacer), -1;
     for (; requests > 0 && now < NEVER; requests--) {
         when = cf_pacer_when(&pacer, bucket, cost, now, &ordered);
-        now = later(now, when);
+        now = pacer_later(now, when);
         cf_pacer_take(&pacer, bucket, cost, now);
         cf_pacer_answered(&pacer, bucket, cost, now);
     }
@@ -236,5 +238,5 @@ int64_t cf_pacer_forecast(const struct cf_rates *rates, enum cf_bucket bucket, u
 
 double cf_pacer_left(const struct cf_pacer *pacer, enum cf_bucket bucket, int64_t now)
 {
-    return pacer->buckets[bucket].rate > 0 ? left_at(&pacer->buckets[bucket], now) : -1;
+    return pacer->buckets[bucket].rate > 0 ? pacer_left_at(&pacer->buckets[bucket], now) : -1;
 }

@@ -11,18 +11,18 @@ enum cf_bucket { CF_BUCKET_REQUESTS, CF_BUCKET_URLS, CF_BUCKET_OTHER, CF_BUCKETS
 
 /* 0 anywhere: no limit. https://developers.cloudflare.com/cache/how-to/purge-cache/#availability-and-limits */
 struct cf_rates {
-    double requests, requests_bucket;   /* by tag, host, prefix, everything: a second, and the bucket's size */
-    double urls, urls_bucket;           /* by URL: URLs a second */
-    double overall;                     /* all calls in any 5 minutes */
-    double address;                     /* all calls in any second */
+    double requests, requests_bucket; /* by tag, host, prefix, everything: a second, and the bucket's size */
+    double urls, urls_bucket;         /* by URL: URLs a second */
+    double overall;                   /* all calls in any 5 minutes */
+    double address;                   /* all calls in any second */
 };
 
 struct cf_pacer_bucket {
-    double rate, size;                  /* tokens a microsecond; rate 0: no limit */
-    double left, pending;               /* as if the unanswered, which cost `pending`, had not reached the server yet */
-    int64_t filled;                     /* when `left` was true */
-    int64_t paused;                     /* the server refused one and wants no other before this instant */
-    int64_t spaced;                     /* it told that little is left: better none before this instant */
+    double rate, size;    /* tokens a microsecond; rate 0: no limit */
+    double left, pending; /* as if the unanswered, which cost `pending`, had not reached the server yet */
+    int64_t filled;       /* when `left` was true */
+    int64_t paused;       /* the server refused one and wants no other before this instant */
+    int64_t spaced;       /* it told that little is left: better none before this instant */
 };
 
 /* The last `size` instants at which something was sent: so that no interval ever holds more, wherever it begins. */
@@ -44,7 +44,8 @@ void cf_pacer_free(struct cf_pacer *pacer);
 /* The earliest instant at which a request of `cost` may go out; not after `now` means now. `ordered` is set to the part
  * of it that the server demanded, 0 for none. */
 int64_t cf_pacer_when(struct cf_pacer *pacer, enum cf_bucket bucket, double cost, int64_t now, int64_t *ordered);
-/* No time that passes lets it go before one of those in flight is answered: `when` is then only the earliest possible. */
+/* No time that passes lets it go before one of those in flight is answered: `when` is then only the earliest possible.
+ */
 bool cf_pacer_awaits_answer(const struct cf_pacer *pacer, enum cf_bucket bucket, double cost);
 /* It goes out. */
 void cf_pacer_take(struct cf_pacer *pacer, enum cf_bucket bucket, double cost, int64_t now);

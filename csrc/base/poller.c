@@ -1,5 +1,5 @@
-/* One pollable descriptor: what is the same on every system. The system's calls are in poller_epoll.h, poller_kqueue.h and
- * poller_poll.h, each of which defines the same names, system_…. */
+/* One pollable descriptor: what is the same on every system. The system's calls are in poller_epoll.h, poller_kqueue.h
+ * and poller_poll.h, each of which defines the same names, system_…. */
 #define _GNU_SOURCE
 #include "base/poller.h"
 
@@ -14,14 +14,14 @@
 #include "base/clock.h"
 
 struct cf_poller_slot {
-    unsigned char wanted;       /* what the owner waits for */
-    unsigned char registered;   /* what the kernel was told */
-    unsigned char tracked;      /* between cf_poller_opened and cf_poller_closing */
-    uint64_t inode;             /* of a tracked one */
+    unsigned char wanted;     /* what the owner waits for */
+    unsigned char registered; /* what the kernel was told */
+    unsigned char tracked;    /* between cf_poller_opened and cf_poller_closing */
+    uint64_t inode;           /* of a tracked one */
 };
 
 /* -1: more than an int of milliseconds or for ever. Rounded up: waking early would spin. */
-static int to_milliseconds(int64_t timeout)
+static int poller_to_milliseconds(int64_t timeout)
 {
     if (timeout >= (int64_t)INT_MAX * 1000)
         return -1;
@@ -37,7 +37,7 @@ static int to_milliseconds(int64_t timeout)
 #include "base/poller_poll.h"
 #endif
 
-static uint64_t inode_of(int fd)
+static uint64_t poller_inode_of(int fd)
 {
     struct stat status;
     return fstat(fd, &status) == 0 ? (uint64_t)status.st_ino : 0;
@@ -57,7 +57,7 @@ void cf_poller_close(struct cf_poller *poller, bool forget)
     size_t fd;
 
     for (fd = 0; forget && fd < poller->slot_count; fd++)
-        if (poller->slots[fd].tracked && inode_of((int)fd) == poller->slots[fd].inode)
+        if (poller->slots[fd].tracked && poller_inode_of((int)fd) == poller->slots[fd].inode)
             close((int)fd);
     if (is_ours && poller->timer >= 0)
         close(poller->timer);
@@ -71,7 +71,7 @@ void cf_poller_close(struct cf_poller *poller, bool forget)
     poller->slot_count = 0;
 }
 
-static struct cf_poller_slot *slot_of(struct cf_poller *poller, int fd)
+static struct cf_poller_slot *poller_slot_of(struct cf_poller *poller, int fd)
 {
     size_t count = poller->slot_count ? poller->slot_count : 32;
     struct cf_poller_slot *slots;
@@ -89,7 +89,7 @@ static struct cf_poller_slot *slot_of(struct cf_poller *poller, int fd)
     return &slots[fd];
 }
 
-static void arm(struct cf_poller *poller)
+static void poller_arm(struct cf_poller *poller)
 {
     if (poller->shown && poller->deadline < poller->armed && system_arm(poller, poller->deadline))
         poller->armed = poller->deadline;
@@ -99,7 +99,7 @@ int cf_poller_show(struct cf_poller *poller)
 {
     if (!poller->shown && poller->fd >= 0) {
         poller->shown = true;
-        arm(poller);
+        poller_arm(poller);
         if (poller->ringing)
             system_ring(poller, true);
     }
@@ -108,11 +108,11 @@ int cf_poller_show(struct cf_poller *poller)
 
 bool cf_poller_opened(struct cf_poller *poller, int fd)
 {
-    struct cf_poller_slot *slot = slot_of(poller, fd);
+    struct cf_poller_slot *slot = poller_slot_of(poller, fd);
     if (slot) {
         slot->wanted = slot->registered = 0;
         slot->tracked = 1;
-        slot->inode = inode_of(fd);
+        slot->inode = poller_inode_of(fd);
     }
     return slot != NULL;
 }
@@ -126,7 +126,7 @@ void cf_poller_closing(struct cf_poller *poller, int fd)
     }
 }
 
-static bool settle(struct cf_poller *poller, int fd, struct cf_poller_slot *slot)
+static bool poller_settle(struct cf_poller *poller, int fd, struct cf_poller_slot *slot)
 {
     if (slot->registered != slot->wanted && !system_register(poller, fd, slot->registered, slot->wanted))
         return false;
@@ -136,18 +136,19 @@ static bool settle(struct cf_poller *poller, int fd, struct cf_poller_slot *slot
 
 bool cf_poller_watch(struct cf_poller *poller, int fd, int what)
 {
-    struct cf_poller_slot *slot = slot_of(poller, fd);
+    struct cf_poller_slot *slot = poller_slot_of(poller, fd);
     if (!slot)
         return false;
     slot->wanted = (unsigned char)what;
-    /* A descriptor that curl opens behind our back (its resolver's socketpair) may be another one when it comes back. */
-    return (what == 0 && slot->tracked) || settle(poller, fd, slot);
+    /* A descriptor that curl opens behind our back (its resolver's socketpair) may be another one when it comes back.
+     */
+    return (what == 0 && slot->tracked) || poller_settle(poller, fd, slot);
 }
 
 void cf_poller_deadline(struct cf_poller *poller, int64_t deadline)
 {
     poller->deadline = deadline;
-    arm(poller);
+    poller_arm(poller);
 }
 
 void cf_poller_ring(struct cf_poller *poller, bool on)
@@ -158,7 +159,7 @@ void cf_poller_ring(struct cf_poller *poller, bool on)
 }
 
 /* Drops what is no longer wanted, whose event would come again and again. */
-static int keep_wanted(struct cf_poller *poller, struct cf_poller_event *events, int count)
+static int poller_keep_wanted(struct cf_poller *poller, struct cf_poller_event *events, int count)
 {
     int i, kept = 0;
 
@@ -167,7 +168,7 @@ static int keep_wanted(struct cf_poller *poller, struct cf_poller_event *events,
         if (slot->wanted)
             events[kept++] = events[i];
         else
-            settle(poller, events[i].fd, slot);
+            poller_settle(poller, events[i].fd, slot);
     }
     return kept;
 }
@@ -177,5 +178,5 @@ int cf_poller_wait(struct cf_poller *poller, struct cf_poller_event *events, int
     int64_t left = poller->deadline == CF_POLLER_NEVER ? CF_POLLER_NEVER : poller->deadline - cf_clock_now();
     int count = system_wait(poller, events, timeout < left ? timeout : left);
     poller->looked = cf_clock_now();
-    return keep_wanted(poller, events, count);
+    return poller_keep_wanted(poller, events, count);
 }

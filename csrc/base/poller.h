@@ -1,7 +1,7 @@
-/* One pollable descriptor: epoll with a timerfd and an eventfd, or kqueue; where there is neither, poll(2) and no descriptor.
- * It watches descriptors lazily: what curl no longer wants is forgotten only when a stray event shows that it is still
- * there, because curl drops and takes up the same socket with every transfer (libcurl-facts). Times are microseconds of
- * cf_clock_now. */
+/* One pollable descriptor: epoll with a timerfd and an eventfd, or kqueue; where there is neither, poll(2) and no
+ * descriptor. It watches descriptors lazily: what curl no longer wants is forgotten only when a stray event shows that
+ * it is still there, because curl drops and takes up the same socket with every transfer (libcurl-facts). Times are
+ * microseconds of cf_clock_now. */
 #ifndef CFPURGE_POLLER_H
 #define CFPURGE_POLLER_H
 
@@ -24,25 +24,26 @@ struct cf_poller_slot;
 
 /* One owner, one thread. Its members are its own, but for `looked`, which may be read. */
 struct cf_poller {
-    int fd, timer, bell;            /* -1 where there is none */
-    bool shown, ringing;            /* the descriptor was handed out; completions wait */
-    int64_t looked;                 /* when the descriptors were last asked for news; 0 for never */
+    int fd, timer, bell; /* -1 where there is none */
+    bool shown, ringing; /* the descriptor was handed out; completions wait */
+    int64_t looked;      /* when the descriptors were last asked for news; 0 for never */
     int64_t deadline, armed;
-    int64_t mark;                   /* by which the three are told from others under their numbers */
-    struct cf_poller_slot *slots;   /* by descriptor */
+    int64_t mark;                 /* by which the three are told from others under their numbers */
+    struct cf_poller_slot *slots; /* by descriptor */
     size_t slot_count;
 };
 
 /* Sets every field, so that cf_poller_close is safe after a failure too. */
 bool cf_poller_open(struct cf_poller *poller);
-/* After a fork, `forget` closes what was watched as well: the child's copies of the parent's connections. What the child has
- * closed itself, and may have opened anew as something else, is left alone. */
+/* After a fork, `forget` closes what was watched as well: the child's copies of the parent's connections. What the
+ * child has closed itself, and may have opened anew as something else, is left alone. */
 void cf_poller_close(struct cf_poller *poller, bool forget);
 
 /* The descriptor for a host's event loop, -1 where there is none. It is readable when the owner has work. */
 int cf_poller_show(struct cf_poller *poller);
 
-/* `fd` was just opened; until cf_poller_closing it stands for the same socket, which is what allows to be lazy with it. */
+/* `fd` was just opened; until cf_poller_closing it stands for the same socket, which is what allows to be lazy with it.
+ */
 bool cf_poller_opened(struct cf_poller *poller, int fd);
 void cf_poller_closing(struct cf_poller *poller, int fd);
 /* What is wanted of `fd` from now on, 0 for nothing. */

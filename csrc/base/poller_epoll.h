@@ -4,14 +4,14 @@
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 
-static bool add_own(struct cf_poller *poller, int fd)
+static bool poller_add_own(struct cf_poller *poller, int fd)
 {
     struct epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
     return fd >= 0 && epoll_ctl(poller->fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 /* All such descriptors share one inode. The mark is the timer's interval: decades, which never pass. */
-static bool mark_timer(struct cf_poller *poller)
+static bool poller_mark_timer(struct cf_poller *poller)
 {
     static _Atomic int64_t last = 1 << 30;
     struct itimerspec off = {.it_interval = {++last, 0}, .it_value = {0, 0}};
@@ -31,7 +31,8 @@ static bool system_open(struct cf_poller *poller)
     poller->fd = epoll_create1(EPOLL_CLOEXEC);
     poller->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     poller->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    return poller->fd >= 0 && add_own(poller, poller->timer) && mark_timer(poller) && add_own(poller, poller->bell);
+    return poller->fd >= 0 && poller_add_own(poller, poller->timer) && poller_mark_timer(poller) &&
+           poller_add_own(poller, poller->bell);
 }
 
 static bool system_register(struct cf_poller *poller, int fd, int from, int to)
@@ -69,7 +70,7 @@ static void system_ring(struct cf_poller *poller, bool on)
 static int system_wait(struct cf_poller *poller, struct cf_poller_event *events, int64_t timeout)
 {
     struct epoll_event ready[CF_POLLER_BATCH];
-    int count = epoll_wait(poller->fd, ready, CF_POLLER_BATCH, to_milliseconds(timeout)), i, kept = 0;
+    int count = epoll_wait(poller->fd, ready, CF_POLLER_BATCH, poller_to_milliseconds(timeout)), i, kept = 0;
     uint64_t ticks;
 
     for (i = 0; i < count; i++) {

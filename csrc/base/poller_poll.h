@@ -40,18 +40,17 @@ static int system_wait(struct cf_poller *poller, struct cf_poller_event *events,
         wanted += poller->slots[fd].wanted != 0;
     if (wanted > 0 && !(set = cf_realloc(NULL, wanted * sizeof *set))) {
         wanted = 0;
-        timeout = timeout < 10000 ? timeout : 10000;    /* without memory: look again soon */
+        timeout = timeout < 10000 ? timeout : 10000; /* without memory: look again soon */
     }
     for (fd = 0; used < wanted && fd < poller->slot_count; fd++) {
         int what = poller->slots[fd].wanted;
         if (what) {
             set[used].fd = (int)fd;
             set[used].revents = 0;
-            set[used++].events =
-                (short)((what & CF_POLLER_READ ? POLLIN : 0) | (what & CF_POLLER_WRITE ? POLLOUT : 0));
+            set[used++].events = (short)((what & CF_POLLER_READ ? POLLIN : 0) | (what & CF_POLLER_WRITE ? POLLOUT : 0));
         }
     }
-    if (poll(set, (nfds_t)used, to_milliseconds(timeout)) > 0)
+    if (poll(set, (nfds_t)used, poller_to_milliseconds(timeout)) > 0)
         for (fd = 0; fd < used && kept < CF_POLLER_BATCH; fd++)
             if (set[fd].revents) {
                 events[kept].fd = set[fd].fd;

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
-static void reset_headers(struct cf_response *response)
+static void response_reset_headers(struct cf_response *response)
 {
     response->status = 0;
     response->should_retry = -1;
@@ -13,7 +13,7 @@ static void reset_headers(struct cf_response *response)
 
 void cf_response_reset(struct cf_response *response)
 {
-    reset_headers(response);
+    response_reset_headers(response);
     response->too_big = response->is_headed = false;
     response->headers_len = 0;
     response->body.len = 0;
@@ -26,7 +26,7 @@ void cf_response_free(struct cf_response *response)
 }
 
 /* A value that is too long or not printable is dropped: nothing that we keep is half of what was sent. */
-static void keep(char *field, size_t size, const char *value, size_t len)
+static void response_keep(char *field, size_t size, const char *value, size_t len)
 {
     size_t used = strlen(field), at = used ? used + 1 : 0, i;
 
@@ -41,12 +41,12 @@ static void keep(char *field, size_t size, const char *value, size_t len)
     field[at + len] = '\0';
 }
 
-static void status_line(struct cf_response *response, const char *line, size_t len)
+static void response_status_line(struct cf_response *response, const char *line, size_t len)
 {
     const char *space = memchr(line, ' ', len);
     int status = 0, digits;
 
-    reset_headers(response);
+    response_reset_headers(response);
     if (!space)
         return;
     for (digits = 1; digits <= 3 && space + digits < line + len; digits++) {
@@ -57,7 +57,7 @@ static void status_line(struct cf_response *response, const char *line, size_t l
     response->status = status;
 }
 
-static bool is_named(const char *line, size_t name_len, const char *name)
+static bool response_is_named(const char *line, size_t name_len, const char *name)
 {
     return strlen(name) == name_len && strncasecmp(line, name, name_len) == 0;
 }
@@ -74,7 +74,7 @@ bool cf_response_header(struct cf_response *response, const char *line, size_t l
     while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r' || line[len - 1] == ' ' || line[len - 1] == '\t'))
         len--;
     if (len > 5 && strncasecmp(line, "HTTP/", 5) == 0) {
-        status_line(response, line, len);
+        response_status_line(response, line, len);
         return true;
     }
     response->is_headed |= len == 0 && response->status >= 200;
@@ -86,18 +86,18 @@ bool cf_response_header(struct cf_response *response, const char *line, size_t l
         continue;
     len -= (size_t)(value - line);
 
-    if (is_named(line, name_len, "cf-ray")) {
+    if (response_is_named(line, name_len, "cf-ray")) {
         response->ray_id[0] = '\0';
-        keep(response->ray_id, sizeof response->ray_id, value, len);
-    } else if (is_named(line, name_len, "retry-after")) {
+        response_keep(response->ray_id, sizeof response->ray_id, value, len);
+    } else if (response_is_named(line, name_len, "retry-after")) {
         response->retry_after[0] = '\0';
-        keep(response->retry_after, sizeof response->retry_after, value, len);
-    } else if (is_named(line, name_len, "ratelimit")) {
-        keep(response->ratelimit, sizeof response->ratelimit, value, len);
-    } else if (is_named(line, name_len, "x-should-retry")) {
-        if (is_named(value, len, "true"))
+        response_keep(response->retry_after, sizeof response->retry_after, value, len);
+    } else if (response_is_named(line, name_len, "ratelimit")) {
+        response_keep(response->ratelimit, sizeof response->ratelimit, value, len);
+    } else if (response_is_named(line, name_len, "x-should-retry")) {
+        if (response_is_named(value, len, "true"))
             response->should_retry = 1;
-        else if (is_named(value, len, "false"))
+        else if (response_is_named(value, len, "false"))
             response->should_retry = 0;
     }
     return true;

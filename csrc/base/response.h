@@ -8,17 +8,18 @@
 #include "base/buffer.h"
 
 #define CF_RESPONSE_MAX_BODY ((size_t)1 << 20)
-#define CF_RESPONSE_MAX_HEADERS ((size_t)256 << 10)     /* of all its headers; a libcurl before 8.3 has no cap of its own */
+#define CF_RESPONSE_MAX_HEADERS ((size_t)256 << 10) /* of all its headers; a libcurl before 8.3 has no cap of its own \
+                                                     */
 
 struct cf_response {
-    int status;              /* 0 until a status line came */
-    bool too_big;            /* the body or the headers went over their cap */
-    bool is_headed;          /* the headers came to their end, those of informational answers aside */
+    int status;     /* 0 until a status line came */
+    bool too_big;   /* the body or the headers went over their cap */
+    bool is_headed; /* the headers came to their end, those of informational answers aside */
     size_t headers_len;
-    int should_retry;        /* x-should-retry: 1 true, 0 false, -1 absent */
-    char ray_id[64];         /* printable ASCII; empty where absent */
-    char retry_after[64];    /* as sent; empty where absent */
-    char ratelimit[160];     /* as sent; several headers joined by a comma */
+    int should_retry;     /* x-should-retry: 1 true, 0 false, -1 absent */
+    char ray_id[64];      /* printable ASCII; empty where absent */
+    char retry_after[64]; /* as sent; empty where absent */
+    char ratelimit[160];  /* as sent; several headers joined by a comma */
     struct cf_buffer body;
 };
 

@@ -4,7 +4,7 @@
 #include "engine/libcurl.h"
 
 #define SECOND INT64_C(1000000)
-#define FAR INT64_C(1000000000)     /* seconds; more is as good as never, and must not overflow */
+#define FAR INT64_C(1000000000) /* seconds; more is as good as never, and must not overflow */
 
 bool cf_retry_may_help(const struct cf_outcome *outcome)
 {
@@ -28,8 +28,8 @@ bool cf_retry_may_help(const struct cf_outcome *outcome)
            (outcome->status >= 500 && outcome->status <= 599);
 }
 
-bool cf_retry_decide(const struct cf_retry_policy *policy, int attempts, const struct cf_outcome *outcome, double chance,
-                     int64_t *wait)
+bool cf_retry_decide(const struct cf_retry_policy *policy, int attempts, const struct cf_outcome *outcome,
+                     double chance, int64_t *wait)
 {
     int64_t backoff = SECOND / 2;
     int i;

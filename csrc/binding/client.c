@@ -14,33 +14,33 @@
 #define TYPE "cfpurge.client"
 
 struct client {
-    struct cf_engine *engine;           /* NULL before it is made and after __gc */
+    struct cf_engine *engine; /* NULL before it is made and after __gc */
     bool closed, has_events;
-    int busy;                           /* requests that are being taken: the engine must stay */
-    struct cf_options options;          /* owned: wiped on close */
-    struct cf_buffer header_lines;      /* owned: what options.headers points to */
-    struct cf_draft draft;              /* scratch */
+    int busy;                      /* requests that are being taken: the engine must stay */
+    struct cf_options options;     /* owned: wiped on close */
+    struct cf_buffer header_lines; /* owned: what options.headers points to */
+    struct cf_draft draft;         /* scratch */
 };
 
 static const char own_client = 0;
 
-/* The functions that run protected, made once: on Lua 5.1 each lua_pushcfunction makes one more, which may collect and may
- * raise, where nothing may come between. */
+/* The functions that run protected, made once: on Lua 5.1 each lua_pushcfunction makes one more, which may collect and
+ * may raise, where nothing may come between. */
 enum ready { EMIT_ONE, PUSH_ENDING, REPORT_END, COPY_KEY, COPY_DRAFT, READY };
 
 static const char ready_keys[READY];
 
-static void push_ready(lua_State *L, enum ready which)
+static void client_push_ready(lua_State *L, enum ready which)
 {
     cf_registry_get(L, &ready_keys[which]);
 }
 
-static struct client *check(lua_State *L)
+static struct client *client_check(lua_State *L)
 {
     return luaL_checkudata(L, 1, TYPE);
 }
 
-static int push_failure(lua_State *L)
+static int client_push_failure(lua_State *L)
 {
     lua_pushnil(L);
     lua_insert(L, -2);
@@ -49,7 +49,7 @@ static int push_failure(lua_State *L)
 
 /* ---- making and unmaking ---- */
 
-static struct client *push_new(lua_State *L)
+static struct client *client_push_new(lua_State *L)
 {
     struct client *client = lua_newuserdata(L, sizeof *client);
 
@@ -63,10 +63,11 @@ static struct client *push_new(lua_State *L)
 }
 
 /* The client is on the top. */
-static void furnish(lua_State *L, struct client *client, const struct cf_options *options)
+static void client_furnish(lua_State *L, struct client *client, const struct cf_options *options)
 {
     client->engine = cf_engine_new();
-    if (!client->engine || !cf_engine_pace(client->engine, &options->rates) || !cf_options_own(&client->options, options))
+    if (!client->engine || !cf_engine_pace(client->engine, &options->rates) ||
+        !cf_options_own(&client->options, options))
         luaL_error(L, "not enough memory");
 }
 
@@ -78,12 +79,12 @@ int cf_client_new(lua_State *L)
     lua_settop(L, 1);
     if (!lua_isnil(L, 1))
         luaL_checktype(L, 1, LUA_TTABLE);
-    client = push_new(L);
+    client = client_push_new(L);
     cf_options_default(&options);
     if (!cf_options_read(L, 1, 1, CF_SCOPE_CLIENT | CF_SCOPE_REQUEST, true, &client->header_lines, &options) ||
         !cf_options_need_credential(L, &options))
-        return push_failure(L);
-    furnish(L, client, &options);
+        return client_push_failure(L);
+    client_furnish(L, client, &options);
     if (lua_istable(L, 1)) {
         cf_rawgetfield(L, 1, "on_event");
         if (lua_isfunction(L, -1)) {
@@ -98,7 +99,7 @@ int cf_client_new(lua_State *L)
     return 1;
 }
 
-static void wipe(struct client *client)
+static void client_wipe(struct client *client)
 {
     client->closed = true;
     cf_options_wipe(&client->options);
@@ -109,7 +110,7 @@ static void wipe(struct client *client)
 
 /* ---- events ---- */
 
-static int emit_one(lua_State *L)
+static int client_emit_one(lua_State *L)
 {
     cf_get_uservalue(L, 1);
     cf_rawgetfield(L, 3, "on_event");
@@ -118,16 +119,16 @@ static int emit_one(lua_State *L)
     return 0;
 }
 
-/* An error raised by the handler breaks nothing, nor does one that memory was too short to tell of; the handler may call
- * the client again. */
-static void emit(lua_State *L, struct client *client)
+/* An error raised by the handler breaks nothing, nor does one that memory was too short to tell of; the handler may
+ * call the client again. */
+static void client_emit(lua_State *L, struct client *client)
 {
     struct cf_event event;
     int top = lua_gettop(L);
 
     while (client->has_events && client->engine && lua_checkstack(L, 10) &&
            cf_engine_next_event(client->engine, &event)) {
-        push_ready(L, EMIT_ONE);
+        client_push_ready(L, EMIT_ONE);
         lua_pushvalue(L, 1);
         lua_pushlightuserdata(L, &event);
         lua_pcall(L, 2, 0, 0);
@@ -138,7 +139,7 @@ static void emit(lua_State *L, struct client *client)
 /* ---- starting ---- */
 
 /* The new request's id, or 0 with an error pushed. */
-static uint64_t submit(lua_State *L, struct client *client, struct cf_submission *submission)
+static uint64_t client_submit(lua_State *L, struct client *client, struct cf_submission *submission)
 {
     uint64_t id = cf_engine_submit(client->engine, submission);
     if (id == 0)
@@ -146,16 +147,16 @@ static uint64_t submit(lua_State *L, struct client *client, struct cf_submission
     return id;
 }
 
-static bool is_open(lua_State *L, const struct client *client)
+static bool client_is_open(lua_State *L, const struct client *client)
 {
     if (client->closed)
         cf_error_push(L, "closed", NULL, "the client is closed");
     return !client->closed;
 }
 
-/* Sets a field of a copy of the caller's params, whose place on the stack is `copy` once there is one. The value is on the top,
- * and nil is none. */
-static void carry(lua_State *L, int params, const char *name, int *copy)
+/* Sets a field of a copy of the caller's params, whose place on the stack is `copy` once there is one. The value is on
+ * the top, and nil is none. */
+static void client_carry(lua_State *L, int params, const char *name, int *copy)
 {
     if (lua_isnil(L, -1)) {
         lua_pop(L, 1);
@@ -174,9 +175,9 @@ static void carry(lua_State *L, int params, const char *name, int *copy)
     lua_setfield(L, *copy, name);
 }
 
-/* What was refused here remains as a whole: the caller's own table, untouched; or, where the zone and the environment stand
- * beside it, a copy that has them. The error is on the top. */
-static void set_remaining(lua_State *L, const struct cf_call *call)
+/* What was refused here remains as a whole: the caller's own table, untouched; or, where the zone and the environment
+ * stand beside it, a copy that has them. The error is on the top. */
+static void client_set_remaining(lua_State *L, const struct cf_call *call)
 {
     static const char *const names[][2] = {{"zone_id", "zone"}, {"environment_id", "environment"}};
     int error = lua_gettop(L), options = call->params + 1, copy = 0, i, j;
@@ -186,7 +187,7 @@ static void set_remaining(lua_State *L, const struct cf_call *call)
         return;
     if (call->environment) {
         lua_pushvalue(L, call->environment);
-        carry(L, call->params, names[1][0], &copy);
+        client_carry(L, call->params, names[1][0], &copy);
     }
     for (i = 0; lua_istable(L, options) && i < (call->environment ? 1 : 2); i++) {
         cf_rawgetfield(L, call->params, names[i][0]);
@@ -195,7 +196,7 @@ static void set_remaining(lua_State *L, const struct cf_call *call)
         lua_pop(L, 2);
         for (j = 0; !is_named && j < 2; j++) {
             cf_rawgetfield(L, options, names[i][j]);
-            carry(L, call->params, names[i][j], &copy);
+            client_carry(L, call->params, names[i][j], &copy);
         }
     }
     lua_pushvalue(L, copy ? copy : call->params);
@@ -203,21 +204,22 @@ static void set_remaining(lua_State *L, const struct cf_call *call)
     lua_settop(L, error);
 }
 
-static bool draft(lua_State *L, struct client *client, const struct cf_call *call, struct cf_submission *submission)
+static bool client_draft(lua_State *L, struct client *client, const struct cf_call *call,
+                         struct cf_submission *submission)
 {
-    if (is_open(L, client) && cf_draft_write(L, &client->options, &client->draft, call, submission))
+    if (client_is_open(L, client) && cf_draft_write(L, &client->options, &client->draft, call, submission))
         return true;
-    set_remaining(L, call);
+    client_set_remaining(L, call);
     return false;
 }
 
-static uint64_t start(lua_State *L, struct client *client, const struct cf_call *call)
+static uint64_t client_start(lua_State *L, struct client *client, const struct cf_call *call)
 {
     struct cf_submission submission;
     uint64_t id = 0;
 
-    if (draft(L, client, call, &submission) && (id = submit(L, client, &submission)) == 0)
-        set_remaining(L, call);
+    if (client_draft(L, client, call, &submission) && (id = client_submit(L, client, &submission)) == 0)
+        client_set_remaining(L, call);
     cf_draft_forget(&client->draft);
     return id;
 }
@@ -230,7 +232,7 @@ struct taking {
 };
 
 /* Leaves the id and what cf_result_push leaves. */
-static int push_ending(lua_State *L)
+static int client_push_ending(lua_State *L)
 {
     const struct taking *taking = lua_touserdata(L, 1);
     struct cf_ending ending;
@@ -244,16 +246,16 @@ static int push_ending(lua_State *L)
     return 1 + cf_result_push(L, &ending, zone_id);
 }
 
-/* How many values it left: none where nothing has ended. Making them can raise, and run a finalizer that comes back to the
- * client: nobody else finds the request meanwhile, and it is released only when they are made, or when nobody else is
- * `known` to have its id. */
-static int take_ending(lua_State *L, struct client *client, uint64_t id, bool known)
+/* How many values it left: none where nothing has ended. Making them can raise, and run a finalizer that comes back to
+ * the client: nobody else finds the request meanwhile, and it is released only when they are made, or when nobody else
+ * is `known` to have its id. */
+static int client_take_ending(lua_State *L, struct client *client, uint64_t id, bool known)
 {
     struct taking taking = {client, NULL};
     int top = lua_gettop(L), status;
 
     luaL_checkstack(L, 8, "result");
-    push_ready(L, PUSH_ENDING);
+    client_push_ready(L, PUSH_ENDING);
     lua_pushlightuserdata(L, &taking);
     if (client->engine)
         taking.transfer = cf_engine_take(client->engine, id);
@@ -271,17 +273,17 @@ static int take_ending(lua_State *L, struct client *client, uint64_t id, bool kn
     return status == LUA_OK ? lua_gettop(L) - top : lua_error(L);
 }
 
-static int wait_for(lua_State *L, struct client *client, uint64_t id)
+static int client_wait_for(lua_State *L, struct client *client, uint64_t id)
 {
     int count;
 
     if (id == 0)
-        return push_failure(L);
-    emit(L, client);
-    while ((count = take_ending(L, client, id, false)) == 0 && client->engine &&
+        return client_push_failure(L);
+    client_emit(L, client);
+    while ((count = client_take_ending(L, client, id, false)) == 0 && client->engine &&
            cf_engine_in_flight(client->engine) > 0) {
         cf_engine_step(client->engine, CF_NEVER);
-        emit(L, client);
+        client_emit(L, client);
     }
     if (count == 0)
         return luaL_error(L, "an on_event handler took the ending of the purge that is waited for");
@@ -292,51 +294,51 @@ static int wait_for(lua_State *L, struct client *client, uint64_t id)
  * A finalizer that runs after ours can still call them: without an engine they find nothing in flight. */
 
 /* `skipped` arguments before the caller's own are ours: luaL_argerror itself leaves out the self of a method call. */
-static int purge_with(lua_State *L, int skipped)
+static int client_purge_with(lua_State *L, int skipped)
 {
-    struct client *client = check(L);
+    struct client *client = client_check(L);
     lua_settop(L, 3);
-    return wait_for(L, client, start(L, client, &(struct cf_call){2, 2 - skipped, 0, 0}));
+    return client_wait_for(L, client, client_start(L, client, &(struct cf_call){2, 2 - skipped, 0, 0}));
 }
 
-static int purge_environment_with(lua_State *L, int skipped)
+static int client_purge_environment_with(lua_State *L, int skipped)
 {
-    struct client *client = check(L);
+    struct client *client = client_check(L);
     lua_settop(L, 4);
-    return wait_for(L, client, start(L, client, &(struct cf_call){3, 3 - skipped, 2, 2 - skipped}));
+    return client_wait_for(L, client, client_start(L, client, &(struct cf_call){3, 3 - skipped, 2, 2 - skipped}));
 }
 
-static int purge(lua_State *L)
+static int client_purge(lua_State *L)
 {
-    return purge_with(L, 0);
+    return client_purge_with(L, 0);
 }
 
-static int purge_environment(lua_State *L)
+static int client_purge_environment(lua_State *L)
 {
-    return purge_environment_with(L, 0);
+    return client_purge_environment_with(L, 0);
 }
 
 /* start and check: params, options, environment_id. */
-static struct cf_call call_of(lua_State *L)
+static struct cf_call client_call_of(lua_State *L)
 {
     lua_settop(L, 4);
     return (struct cf_call){2, 2, lua_isnil(L, 4) ? 0 : 4, 4};
 }
 
-static int push_id(lua_State *L, uint64_t id)
+static int client_push_id(lua_State *L, uint64_t id)
 {
     if (id == 0)
-        return push_failure(L);
+        return client_push_failure(L);
     /* No event yet: a handler that steps or closes would end a request whose id nobody has seen. */
     lua_pushinteger(L, (lua_Integer)id);
     return 1;
 }
 
-static int start_request(lua_State *L)
+static int client_start_request(lua_State *L)
 {
-    struct client *client = check(L);
-    struct cf_call call = call_of(L);
-    return push_id(L, start(L, client, &call));
+    struct client *client = client_check(L);
+    struct cf_call call = client_call_of(L);
+    return client_push_id(L, client_start(L, client, &call));
 }
 
 /* What copy_draft and copy_key copy into Lua. */
@@ -345,9 +347,9 @@ struct lent {
     struct cf_submission submission;
 };
 
-/* Calls the function on the top of the stack with the draft. While that makes strings Lua may collect, and a finalizer come
- * back to the client, to write another draft or to close: this one is nobody else's meanwhile. */
-static int lend_draft(lua_State *L, struct client *client, const struct cf_submission *submission)
+/* Calls the function on the top of the stack with the draft. While that makes strings Lua may collect, and a finalizer
+ * come back to the client, to write another draft or to close: this one is nobody else's meanwhile. */
+static int client_lend_draft(lua_State *L, struct client *client, const struct cf_submission *submission)
 {
     struct lent lent = {client->draft, {0}};
     int top = lua_gettop(L) - 1, status;
@@ -363,7 +365,7 @@ static int lend_draft(lua_State *L, struct client *client, const struct cf_submi
     return status == LUA_OK ? lua_gettop(L) - top : lua_error(L);
 }
 
-static int copy_draft(lua_State *L)
+static int client_copy_draft(lua_State *L)
 {
     const struct lent *lent = lua_touserdata(L, 1);
     const struct cf_submission *submission = &lent->submission;
@@ -374,7 +376,7 @@ static int copy_draft(lua_State *L)
     return 3;
 }
 
-static int copy_key(lua_State *L)
+static int client_copy_key(lua_State *L)
 {
     const struct lent *lent = lua_touserdata(L, 1);
 
@@ -383,48 +385,48 @@ static int copy_key(lua_State *L)
 }
 
 /* check(…) -> path, body, items: what start would send. */
-static int check_request(lua_State *L)
+static int client_check_request(lua_State *L)
 {
-    struct client *client = check(L);
-    struct cf_call call = call_of(L);
+    struct client *client = client_check(L);
+    struct cf_call call = client_call_of(L);
     struct cf_submission submission;
 
-    if (!draft(L, client, &call, &submission))
-        return push_failure(L);
+    if (!client_draft(L, client, &call, &submission))
+        return client_push_failure(L);
     cf_draft_forget(&client->draft);
-    push_ready(L, COPY_DRAFT);
-    return lend_draft(L, client, &submission);
+    client_push_ready(L, COPY_DRAFT);
+    return client_lend_draft(L, client, &submission);
 }
 
 /* fetch(path, options) -> id: a GET, whose result is the envelope's. */
-static int fetch(lua_State *L)
+static int client_fetch(lua_State *L)
 {
-    struct client *client = check(L);
+    struct client *client = client_check(L);
     struct cf_submission submission;
     uint64_t id = 0;
 
     lua_settop(L, 3);
-    if (is_open(L, client) && cf_draft_write_get(L, &client->options, &client->draft, 2, &submission))
-        id = submit(L, client, &submission);
+    if (client_is_open(L, client) && cf_draft_write_get(L, &client->options, &client->draft, 2, &submission))
+        id = client_submit(L, client, &submission);
     cf_draft_forget(&client->draft);
-    return push_id(L, id);
+    return client_push_id(L, id);
 }
 
-static bool read_call_options(lua_State *L, struct client *client, int index, struct cf_options *options)
+static bool client_read_call_options(lua_State *L, struct client *client, int index, struct cf_options *options)
 {
-    return is_open(L, client) && cf_draft_options(L, &client->options, &client->draft, index, index, options);
+    return client_is_open(L, client) && cf_draft_options(L, &client->options, &client->draft, index, index, options);
 }
 
 /* limits(kind, options) -> max_items, max_in_flight, max_retry_wait, isolate, deadline: as they hold for a call. */
-static int limits(lua_State *L)
+static int client_limits(lua_State *L)
 {
-    struct client *client = check(L);
+    struct client *client = client_check(L);
     struct cf_options options;
     bool of_files = strcmp(luaL_checkstring(L, 2), "files") == 0;
 
     lua_settop(L, 3);
-    if (!read_call_options(L, client, 3, &options))
-        return push_failure(L);
+    if (!client_read_call_options(L, client, 3, &options))
+        return client_push_failure(L);
     lua_pushinteger(L, (lua_Integer)cf_draft_max_items(&options, of_files));
     lua_pushinteger(L, (lua_Integer)options.max_in_flight);
     lua_pushnumber(L, (lua_Number)options.max_retry_wait / 1e6);
@@ -437,22 +439,22 @@ static int limits(lua_State *L)
 }
 
 /* key(kind, item): the same string for two items that are the same to the API; nil for one that breaks a rule. */
-static int key(lua_State *L)
+static int client_key(lua_State *L)
 {
-    struct client *client = check(L);
+    struct client *client = client_check(L);
     lua_settop(L, 3);
     if (client->closed || !cf_params_write_key(L, 2, &client->draft.body)) {
         lua_pushnil(L);
         return 1;
     }
-    push_ready(L, COPY_KEY);
-    return lend_draft(L, client, NULL);
+    client_push_ready(L, COPY_KEY);
+    return client_lend_draft(L, client, NULL);
 }
 
 /* forecast(kind, requests, items): the seconds that so many requests of so many items each take by the plan. */
-static int forecast(lua_State *L)
+static int client_forecast(lua_State *L)
 {
-    struct client *client = check(L);
+    struct client *client = client_check(L);
     enum cf_bucket bucket = strcmp(luaL_checkstring(L, 2), "files") == 0 ? CF_BUCKET_URLS : CF_BUCKET_REQUESTS;
     int64_t duration = cf_pacer_forecast(&client->options.rates, bucket, (uint64_t)luaL_checkinteger(L, 3),
                                          bucket == CF_BUCKET_URLS ? luaL_checknumber(L, 4) : 1);
@@ -462,42 +464,43 @@ static int forecast(lua_State *L)
     return 1;
 }
 
-static int step(lua_State *L)
+static int client_step(lua_State *L)
 {
-    struct client *client = check(L);
+    struct client *client = client_check(L);
     lua_Number seconds = luaL_optnumber(L, 2, HUGE_VAL);
     size_t in_flight = 0;
 
     lua_settop(L, 1);
     if (client->engine)
-        in_flight = cf_engine_step(client->engine,
-                                   seconds > 1e9 ? CF_NEVER : seconds > 0 ? (int64_t)(seconds * 1e6) : 0);
-    emit(L, client);
+        in_flight = cf_engine_step(client->engine, seconds > 1e9 ? CF_NEVER
+                                                   : seconds > 0 ? (int64_t)(seconds * 1e6)
+                                                                 : 0);
+    client_emit(L, client);
     lua_pushinteger(L, (lua_Integer)in_flight);
     return 1;
 }
 
-static int take(lua_State *L)
+static int client_take(lua_State *L)
 {
-    struct client *client = check(L);
-    return take_ending(L, client, (uint64_t)luaL_optinteger(L, 2, 0), true);
+    struct client *client = client_check(L);
+    return client_take_ending(L, client, (uint64_t)luaL_optinteger(L, 2, 0), true);
 }
 
-static int cancel(lua_State *L)
+static int client_cancel(lua_State *L)
 {
-    struct client *client = check(L);
+    struct client *client = client_check(L);
     lua_Integer id = luaL_checkinteger(L, 2);
     bool cancelled = client->engine && cf_engine_cancel(client->engine, (uint64_t)id);
 
     lua_settop(L, 1);
-    emit(L, client);
+    client_emit(L, client);
     lua_pushboolean(L, cancelled);
     return 1;
 }
 
-static int file_number(lua_State *L)
+static int client_file_number(lua_State *L)
 {
-    struct client *client = check(L);
+    struct client *client = client_check(L);
     int fd = client->engine ? cf_engine_fd(client->engine) : -1;
     if (fd < 0)
         lua_pushnil(L);
@@ -506,9 +509,9 @@ static int file_number(lua_State *L)
     return 1;
 }
 
-static int timeout(lua_State *L)
+static int client_timeout(lua_State *L)
 {
-    struct client *client = check(L);
+    struct client *client = client_check(L);
     int64_t left = client->engine ? cf_engine_timeout(client->engine) : CF_NEVER;
     if (left == CF_NEVER)
         lua_pushnil(L);
@@ -517,7 +520,7 @@ static int timeout(lua_State *L)
     return 1;
 }
 
-static void push_bucket(lua_State *L, const char *name, double left, int64_t held)
+static void client_push_bucket(lua_State *L, const char *name, double left, int64_t held)
 {
     lua_createtable(L, 0, 2);
     if (left >= 0) {
@@ -529,9 +532,9 @@ static void push_bucket(lua_State *L, const char *name, double left, int64_t hel
     lua_setfield(L, -2, name);
 }
 
-static int stats(lua_State *L)
+static int client_stats(lua_State *L)
 {
-    struct client *client = check(L);
+    struct client *client = client_check(L);
     struct cf_engine_stats now;
     size_t i;
 
@@ -559,29 +562,29 @@ static int stats(lua_State *L)
         lua_setfield(L, -2, fields[i].name);
     }
     lua_newtable(L);
-    push_bucket(L, "requests", now.left[CF_BUCKET_REQUESTS], now.held[CF_BUCKET_REQUESTS]);
-    push_bucket(L, "urls", now.left[CF_BUCKET_URLS], now.held[CF_BUCKET_URLS]);
+    client_push_bucket(L, "requests", now.left[CF_BUCKET_REQUESTS], now.held[CF_BUCKET_REQUESTS]);
+    client_push_bucket(L, "urls", now.left[CF_BUCKET_URLS], now.held[CF_BUCKET_URLS]);
     lua_setfield(L, -2, "buckets");
     return 1;
 }
 
-static int close_client(lua_State *L)
+static int client_close_client(lua_State *L)
 {
-    struct client *client = check(L);
+    struct client *client = client_check(L);
 
     lua_settop(L, 1);
     if (client->engine)
         cf_engine_close(client->engine);
-    wipe(client);
-    emit(L, client);
+    client_wipe(client);
+    client_emit(L, client);
     return 0;
 }
 
-/* settle(function): what __gc calls, after all in flight has ended, so that the Lua side can report it. Who calls this is
- * the Lua layer. */
-static int settle(lua_State *L)
+/* settle(function): what __gc calls, after all in flight has ended, so that the Lua side can report it. Who calls this
+ * is the Lua layer. */
+static int client_settle(lua_State *L)
 {
-    struct client *client = check(L);
+    struct client *client = client_check(L);
     luaL_checktype(L, 2, LUA_TFUNCTION);
     client->options.has_lua_layer = true;
     cf_get_uservalue(L, 1);
@@ -591,7 +594,7 @@ static int settle(lua_State *L)
 }
 
 /* Tells the Lua side of the end. */
-static int report_end(lua_State *L)
+static int client_report_end(lua_State *L)
 {
     cf_get_uservalue(L, 1);
     cf_rawgetfield(L, 2, "settle");
@@ -600,9 +603,9 @@ static int report_end(lua_State *L)
     return 0;
 }
 
-static int collect(lua_State *L)
+static int client_collect(lua_State *L)
 {
-    struct client *client = check(L);
+    struct client *client = client_check(L);
     struct cf_engine_stats now;
     size_t untold;
     int status, vain = 0;
@@ -614,30 +617,30 @@ static int collect(lua_State *L)
     /* Called by hand amid a call of the client, or amid this one, it leaves the rest to the collector. */
     if (client->engine && !client->busy) {
         client->busy++;
-        /* Nobody comes back to a finalizer that raises: what must be freed is freed, and where memory was short it goes on
-         * with what is left to tell. */
+        /* Nobody comes back to a finalizer that raises: what must be freed is freed, and where memory was short it goes
+         * on with what is left to tell. */
         do {
             cf_engine_stats(client->engine, &now);
             untold = now.done;
-            push_ready(L, REPORT_END);
+            client_push_ready(L, REPORT_END);
             lua_pushvalue(L, 1);
             status = lua_pcall(L, 1, 0, 0);
             lua_settop(L, 1);
             cf_engine_stats(client->engine, &now);
             vain = now.done < untold ? 0 : vain + 1;
         } while (status != LUA_OK && vain < 2);
-        emit(L, client);
+        client_emit(L, client);
         cf_engine_free(client->engine);
         client->engine = NULL;
         client->busy--;
     }
-    wipe(client);
+    client_wipe(client);
     return 0;
 }
 
-static int to_string(lua_State *L)
+static int client_to_string(lua_State *L)
 {
-    struct client *client = check(L);
+    struct client *client = client_check(L);
     lua_pushfstring(L, TYPE " (%s): %p", client->closed ? "closed" : "open", (void *)client);
     return 1;
 }
@@ -646,7 +649,7 @@ static int to_string(lua_State *L)
 
 /* Puts the state's own client before the arguments. What the environment says is checked with each call, which may have
  * options of its own. */
-static void insert_own_client(lua_State *L)
+static void client_insert_own_client(lua_State *L)
 {
     cf_registry_get(L, &own_client);
     if (lua_isnil(L, -1)) {
@@ -654,10 +657,10 @@ static void insert_own_client(lua_State *L)
         struct client *client;
 
         lua_pop(L, 1);
-        client = push_new(L);
+        client = client_push_new(L);
         cf_options_default(&options);
         cf_options_read_environment(&options);
-        furnish(L, client, &options);
+        client_furnish(L, client, &options);
         lua_pushvalue(L, -1);
         cf_registry_set(L, &own_client);
     }
@@ -667,40 +670,41 @@ static void insert_own_client(lua_State *L)
 int cf_client_purge(lua_State *L)
 {
     lua_settop(L, 2);
-    insert_own_client(L);
-    return purge_with(L, 1);
+    client_insert_own_client(L);
+    return client_purge_with(L, 1);
 }
 
 int cf_client_purge_environment(lua_State *L)
 {
     lua_settop(L, 3);
-    insert_own_client(L);
-    return purge_environment_with(L, 1);
+    client_insert_own_client(L);
+    return client_purge_environment_with(L, 1);
 }
 
 void cf_client_open(lua_State *L)
 {
-    static const luaL_Reg methods[] = {{"purge", purge},
-                                       {"purge_environment", purge_environment},
-                                       {"start", start_request},
-                                       {"check", check_request},
-                                       {"fetch", fetch},
-                                       {"limits", limits},
-                                       {"key", key},
-                                       {"forecast", forecast},
-                                       {"step", step},
-                                       {"take", take},
-                                       {"cancel", cancel},
-                                       {"fileno", file_number},
-                                       {"timeout", timeout},
-                                       {"stats", stats},
-                                       {"close", close_client},
-                                       {"settle", settle},
-                                       {"__close", close_client},
-                                       {"__gc", collect},
-                                       {"__tostring", to_string},
+    static const luaL_Reg methods[] = {{"purge", client_purge},
+                                       {"purge_environment", client_purge_environment},
+                                       {"start", client_start_request},
+                                       {"check", client_check_request},
+                                       {"fetch", client_fetch},
+                                       {"limits", client_limits},
+                                       {"key", client_key},
+                                       {"forecast", client_forecast},
+                                       {"step", client_step},
+                                       {"take", client_take},
+                                       {"cancel", client_cancel},
+                                       {"fileno", client_file_number},
+                                       {"timeout", client_timeout},
+                                       {"stats", client_stats},
+                                       {"close", client_close_client},
+                                       {"settle", client_settle},
+                                       {"__close", client_close_client},
+                                       {"__gc", client_collect},
+                                       {"__tostring", client_to_string},
                                        {NULL, NULL}};
-    static const lua_CFunction ready[READY] = {emit_one, push_ending, report_end, copy_key, copy_draft};
+    static const lua_CFunction ready[READY] = {client_emit_one, client_push_ending, client_report_end, client_copy_key,
+                                               client_copy_draft};
     int i;
 
     for (i = 0; i < READY; i++) {

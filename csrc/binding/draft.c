@@ -31,30 +31,31 @@ void cf_draft_forget(struct cf_draft *draft)
         cf_wipe(draft->headers.data, draft->headers.len);
 }
 
-static bool add(struct cf_buffer *buffer, const char *text)
+static bool draft_add(struct cf_buffer *buffer, const char *text)
 {
     return cf_buffer_add(buffer, text, strlen(text)) == CF_BUFFER_OK;
 }
 
-static bool add_header(struct cf_buffer *lines, const char *name, const char *value)
+static bool draft_add_header(struct cf_buffer *lines, const char *name, const char *value)
 {
-    return add(lines, name) && cf_buffer_add(lines, value, strlen(value) + 1) == CF_BUFFER_OK;
+    return draft_add(lines, name) && cf_buffer_add(lines, value, strlen(value) + 1) == CF_BUFFER_OK;
 }
 
-static bool write_headers(struct cf_buffer *lines, const struct cf_options *options, bool has_body)
+static bool draft_write_headers(struct cf_buffer *lines, const struct cf_options *options, bool has_body)
 {
     lines->len = 0;
-    if (options->api_token ? !add_header(lines, "Authorization: Bearer ", options->api_token)
-                           : !(add_header(lines, "X-Auth-Email: ", options->api_email) &&
-                               add_header(lines, "X-Auth-Key: ", options->api_key)))
+    if (options->api_token ? !draft_add_header(lines, "Authorization: Bearer ", options->api_token)
+                           : !(draft_add_header(lines, "X-Auth-Email: ", options->api_email) &&
+                               draft_add_header(lines, "X-Auth-Key: ", options->api_key)))
         return false;
     /* libcurl would ask for a "100 Continue" before a large body, and wait a second for it. */
-    return (!has_body || (add_header(lines, "Content-Type: ", "application/json") && add_header(lines, "Expect:", ""))) &&
-           add_header(lines, "Accept: ", "application/json") &&
+    return (!has_body || (draft_add_header(lines, "Content-Type: ", "application/json") &&
+                          draft_add_header(lines, "Expect:", ""))) &&
+           draft_add_header(lines, "Accept: ", "application/json") &&
            (!options->headers || cf_buffer_add(lines, options->headers->data, options->headers->len) == CF_BUFFER_OK);
 }
 
-static bool write_base(struct cf_buffer *url, const struct cf_options *options, size_t *path_at)
+static bool draft_write_base(struct cf_buffer *url, const struct cf_options *options, size_t *path_at)
 {
     size_t base = strlen(options->base_url);
 
@@ -65,20 +66,23 @@ static bool write_base(struct cf_buffer *url, const struct cf_options *options, 
     return cf_buffer_add(url, options->base_url, base) == CF_BUFFER_OK;
 }
 
-static bool write_path(struct cf_buffer *url, const char *zone_id, const char *environment_id, const char *operation)
+static bool draft_write_path(struct cf_buffer *url, const char *zone_id, const char *environment_id,
+                             const char *operation)
 {
-    return add(url, "/zones/") && add(url, zone_id) &&
-           (!environment_id || (add(url, "/environments/") && add(url, environment_id))) && add(url, "/") &&
-           cf_buffer_add(url, operation, strlen(operation) + 1) == CF_BUFFER_OK;
+    return draft_add(url, "/zones/") && draft_add(url, zone_id) &&
+           (!environment_id || (draft_add(url, "/environments/") && draft_add(url, environment_id))) &&
+           draft_add(url, "/") && cf_buffer_add(url, operation, strlen(operation) + 1) == CF_BUFFER_OK;
 }
 
 size_t cf_draft_max_items(const struct cf_options *options, bool of_files)
 {
     bool enterprise = options->plan && strcmp(options->plan, "enterprise") == 0;
-    return options->max_items ? (size_t)options->max_items : of_files && enterprise ? CF_MAX_FILES_ENTERPRISE : CF_MAX_ITEMS;
+    return options->max_items       ? (size_t)options->max_items
+           : of_files && enterprise ? CF_MAX_FILES_ENTERPRISE
+                                    : CF_MAX_ITEMS;
 }
 
-static void fill(struct cf_submission *submission, const struct cf_options *options, struct cf_draft *draft)
+static void draft_fill(struct cf_submission *submission, const struct cf_options *options, struct cf_draft *draft)
 {
     submission->url = draft->url.data;
     submission->headers = draft->headers.data;
@@ -96,7 +100,7 @@ static void fill(struct cf_submission *submission, const struct cf_options *opti
     submission->deadline = options->deadline;
 }
 
-static bool out_of_memory(lua_State *L)
+static bool draft_out_of_memory(lua_State *L)
 {
     cf_error_push(L, "connection", NULL, "out of memory");
     return false;
@@ -113,7 +117,7 @@ bool cf_draft_options(lua_State *L, const struct cf_options *own, struct cf_draf
 }
 
 /* NULL where there is none; false: an error was pushed. */
-static bool read_environment(lua_State *L, const struct cf_call *call, const char **environment_id)
+static bool draft_read_environment(lua_State *L, const struct cf_call *call, const char **environment_id)
 {
     const char *problem;
     size_t len;
@@ -122,8 +126,9 @@ static bool read_environment(lua_State *L, const struct cf_call *call, const cha
     if (!call->environment)
         return true;
     if (lua_type(L, call->environment) != LUA_TSTRING)
-        luaL_argerror(L, call->environment_arg, lua_pushfstring(L, "environment_id: string expected, got %s",
-                                                                luaL_typename(L, call->environment)));
+        luaL_argerror(
+            L, call->environment_arg,
+            lua_pushfstring(L, "environment_id: string expected, got %s", luaL_typename(L, call->environment)));
     *environment_id = lua_tolstring(L, call->environment, &len);
     problem = cf_options_id_problem(*environment_id, len);
     if (problem)
@@ -139,7 +144,7 @@ bool cf_draft_write(lua_State *L, const struct cf_options *own, struct cf_draft 
     const char *environment_id;
 
     memset(submission, 0, sizeof *submission);
-    if (!read_environment(L, call, &environment_id) ||
+    if (!draft_read_environment(L, call, &environment_id) ||
         !cf_draft_options(L, own, draft, call->params + 1, call->params_arg + 1, &options) ||
         !cf_params_write(L, call->params, call->params_arg, cf_draft_max_items(&options, true),
                          cf_draft_max_items(&options, false), &draft->body, &draft->slots, &purge))
@@ -154,11 +159,12 @@ bool cf_draft_write(lua_State *L, const struct cf_options *own, struct cf_draft 
     }
     if (!cf_options_need_credential(L, &options))
         return false;
-    if (!write_headers(&draft->headers, &options, true) || !write_base(&draft->url, &options, &submission->path_at) ||
-        !write_path(&draft->url, options.zone_id, environment_id,
-                    options.invalidate ? "invalidate_cache" : "purge_cache"))
-        return out_of_memory(L);
-    fill(submission, &options, draft);
+    if (!draft_write_headers(&draft->headers, &options, true) ||
+        !draft_write_base(&draft->url, &options, &submission->path_at) ||
+        !draft_write_path(&draft->url, options.zone_id, environment_id,
+                          options.invalidate ? "invalidate_cache" : "purge_cache"))
+        return draft_out_of_memory(L);
+    draft_fill(submission, &options, draft);
     submission->body = &draft->body;
     submission->items = purge.items;
     submission->bucket = purge.bucket;
@@ -177,10 +183,11 @@ bool cf_draft_write_get(lua_State *L, const struct cf_options *own, struct cf_dr
     luaL_argcheck(L, *text == '/', path, "not a path");
     if (!cf_draft_options(L, own, draft, path + 1, path + 1, &options) || !cf_options_need_credential(L, &options))
         return false;
-    if (!write_headers(&draft->headers, &options, false) || !write_base(&draft->url, &options, &submission->path_at) ||
+    if (!draft_write_headers(&draft->headers, &options, false) ||
+        !draft_write_base(&draft->url, &options, &submission->path_at) ||
         cf_buffer_add(&draft->url, text, strlen(text) + 1) != CF_BUFFER_OK)
-        return out_of_memory(L);
-    fill(submission, &options, draft);
+        return draft_out_of_memory(L);
+    draft_fill(submission, &options, draft);
     submission->bucket = CF_BUCKET_OTHER;
     return true;
 }

@@ -25,8 +25,8 @@ void cf_draft_wipe(struct cf_draft *draft);
 /* What cf_draft_write left of a credential is overwritten. */
 void cf_draft_forget(struct cf_draft *draft);
 
-/* Writes a purge; the options stand behind the params. Everything in `submission` is borrowed from the draft, from `own`
- * and from the tables. False: an error was pushed; raises where a type is wrong. */
+/* Writes a purge; the options stand behind the params. Everything in `submission` is borrowed from the draft, from
+ * `own` and from the tables. False: an error was pushed; raises where a type is wrong. */
 bool cf_draft_write(lua_State *L, const struct cf_options *own, struct cf_draft *draft, const struct cf_call *call,
                     struct cf_submission *submission);
 /* The same for a GET of `path`, which stands at the index before the options. */

@@ -5,7 +5,7 @@
 
 static const char metatable = 0;
 
-static void push_new(lua_State *L, const char *kind)
+static void error_push_new(lua_State *L, const char *kind)
 {
     lua_createtable(L, 0, 12);
     lua_pushstring(L, kind);
@@ -28,7 +28,7 @@ void cf_error_push(lua_State *L, const char *kind, const char *field, const char
 {
     va_list arguments;
 
-    push_new(L, kind);
+    error_push_new(L, kind);
     va_start(arguments, message);
     lua_pushvfstring(L, message, arguments);
     va_end(arguments);
@@ -39,17 +39,17 @@ void cf_error_push(lua_State *L, const char *kind, const char *field, const char
     }
 }
 
-static int new_error(lua_State *L)
+static int error_new_error(lua_State *L)
 {
     const char *kind = luaL_checkstring(L, 1);
 
     luaL_checkstring(L, 2);
     lua_settop(L, 3);
-    push_new(L, kind);
+    error_push_new(L, kind);
     lua_pushvalue(L, 2);
     lua_setfield(L, -2, "message");
     if (lua_istable(L, 3))
-        for (lua_pushnil(L); lua_next(L, 3); ) {
+        for (lua_pushnil(L); lua_next(L, 3);) {
             lua_pushvalue(L, -2);
             lua_insert(L, -2);
             lua_rawset(L, 4);
@@ -57,7 +57,7 @@ static int new_error(lua_State *L)
     return 1;
 }
 
-static int to_string(lua_State *L)
+static int error_to_string(lua_State *L)
 {
     static const char *const details[] = {"status", "code", "ray_id"};
     size_t i;
@@ -83,10 +83,10 @@ static int to_string(lua_State *L)
 void cf_error_open(lua_State *L)
 {
     lua_newtable(L);
-    lua_pushcfunction(L, to_string);
+    lua_pushcfunction(L, error_to_string);
     lua_setfield(L, -2, "__tostring");
     lua_pushliteral(L, "cfpurge.error");
     lua_setfield(L, -2, "__name");
     cf_registry_set(L, &metatable);
-    lua_pushcfunction(L, new_error);
+    lua_pushcfunction(L, error_new_error);
 }

@@ -6,8 +6,8 @@
 
 #include "binding/compat.h"
 
-/* Pushes an error with every field that all errors have; `message` is a lua_pushfstring format. More fields may be set on
- * it. `field` is NULL where no field of the input is at fault. */
+/* Pushes an error with every field that all errors have; `message` is a lua_pushfstring format. More fields may be set
+ * on it. `field` is NULL where no field of the input is at fault. */
 void cf_error_push(lua_State *L, const char *kind, const char *field, const char *message, ...);
 /* Makes the metatable of errors known to this state; leaves the function for the Lua side on the stack:
  * core.error(kind, message, fields) -> error. */

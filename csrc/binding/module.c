@@ -15,21 +15,21 @@
 #include "engine/global.h"
 #include "binding/result.h"
 
-static int now(lua_State *L)
+static int module_now(lua_State *L)
 {
     lua_pushnumber(L, (lua_Number)cf_clock_now() / 1e6);
     return 1;
 }
 
 /* For the command, which Lua gives neither: is a descriptor (0, 1, 2) a terminal? */
-static int is_terminal(lua_State *L)
+static int module_is_terminal(lua_State *L)
 {
     lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
     return 1;
 }
 
 /* NULL where it is closed. */
-static FILE *check_file(lua_State *L, int index)
+static FILE *module_check_file(lua_State *L, int index)
 {
     void *handle = luaL_checkudata(L, index, LUA_FILEHANDLE);
 #if LUA_VERSION_NUM >= 502
@@ -39,11 +39,11 @@ static FILE *check_file(lua_State *L, int index)
 #endif
 }
 
-/* read_line(file) -> the line without its end; nil at the file's end; nil and why not. Lua's own takes a NUL for the end of a
- * line in 5.1 and LuaJIT, and what is behind it is lost. */
-static int read_line(lua_State *L)
+/* read_line(file) -> the line without its end; nil at the file's end; nil and why not. Lua's own takes a NUL for the
+ * end of a line in 5.1 and LuaJIT, and what is behind it is lost. */
+static int module_read_line(lua_State *L)
 {
-    FILE *file = check_file(L, 1);
+    FILE *file = module_check_file(L, 1);
     luaL_Buffer line;
     int c, problem;
 
@@ -65,16 +65,16 @@ static int read_line(lua_State *L)
 
 static volatile sig_atomic_t was_interrupted;
 
-static void on_interrupt(int number)
+static void module_on_interrupt(int number)
 {
     (void)number;
     was_interrupted = 1;
 }
 
-/* Did SIGINT or SIGTERM come? The first call begins to look out for them; the second signal ends the process. A flag and
- * not a hook that raises, as lua(1) has: that would cut a job's account wherever it is. A terminal's line is given up,
- * a pipe's is not cut in two. */
-static int interrupted(lua_State *L)
+/* Did SIGINT or SIGTERM come? The first call begins to look out for them; the second signal ends the process. A flag
+ * and not a hook that raises, as lua(1) has: that would cut a job's account wherever it is. A terminal's line is given
+ * up, a pipe's is not cut in two. */
+static int module_interrupted(lua_State *L)
 {
     static int is_watching;
 
@@ -82,7 +82,7 @@ static int interrupted(lua_State *L)
         struct sigaction action;
 
         memset(&action, 0, sizeof action);
-        action.sa_handler = on_interrupt;
+        action.sa_handler = module_on_interrupt;
         action.sa_flags = (int)SA_RESETHAND | (isatty(STDIN_FILENO) ? 0 : SA_RESTART);
         sigemptyset(&action.sa_mask);
         is_watching = sigaction(SIGINT, &action, NULL) == 0 && sigaction(SIGTERM, &action, NULL) == 0;
@@ -99,10 +99,10 @@ int luaopen_cfpurge_core(lua_State *L)
     static const luaL_Reg functions[] = {{"new", cf_client_new},
                                          {"purge", cf_client_purge},
                                          {"purge_environment", cf_client_purge_environment},
-                                         {"now", now},
-                                         {"is_terminal", is_terminal},
-                                         {"interrupted", interrupted},
-                                         {"read_line", read_line},
+                                         {"now", module_now},
+                                         {"is_terminal", module_is_terminal},
+                                         {"interrupted", module_interrupted},
+                                         {"read_line", module_read_line},
                                          {NULL, NULL}};
 
     if (!cf_global_init())

@@ -14,14 +14,15 @@
 
 enum type { TEXT, SECONDS, COUNT, FLAG, HEADERS, FUNCTION, RATES, LOOP };
 
-static const char *const type_names[] = {"string", "number", "integer", "boolean", "table", "function", "table", "string or table"};
+static const char *const type_names[] = {"string", "number",   "integer", "boolean",
+                                         "table",  "function", "table",   "string or table"};
 
 static const struct option {
     const char *name;
     enum type type;
     size_t at;
     int scope;
-    double least, initial;      /* of SECONDS and COUNT; a duration of 0 is "none" where it is the initial one */
+    double least, initial; /* of SECONDS and COUNT; a duration of 0 is "none" where it is the initial one */
     const char *text, *env;
 } schema[] = {
 #define AT(member) offsetof(struct cf_options, member)
@@ -60,17 +61,17 @@ static const struct option {
 #define MAX_HEADERS ((size_t)64 << 10)
 #define SCHEMA_END (schema + sizeof schema / sizeof *schema)
 
-static void *member(struct cf_options *options, const struct option *option)
+static void *options_member(struct cf_options *options, const struct option *option)
 {
     return (char *)options + option->at;
 }
 
 static const char **text_member(struct cf_options *options, const struct option *option)
 {
-    return member(options, option);
+    return options_member(options, option);
 }
 
-static int64_t microseconds(double seconds)
+static int64_t options_microseconds(double seconds)
 {
     /* More than 30 years is for ever, which infinity says too. */
     return seconds > 1e9 ? 0 : (int64_t)(seconds * 1e6);
@@ -85,11 +86,11 @@ void cf_options_default(struct cf_options *options)
         if (option->type == TEXT)
             *text_member(options, option) = option->text;
         else if (option->type == SECONDS)
-            *(int64_t *)member(options, option) = microseconds(option->initial);
+            *(int64_t *)options_member(options, option) = options_microseconds(option->initial);
         else if (option->type == COUNT)
-            *(int64_t *)member(options, option) = (int64_t)option->initial;
+            *(int64_t *)options_member(options, option) = (int64_t)option->initial;
         else if (option->type == FLAG)
-            *(bool *)member(options, option) = option->initial > 0;
+            *(bool *)options_member(options, option) = option->initial > 0;
     }
     cf_rates_open(&options->rates);
 }
@@ -100,18 +101,19 @@ const char *cf_options_id_problem(const char *id, size_t len)
     return len >= 1 && len <= 32 && strspn(id, allowed) == len ? NULL : "must be 1 to 32 letters, digits, '_' or '-'";
 }
 
-static bool refuse(lua_State *L, const char *field, const char *problem)
+static bool options_refuse(lua_State *L, const char *field, const char *problem)
 {
     cf_error_push(L, "invalid_request", field, "%s: %s", field, problem);
     return false;
 }
 
-static int wrong_type(lua_State *L, int arg, const char *name, const char *expected, int value)
+static int options_wrong_type(lua_State *L, int arg, const char *name, const char *expected, int value)
 {
-    return luaL_argerror(L, arg, lua_pushfstring(L, "%s: %s expected, got %s", name, expected, luaL_typename(L, value)));
+    return luaL_argerror(L, arg,
+                         lua_pushfstring(L, "%s: %s expected, got %s", name, expected, luaL_typename(L, value)));
 }
 
-static const char *text_problem(const char *text, size_t len)
+static const char *options_text_problem(const char *text, size_t len)
 {
     size_t i;
     for (i = 0; i < len; i++)
@@ -121,50 +123,52 @@ static const char *text_problem(const char *text, size_t len)
 }
 
 /* The value on the top of the stack. */
-static bool read_text(lua_State *L, int arg, const struct option *option, struct cf_options *options)
+static bool options_read_text(lua_State *L, int arg, const struct option *option, struct cf_options *options)
 {
     size_t len;
     const char *text, *problem;
 
     if (lua_type(L, -1) != LUA_TSTRING)
-        wrong_type(L, arg, option->name, "string", -1);
+        options_wrong_type(L, arg, option->name, "string", -1);
     text = lua_tolstring(L, -1, &len);
-    problem = text_problem(text, len);
+    problem = options_text_problem(text, len);
     /* An empty proxy is an order: none, whatever the environment says. */
     if (!problem && len == 0 && strcmp(option->name, "proxy") != 0 && strcmp(option->name, "user_agent") != 0)
         problem = "must not be empty";
     if (problem)
-        return refuse(L, option->name, problem);
+        return options_refuse(L, option->name, problem);
     *text_member(options, option) = text;
     return true;
 }
 
-static bool read_number(lua_State *L, int arg, const struct option *option, struct cf_options *options)
+static bool options_read_number(lua_State *L, int arg, const struct option *option, struct cf_options *options)
 {
     double number;
 
     if (lua_type(L, -1) != LUA_TNUMBER)
-        wrong_type(L, arg, option->name, "number", -1);
+        options_wrong_type(L, arg, option->name, "number", -1);
     number = lua_tonumber(L, -1);
     if (!(number >= option->least))
-        return refuse(L, option->name, lua_pushfstring(L, option->least < 1 && option->least > 0
-                                                              ? "must be at least a millisecond"
-                                                              : "must be at least %d", (int)option->least));
+        return options_refuse(L, option->name,
+                              lua_pushfstring(L,
+                                              option->least < 1 && option->least > 0 ? "must be at least a millisecond"
+                                                                                     : "must be at least %d",
+                                              (int)option->least));
     if (option->type == SECONDS) {
-        int64_t duration = microseconds(number);
+        int64_t duration = options_microseconds(number);
         /* A wait of 0 is none allowed; without a limit is as far as it goes. */
         if (option->least <= 0 && number > 1e9)
             duration = INT64_MAX / 2;
-        *(int64_t *)member(options, option) = duration;
+        *(int64_t *)options_member(options, option) = duration;
     } else {
         if (number > 1e6 || floor(number) < number)
-            return refuse(L, option->name, "must be a whole number, at most 1000000");
-        *(int64_t *)member(options, option) = (int64_t)number;
+            return options_refuse(L, option->name, "must be a whole number, at most 1000000");
+        *(int64_t *)options_member(options, option) = (int64_t)number;
     }
     return true;
 }
 
-static bool is_token(const char *name, size_t len)
+static bool options_is_token(const char *name, size_t len)
 {
     size_t i;
     for (i = 0; i < len; i++)
@@ -174,10 +178,11 @@ static bool is_token(const char *name, size_t len)
 }
 
 /* What the request itself sets; twice the same header would leave it to the server which one counts. */
-static bool is_ours(const char *name)
+static bool options_is_ours(const char *name)
 {
-    static const char *const ours[] = {"Authorization", "X-Auth-Email", "X-Auth-Key", "Host", "Accept", "User-Agent",
-                                       "Content-Type", "Content-Length", "Transfer-Encoding", "Connection", "Expect"};
+    static const char *const ours[] = {
+        "Authorization", "X-Auth-Email",   "X-Auth-Key",        "Host",       "Accept", "User-Agent",
+        "Content-Type",  "Content-Length", "Transfer-Encoding", "Connection", "Expect"};
     size_t i;
     for (i = 0; i < sizeof ours / sizeof *ours; i++)
         if (strcasecmp(name, ours[i]) == 0)
@@ -185,7 +190,8 @@ static bool is_ours(const char *name)
     return false;
 }
 
-static bool add_line(struct cf_buffer *lines, const char *name, size_t name_len, const char *value, size_t value_len)
+static bool options_add_line(struct cf_buffer *lines, const char *name, size_t name_len, const char *value,
+                             size_t value_len)
 {
     for (; value_len > 0 && *value == ' '; value_len--)
         value++;
@@ -198,74 +204,74 @@ static bool add_line(struct cf_buffer *lines, const char *name, size_t name_len,
 }
 
 /* The table on the top of the stack. */
-static bool read_headers(lua_State *L, int arg, const struct option *option, struct cf_buffer *lines)
+static bool options_read_headers(lua_State *L, int arg, const struct option *option, struct cf_buffer *lines)
 {
     size_t name_len, value_len;
     const char *name, *value, *field, *problem = NULL;
 
     if (!lua_istable(L, -1))
-        wrong_type(L, arg, option->name, "table", -1);
+        options_wrong_type(L, arg, option->name, "table", -1);
     lines->len = 0;
     lines->max = MAX_HEADERS;
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
         if (lua_type(L, -2) != LUA_TSTRING)
-            wrong_type(L, arg, "a key of default_headers", "string", -2);
+            options_wrong_type(L, arg, "a key of default_headers", "string", -2);
         name = lua_tolstring(L, -2, &name_len);
         if (lua_type(L, -1) != LUA_TSTRING)
-            wrong_type(L, arg, lua_pushfstring(L, "%s.%s", option->name, name), "string", -2);
+            options_wrong_type(L, arg, lua_pushfstring(L, "%s.%s", option->name, name), "string", -2);
         value = lua_tolstring(L, -1, &value_len);
-        if (!is_token(name, name_len))
+        if (!options_is_token(name, name_len))
             problem = "is not a header's name";
-        else if (is_ours(name))
+        else if (options_is_ours(name))
             problem = "is set by the request itself";
         else
-            problem = text_problem(value, value_len);
+            problem = options_text_problem(value, value_len);
         if (problem) {
             field = lua_pushfstring(L, "%s.%s", option->name, name);
-            return refuse(L, field, problem);
+            return options_refuse(L, field, problem);
         }
-        if (!add_line(lines, name, name_len, value, value_len))
-            return refuse(L, option->name, "are too large");
+        if (!options_add_line(lines, name, name_len, value, value_len))
+            return options_refuse(L, option->name, "are too large");
     }
     return true;
 }
 
-static bool read_one(lua_State *L, int arg, const struct option *option, struct cf_buffer *lines,
-                     struct cf_options *options)
+static bool options_read_one(lua_State *L, int arg, const struct option *option, struct cf_buffer *lines,
+                             struct cf_options *options)
 {
     int type = lua_type(L, -1);
 
     switch (option->type) {
     case TEXT:
-        return read_text(L, arg, option, options);
+        return options_read_text(L, arg, option, options);
     case SECONDS:
     case COUNT:
-        return read_number(L, arg, option, options);
+        return options_read_number(L, arg, option, options);
     case HEADERS:
         options->headers = lines;
-        return read_headers(L, arg, option, lines);
+        return options_read_headers(L, arg, option, lines);
     case FLAG:
         if (type != LUA_TBOOLEAN)
-            wrong_type(L, arg, option->name, "boolean", -1);
-        *(bool *)member(options, option) = lua_toboolean(L, -1);
+            options_wrong_type(L, arg, option->name, "boolean", -1);
+        *(bool *)options_member(options, option) = lua_toboolean(L, -1);
         return true;
     case RATES:
         return cf_rates_read(L, arg, option->name, &options->rates);
     case FUNCTION:
         if (type != LUA_TFUNCTION)
-            wrong_type(L, arg, option->name, "function", -1);
+            options_wrong_type(L, arg, option->name, "function", -1);
         if (option->at)
-            *(bool *)member(options, option) = true;
+            *(bool *)options_member(options, option) = true;
         return true;
     case LOOP:
         if (type != LUA_TSTRING && type != LUA_TTABLE)
-            wrong_type(L, arg, option->name, "string or table", -1);
+            options_wrong_type(L, arg, option->name, "string or table", -1);
         return true;
     }
     return true;
 }
 
-static const struct option *find(const char *name, size_t len, int scopes)
+static const struct option *options_find(const char *name, size_t len, int scopes)
 {
     const struct option *option;
     for (option = schema; option < SCHEMA_END; option++)
@@ -274,15 +280,16 @@ static const struct option *find(const char *name, size_t len, int scopes)
     return NULL;
 }
 
-static const char *environment(const char *name)
+static const char *options_environment(const char *name)
 {
     const char *value = getenv(name);
     return value && *value ? value : NULL;
 }
 
-/* An explicit credential of either scheme beats any that stood before; a token beats a key. `given` is what the table alone
- * said. */
-static void choose_credential(struct cf_options *options, const struct cf_options *given, const struct cf_options *before)
+/* An explicit credential of either scheme beats any that stood before; a token beats a key. `given` is what the table
+ * alone said. */
+static void options_choose_credential(struct cf_options *options, const struct cf_options *given,
+                                      const struct cf_options *before)
 {
     options->api_token = options->api_email = options->api_key = NULL;
     if (given->api_token) {
@@ -298,14 +305,14 @@ static void choose_credential(struct cf_options *options, const struct cf_option
     }
 }
 
-static bool check_environment(lua_State *L, const struct cf_options *options)
+static bool options_check_environment(lua_State *L, const struct cf_options *options)
 {
     const struct option *option;
     const char *problem;
 
     for (option = schema; option < SCHEMA_END; option++) {
         const char *text = option->env ? *(const char *const *)((const char *)options + option->at) : NULL;
-        if (text && (problem = text_problem(text, strlen(text)))) {
+        if (text && (problem = options_text_problem(text, strlen(text)))) {
             cf_error_push(L, "invalid_request", option->name, "%s (or %s): %s", option->name, option->env, problem);
             return false;
         }
@@ -317,32 +324,33 @@ bool cf_options_check(lua_State *L, struct cf_options *options)
 {
     const char *problem;
 
-    if (options->is_unchecked && !check_environment(L, options))
+    if (options->is_unchecked && !options_check_environment(L, options))
         return false;
     if (options->zone_id && (problem = cf_options_id_problem(options->zone_id, strlen(options->zone_id))))
-        return refuse(L, "zone_id", problem);
+        return options_refuse(L, "zone_id", problem);
     if (options->environment_id &&
         (problem = cf_options_id_problem(options->environment_id, strlen(options->environment_id))))
-        return refuse(L, "environment_id", problem);
+        return options_refuse(L, "environment_id", problem);
     if ((problem = cf_address_base_problem(options->base_url)))
-        return refuse(L, "base_url", problem);
+        return options_refuse(L, "base_url", problem);
     if (options->proxy && *options->proxy && (problem = cf_address_proxy_problem(options->proxy)))
-        return refuse(L, "proxy", problem);
+        return options_refuse(L, "proxy", problem);
     problem = cf_address_clear_text_problem(options->base_url, options->proxy, &options->direct);
     if (problem && !options->allow_http)
-        return refuse(L, "base_url", problem);
+        return options_refuse(L, "base_url", problem);
     if (options->allow_http)
         options->direct = false;
-    return cf_rates_settle(&options->rates, options->plan) || refuse(L, "plan", "must be free, pro, business or enterprise");
+    return cf_rates_settle(&options->rates, options->plan) ||
+           options_refuse(L, "plan", "must be free, pro, business or enterprise");
 }
 
-static void read_environment(struct cf_options *options)
+static void options_read_environment(struct cf_options *options)
 {
     const struct option *option;
 
     for (option = schema; option < SCHEMA_END; option++)
-        if (option->env && environment(option->env))
-            *text_member(options, option) = environment(option->env);
+        if (option->env && options_environment(option->env))
+            *text_member(options, option) = options_environment(option->env);
     options->is_unchecked = true;
 }
 
@@ -350,9 +358,9 @@ void cf_options_read_environment(struct cf_options *options)
 {
     struct cf_options before;
 
-    read_environment(options);
+    options_read_environment(options);
     before = *options;
-    choose_credential(options, &(struct cf_options){0}, &before);
+    options_choose_credential(options, &(struct cf_options){0}, &before);
     (void)cf_rates_settle(&options->rates, NULL);
 }
 
@@ -363,7 +371,7 @@ bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_env
     const struct option *option;
 
     if (from_environment) {
-        read_environment(options);
+        options_read_environment(options);
         before = *options;
     }
     if (!lua_isnoneornil(L, index)) {
@@ -376,16 +384,16 @@ bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_env
                 cf_error_push(L, "invalid_request", NULL, "options: a key is a %s, not a name", luaL_typename(L, -2));
                 return false;
             }
-            option = find(lua_tostring(L, -2), lua_rawlen(L, -2), scopes);
+            option = options_find(lua_tostring(L, -2), lua_rawlen(L, -2), scopes);
             if (!option)
-                return refuse(L, lua_tostring(L, -2), "no such option here");
-            if (!read_one(L, arg, option, lines, options))
+                return options_refuse(L, lua_tostring(L, -2), "no such option here");
+            if (!options_read_one(L, arg, option, lines, options))
                 return false;
         }
         struct cf_options given = *options;
-        choose_credential(options, &given, &before);
+        options_choose_credential(options, &given, &before);
     } else {
-        choose_credential(options, &(struct cf_options){0}, &before);
+        options_choose_credential(options, &(struct cf_options){0}, &before);
     }
     if (!cf_options_check(L, options))
         return false;
@@ -400,7 +408,7 @@ bool cf_options_are_for_core(lua_State *L, const struct cf_options *options)
                         : options->environment ? "environment"
                         : options->on_progress ? "on_progress"
                                                : NULL;
-    return !field || options->has_lua_layer || refuse(L, field, "needs the Lua layer: require \"cfpurge\"");
+    return !field || options->has_lua_layer || options_refuse(L, field, "needs the Lua layer: require \"cfpurge\"");
 }
 
 bool cf_options_need_credential(lua_State *L, const struct cf_options *options)
@@ -408,8 +416,9 @@ bool cf_options_need_credential(lua_State *L, const struct cf_options *options)
     if (options->api_token || (options->api_email && options->api_key))
         return true;
     if (options->api_email || options->api_key)
-        return refuse(L, options->api_key ? "api_email" : "api_key", "missing: api_email and api_key go together");
-    return refuse(L, "api_token", "no credential: give api_token, or api_email and api_key");
+        return options_refuse(L, options->api_key ? "api_email" : "api_key",
+                              "missing: api_email and api_key go together");
+    return options_refuse(L, "api_token", "no credential: give api_token, or api_email and api_key");
 }
 
 bool cf_options_own(struct cf_options *to, const struct cf_options *from)
@@ -454,7 +463,9 @@ void cf_options_push_schema(lua_State *L)
         lua_setfield(L, -2, "name");
         lua_pushstring(L, type_names[option->type]);
         lua_setfield(L, -2, "type");
-        lua_pushstring(L, option->scope == CF_SCOPE_CLIENT ? "client" : option->scope == CF_SCOPE_CALL ? "call" : "request");
+        lua_pushstring(L, option->scope == CF_SCOPE_CLIENT ? "client"
+                          : option->scope == CF_SCOPE_CALL ? "call"
+                                                           : "request");
         lua_setfield(L, -2, "scope");
         if (option->type == FLAG)
             lua_pushboolean(L, option->initial > 0);

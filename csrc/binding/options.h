@@ -13,27 +13,27 @@
 
 /* Durations are microseconds, 0 for none. Texts are borrowed while a call lasts and owned in a client's own options. */
 struct cf_options {
-    const char *api_token, *api_email, *api_key;    /* a token, or the other two (one may be missing), or nothing */
+    const char *api_token, *api_email, *api_key; /* a token, or the other two (one may be missing), or nothing */
     const char *zone_id, *environment_id, *base_url, *proxy, *ca_file, *user_agent, *plan;
     const char *zone, *environment; /* names, which the Lua side looks up */
     int64_t timeout, connect_timeout, max_retry_wait, deadline;
-    int64_t max_retries, max_items, max_in_flight;  /* max_items 0: as the plan says */
-    struct cf_rates rates;          /* by plan and rate; all 0 where neither was given */
+    int64_t max_retries, max_items, max_in_flight; /* max_items 0: as the plan says */
+    struct cf_rates rates;                         /* by plan and rate; all 0 where neither was given */
     bool allow_http, isolate, invalidate, dry_run, on_progress;
-    bool has_lua_layer;             /* of a client: whoever calls it does what the core alone does not */
-    bool direct;                    /* worked out: no proxy of the environment */
-    bool is_unchecked;              /* the environment's alone, so far: a call may have better ones */
-    const struct cf_buffer *headers;    /* borrowed: default_headers as lines, each NUL-terminated; NULL for none */
+    bool has_lua_layer;              /* of a client: whoever calls it does what the core alone does not */
+    bool direct;                     /* worked out: no proxy of the environment */
+    bool is_unchecked;               /* the environment's alone, so far: a call may have better ones */
+    const struct cf_buffer *headers; /* borrowed: default_headers as lines, each NUL-terminated; NULL for none */
 };
 
 enum cf_scope { CF_SCOPE_CLIENT = 1, CF_SCOPE_REQUEST = 2, CF_SCOPE_CALL = 4 };
 
 void cf_options_default(struct cf_options *options);
-/* Reads the table at `index`, argument `arg` of the running function, into `options`, which holds what is to stand where
- * the table is silent; nil is an empty table. Options of a scope outside `scopes` are unknown. False: an error table was
- * pushed. Raises where a type is wrong. Texts are borrowed from the table and from the environment, which `from_environment`
- * consults; default_headers are written into `lines`. Allocates nothing in Lua unless it refuses, so that no finalizer can
- * run in the middle. */
+/* Reads the table at `index`, argument `arg` of the running function, into `options`, which holds what is to stand
+ * where the table is silent; nil is an empty table. Options of a scope outside `scopes` are unknown. False: an error
+ * table was pushed. Raises where a type is wrong. Texts are borrowed from the table and from the environment, which
+ * `from_environment` consults; default_headers are written into `lines`. Allocates nothing in Lua unless it refuses, so
+ * that no finalizer can run in the middle. */
 bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_environment, struct cf_buffer *lines,
                      struct cf_options *options);
 /* What the environment says, over the defaults; read and checked with each call. */

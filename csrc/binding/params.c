@@ -1,5 +1,5 @@
-/* Purge table -> body, validated and written as JSON in one pass. The rules are those of the API's pages on purging by URL,
- * tag, host and prefix; what they do not forbid is not forbidden here. */
+/* Purge table -> body, validated and written as JSON in one pass. The rules are those of the API's pages on purging by
+ * URL, tag, host and prefix; what they do not forbid is not forbidden here. */
 #include "binding/params.h"
 
 #include <math.h>
@@ -21,11 +21,11 @@ struct place {
     int arg;
     struct cf_buffer *body, *slots;
     const char *list;
-    size_t item;                /* 0: the list itself */
-    const char *part, *header;  /* NULL: the item itself */
+    size_t item;               /* 0: the list itself */
+    const char *part, *header; /* NULL: the item itself */
 };
 
-static const char *field_of(const struct place *place)
+static const char *params_field_of(const struct place *place)
 {
     lua_State *L = place->L;
 
@@ -38,55 +38,58 @@ static const char *field_of(const struct place *place)
     return lua_pushfstring(L, "%s[%d].%s.%s", place->list, (int)place->item, place->part, place->header);
 }
 
-static bool refuse(const struct place *place, const char *problem)
+static bool params_refuse(const struct place *place, const char *problem)
 {
-    const char *field = field_of(place);
+    const char *field = params_field_of(place);
     cf_error_push(place->L, "invalid_request", field, "%s: %s", field, problem);
     return false;
 }
 
 /* The value on the top of the stack. */
-static int wrong_type(const struct place *place, const char *expected)
+static int params_wrong_type(const struct place *place, const char *expected)
 {
     const char *got = luaL_typename(place->L, -1);
     return luaL_argerror(place->L, place->arg,
-                         lua_pushfstring(place->L, "%s: %s expected, got %s", field_of(place), expected, got));
+                         lua_pushfstring(place->L, "%s: %s expected, got %s", params_field_of(place), expected, got));
 }
 
 /* ---- text ---- */
 
-static bool write_raw(const struct place *place, const char *json, size_t len)
+static bool params_write_raw(const struct place *place, const char *json, size_t len)
 {
-    return cf_buffer_add(place->body, json, len) == CF_BUFFER_OK || refuse(place, "the body does not fit into memory");
+    return cf_buffer_add(place->body, json, len) == CF_BUFFER_OK ||
+           params_refuse(place, "the body does not fit into memory");
 }
 
-static bool write_text(const struct place *place, const char *text, size_t len)
+static bool params_write_text(const struct place *place, const char *text, size_t len)
 {
     switch (cf_json_string(place->body, text, len)) {
     case CF_JSON_OK:
         return true;
     case CF_JSON_CONTROL:
-        return refuse(place, "must not hold control characters");
+        return params_refuse(place, "must not hold control characters");
     case CF_JSON_NOT_UTF8:
-        return refuse(place, "is not valid UTF-8");
+        return params_refuse(place, "is not valid UTF-8");
     case CF_JSON_NO_MEMORY:
         break;
     }
-    return refuse(place, "the body does not fit into memory");
+    return params_refuse(place, "the body does not fit into memory");
 }
 
 /* ---- the rules, one function a kind of item: NULL, or what it breaks ---- */
 
-static const char *url_problem(const char *url, size_t len)
+static const char *params_url_problem(const char *url, size_t len)
 {
     size_t scheme = len > 8 && (memcmp(url, "https://", 8) == 0 || strncasecmp(url, "https://", 8) == 0) ? 8
                     : len > 7 && strncasecmp(url, "http://", 7) == 0                                     ? 7
                                                                                                          : 0;
     char next = url[scheme];
-    return scheme && next != '/' && next != '?' && next != '#' && next != ':' && next ? NULL : "must be an absolute http(s) URL";
+    return scheme && next != '/' && next != '?' && next != '#' && next != ':' && next
+               ? NULL
+               : "must be an absolute http(s) URL";
 }
 
-static const char *tag_problem(const char *tag, size_t len)
+static const char *params_tag_problem(const char *tag, size_t len)
 {
     size_t i;
     if (len < 1 || len > MAX_TAG)
@@ -97,7 +100,7 @@ static const char *tag_problem(const char *tag, size_t len)
     return NULL;
 }
 
-static const char *host_problem(const char *host, size_t len)
+static const char *params_host_problem(const char *host, size_t len)
 {
     if (len == 0)
         return "must not be empty";
@@ -106,7 +109,7 @@ static const char *host_problem(const char *host, size_t len)
     return memchr(host, ' ', len) ? "must be a host name, without spaces" : NULL;
 }
 
-static const char *prefix_problem(const char *prefix, size_t len)
+static const char *params_prefix_problem(const char *prefix, size_t len)
 {
     size_t i, separators = 0;
 
@@ -125,56 +128,56 @@ static const char *prefix_problem(const char *prefix, size_t len)
 /* ---- items ---- */
 
 /* The string on the top of the stack. */
-static bool write_checked(const struct place *place, const char *(*problem_of)(const char *, size_t))
+static bool params_write_checked(const struct place *place, const char *(*problem_of)(const char *, size_t))
 {
     size_t len;
     const char *text = lua_tolstring(place->L, -1, &len), *problem = problem_of(text, len);
-    return problem ? refuse(place, problem) : write_text(place, text, len);
+    return problem ? params_refuse(place, problem) : params_write_text(place, text, len);
 }
 
-static bool write_string(struct place *place, const char *(*problem_of)(const char *, size_t))
+static bool params_write_string(struct place *place, const char *(*problem_of)(const char *, size_t))
 {
     if (lua_type(place->L, -1) != LUA_TSTRING)
-        wrong_type(place, "string");
-    return write_checked(place, problem_of);
+        params_wrong_type(place, "string");
+    return params_write_checked(place, problem_of);
 }
 
-static bool write_tag(struct place *place)
+static bool params_write_tag(struct place *place)
 {
-    return write_string(place, tag_problem);
+    return params_write_string(place, params_tag_problem);
 }
 
-static bool write_host(struct place *place)
+static bool params_write_host(struct place *place)
 {
-    return write_string(place, host_problem);
+    return params_write_string(place, params_host_problem);
 }
 
-static bool write_prefix(struct place *place)
+static bool params_write_prefix(struct place *place)
 {
-    return write_string(place, prefix_problem);
+    return params_write_string(place, params_prefix_problem);
 }
 
 struct header {
-    const char *name, *value;       /* kept alive by the caller's table */
+    const char *name, *value; /* kept alive by the caller's table */
     size_t name_len, value_len;
 };
 
-static bool is_before(const struct header *a, const struct header *b)
+static bool params_is_before(const struct header *a, const struct header *b)
 {
     int order = memcmp(a->name, b->name, a->name_len < b->name_len ? a->name_len : b->name_len);
     return order < 0 || (order == 0 && a->name_len < b->name_len);
 }
 
-static bool write_header(struct place *place, const struct header *header, bool first)
+static bool params_write_header(struct place *place, const struct header *header, bool first)
 {
     place->header = header->name;
-    return (first || write_raw(place, ",", 1)) && write_text(place, header->name, header->name_len) &&
-           write_raw(place, ":", 1) && write_text(place, header->value, header->value_len);
+    return (first || params_write_raw(place, ",", 1)) && params_write_text(place, header->name, header->name_len) &&
+           params_write_raw(place, ":", 1) && params_write_text(place, header->value, header->value_len);
 }
 
 /* The table of headers on the top of the stack. They are written in the order of their names, so that equal tables are
  * equal bytes; a number of them that no cache key has is left in the table's own order. */
-static bool write_headers(struct place *place)
+static bool params_write_headers(struct place *place)
 {
     lua_State *L = place->L;
     struct header sorted[SORTED_HEADERS], header;
@@ -182,94 +185,94 @@ static bool write_headers(struct place *place)
 
     place->part = "headers";
     if (!lua_istable(L, -1))
-        wrong_type(place, "table");
-    if (!write_raw(place, ",\"headers\":{", 12))
+        params_wrong_type(place, "table");
+    if (!params_write_raw(place, ",\"headers\":{", 12))
         return false;
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
         if (lua_type(L, -2) != LUA_TSTRING) {
             place->header = "(key)";
             lua_pop(L, 1);
-            wrong_type(place, "string");
+            params_wrong_type(place, "string");
         }
         header.name = place->header = lua_tolstring(L, -2, &header.name_len);
         if (lua_type(L, -1) != LUA_TSTRING)
-            wrong_type(place, "string");
+            params_wrong_type(place, "string");
         header.value = lua_tolstring(L, -1, &header.value_len);
         if (header.name_len == 0)
-            return refuse(place, "a header's name must not be empty");
-        for (i = count++; i > 0 && i < SORTED_HEADERS && is_before(&header, &sorted[i - 1]); i--)
+            return params_refuse(place, "a header's name must not be empty");
+        for (i = count++; i > 0 && i < SORTED_HEADERS && params_is_before(&header, &sorted[i - 1]); i--)
             sorted[i] = sorted[i - 1];
         if (i < SORTED_HEADERS)
             sorted[i] = header;
     }
     if (count <= SORTED_HEADERS) {
         for (i = 0; i < count; i++)
-            if (!write_header(place, &sorted[i], i == 0))
+            if (!params_write_header(place, &sorted[i], i == 0))
                 return false;
     } else {
         for (i = 0, lua_pushnil(L); lua_next(L, -2); i++, lua_pop(L, 1)) {
             header.name = lua_tolstring(L, -2, &header.name_len);
             header.value = lua_tolstring(L, -1, &header.value_len);
-            if (!write_header(place, &header, i == 0))
+            if (!params_write_header(place, &header, i == 0))
                 return false;
         }
     }
     place->part = place->header = NULL;
-    return write_raw(place, "}", 1);
+    return params_write_raw(place, "}", 1);
 }
 
 /* lua_tostring ends at a NUL, and "files\0x" is not files. */
-static bool is_key(lua_State *L, int index, const char *name)
+static bool params_is_key(lua_State *L, int index, const char *name)
 {
     return lua_type(L, index) == LUA_TSTRING && lua_rawlen(L, index) == strlen(name) &&
            strcmp(lua_tostring(L, index), name) == 0;
 }
 
 /* The { url, headers } on the top of the stack. Its headers come last whatever the table's order. */
-static bool write_pair(struct place *place)
+static bool params_write_pair(struct place *place)
 {
     lua_State *L = place->L;
     int item = lua_gettop(L);
     bool has_headers = false;
 
-    lua_pushnil(L);     /* item + 1: url */
-    lua_pushnil(L);     /* item + 2: headers */
-    for (lua_pushnil(L); lua_next(L, item); ) {
-        if (is_key(L, -2, "url")) {
+    lua_pushnil(L); /* item + 1: url */
+    lua_pushnil(L); /* item + 2: headers */
+    for (lua_pushnil(L); lua_next(L, item);) {
+        if (params_is_key(L, -2, "url")) {
             lua_replace(L, item + 1);
-        } else if (is_key(L, -2, "headers")) {
+        } else if (params_is_key(L, -2, "headers")) {
             lua_replace(L, item + 2);
             has_headers = true;
         } else {
             place->part = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "(key)";
-            return refuse(place, "unknown: a file is { url, headers }");
+            return params_refuse(place, "unknown: a file is { url, headers }");
         }
     }
     lua_pushvalue(L, item + 1);
     place->part = "url";
     if (lua_isnil(L, -1))
-        return refuse(place, "missing");
+        return params_refuse(place, "missing");
     if (lua_type(L, -1) != LUA_TSTRING)
-        wrong_type(place, "string");
-    if (!write_raw(place, "{\"url\":", 7) || !write_checked(place, url_problem))
+        params_wrong_type(place, "string");
+    if (!params_write_raw(place, "{\"url\":", 7) || !params_write_checked(place, params_url_problem))
         return false;
     place->part = NULL;
     lua_settop(L, item + 2);
-    if (has_headers && !write_headers(place))
+    if (has_headers && !params_write_headers(place))
         return false;
     lua_settop(L, item);
-    return write_raw(place, "}", 1);
+    return params_write_raw(place, "}", 1);
 }
 
-static bool write_file(struct place *place)
+static bool params_write_file(struct place *place)
 {
     switch (lua_type(place->L, -1)) {
     case LUA_TSTRING:
-        return write_checked(place, url_problem);
+        return params_write_checked(place, params_url_problem);
     case LUA_TTABLE:
-        return write_pair(place);
+        return params_write_pair(place);
     default:
-        wrong_type(place, "string or table");
+        params_wrong_type(place, "string or table");
         return false;
     }
 }
@@ -281,20 +284,20 @@ static const struct kind {
     bool (*write_item)(struct place *);
     cf_distinct_folded *folded;
 } kinds[] = {{"purge_everything", NULL, NULL},
-             {"files", write_file, cf_distinct_url},
-             {"tags", write_tag, cf_distinct_whole},
-             {"hosts", write_host, cf_distinct_whole},
-             {"prefixes", write_prefix, cf_distinct_prefix}};
+             {"files", params_write_file, cf_distinct_url},
+             {"tags", params_write_tag, cf_distinct_whole},
+             {"hosts", params_write_host, cf_distinct_whole},
+             {"prefixes", params_write_prefix, cf_distinct_prefix}};
 
 /* The number at `index` as text; lua_tostring would turn the key itself into a string, and lua_next be lost. */
-static const char *key_text(lua_State *L, int index)
+static const char *params_key_text(lua_State *L, int index)
 {
     lua_pushvalue(L, index);
     return lua_tostring(L, -1);
 }
 
 /* Which key of the list on the top of the stack is not one of 1 to `count`? False where there is none. */
-static bool refuse_extra(struct place *place, size_t count)
+static bool params_refuse_extra(struct place *place, size_t count)
 {
     lua_State *L = place->L;
     size_t keys = 0;
@@ -311,57 +314,57 @@ static bool refuse_extra(struct place *place, size_t count)
             else
                 lua_pushfstring(L, "is not a list: it has a key that is a %s", luaL_typename(L, -2));
         } else if (lua_tonumber(L, -2) < 1 || floor(lua_tonumber(L, -2)) < lua_tonumber(L, -2)) {
-            lua_pushfstring(L, "is not a list: it has the key %s", key_text(L, -2));
+            lua_pushfstring(L, "is not a list: it has the key %s", params_key_text(L, -2));
         } else if (lua_tonumber(L, -2) > (double)count) {
             lua_pushfstring(L, "has a hole: item %d is nil", (int)count + 1);
         } else {
             continue;
         }
-        refuse(place, lua_tostring(L, -1));
+        params_refuse(place, lua_tostring(L, -1));
         return true;
     }
     return false;
 }
 
 /* The list on the top of the stack. */
-static bool write_list(struct place *place, const struct kind *kind, size_t most, struct cf_purge *purge)
+static bool params_write_list(struct place *place, const struct kind *kind, size_t most, struct cf_purge *purge)
 {
     lua_State *L = place->L;
     int list = lua_gettop(L);
     size_t i, count;
 
     if (!lua_istable(L, -1))
-        wrong_type(place, "table");
+        params_wrong_type(place, "table");
     count = lua_rawlen(L, -1);
     if (count > most) {
-        refuse(place, lua_pushfstring(L, "has %d items, and one request holds %d", (int)count, (int)most));
+        params_refuse(place, lua_pushfstring(L, "has %d items, and one request holds %d", (int)count, (int)most));
         /* Whoever can split it needs to know. */
         lua_pushinteger(L, (lua_Integer)most);
         lua_setfield(L, -2, "limit");
         return false;
     }
-    if (refuse_extra(place, count))
+    if (params_refuse_extra(place, count))
         return false;
     lua_settop(L, list);
     if (count == 0)
-        return refuse(place, "must not be empty");
-    if (!write_raw(place, "[", 1))
+        return params_refuse(place, "must not be empty");
+    if (!params_write_raw(place, "[", 1))
         return false;
     if (!cf_distinct_begin(place->slots, count))
-        return refuse(place, "the body does not fit into memory");
+        return params_refuse(place, "the body does not fit into memory");
     for (i = 1; i <= count; i++) {
         size_t start = place->body->len;
 
         place->item = i;
         lua_rawgeti(L, list, (int)i);
         if (lua_isnil(L, -1))
-            return refuse(place, "the list has a hole here");
+            return params_refuse(place, "the list has a hole here");
         if (!kind->write_item(place))
             return false;
         lua_settop(L, list);
         if (!cf_distinct_add(place->slots, place->body, start, kind->folded))
             place->body->len = start;
-        else if (purge->items++, !write_raw(place, ",", 1))
+        else if (purge->items++, !params_write_raw(place, ",", 1))
             return false;
     }
     place->item = 0;
@@ -369,33 +372,34 @@ static bool write_list(struct place *place, const struct kind *kind, size_t most
     return true;
 }
 
-static bool write_everything(struct place *place, struct cf_purge *purge)
+static bool params_write_everything(struct place *place, struct cf_purge *purge)
 {
     if (!lua_isboolean(place->L, -1))
-        wrong_type(place, "boolean");
+        params_wrong_type(place, "boolean");
     purge->items = 1;
-    return lua_toboolean(place->L, -1) ? write_raw(place, "true", 4) : refuse(place, "must be true where it is given");
+    return lua_toboolean(place->L, -1) ? params_write_raw(place, "true", 4)
+                                       : params_refuse(place, "must be true where it is given");
 }
 
-static const struct kind *kind_at(lua_State *L, int index)
+static const struct kind *params_kind_at(lua_State *L, int index)
 {
     size_t i;
     for (i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (is_key(L, index, kinds[i].name))
+        if (params_is_key(L, index, kinds[i].name))
             return &kinds[i];
     return NULL;
 }
 
-static bool read_id(struct place *place, const char **id)
+static bool params_read_id(struct place *place, const char **id)
 {
     size_t len;
     const char *problem;
 
     if (lua_type(place->L, -1) != LUA_TSTRING)
-        wrong_type(place, "string");
+        params_wrong_type(place, "string");
     *id = lua_tolstring(place->L, -1, &len);
     problem = cf_options_id_problem(*id, len);
-    return problem ? refuse(place, problem) : true;
+    return problem ? params_refuse(place, problem) : true;
 }
 
 bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t max_items, struct cf_buffer *body,
@@ -412,44 +416,45 @@ bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t 
     body->len = 0;
     lua_pushnil(L);
     slot = lua_gettop(L);
-    for (lua_pushnil(L); lua_next(L, index); ) {
+    for (lua_pushnil(L); lua_next(L, index);) {
         const struct kind *found;
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
 
         place.list = name && *name ? name : "params";
         if (!name)
-            return refuse(&place, "a key is not a name: params is { files = ... }, not a list");
-        found = kind_at(L, -2);
+            return params_refuse(&place, "a key is not a name: params is { files = ... }, not a list");
+        found = params_kind_at(L, -2);
         if (found && kind) {
             cf_error_push(L, "invalid_request", name, "one kind a request, not both %s and %s", kind->name, name);
             return false;
         } else if (found) {
             kind = found;
             lua_replace(L, slot);
-        } else if (is_key(L, -2, "zone_id") || is_key(L, -2, "environment_id")) {
-            if (!read_id(&place, name[0] == 'z' ? &purge->zone_id : &purge->environment_id))
+        } else if (params_is_key(L, -2, "zone_id") || params_is_key(L, -2, "environment_id")) {
+            if (!params_read_id(&place, name[0] == 'z' ? &purge->zone_id : &purge->environment_id))
                 return false;
             lua_pop(L, 1);
         } else {
-            return refuse(&place, "no such parameter");
+            return params_refuse(&place, "no such parameter");
         }
     }
     if (kind)
-        purge->bucket = kind->write_item == write_file ? CF_BUCKET_URLS : CF_BUCKET_REQUESTS;
+        purge->bucket = kind->write_item == params_write_file ? CF_BUCKET_URLS : CF_BUCKET_REQUESTS;
     place.list = kind ? kind->name : "params";
     if (!kind)
-        return refuse(&place, "one of purge_everything, files, tags, hosts, prefixes is needed");
-    return write_raw(&place, "{\"", 2) && write_raw(&place, kind->name, strlen(kind->name)) &&
-           write_raw(&place, "\":", 2) &&
-           (kind->write_item ? write_list(&place, kind, kind->write_item == write_file ? max_files : max_items, purge)
-                             : write_everything(&place, purge)) &&
-           write_raw(&place, "}", 1);
+        return params_refuse(&place, "one of purge_everything, files, tags, hosts, prefixes is needed");
+    return params_write_raw(&place, "{\"", 2) && params_write_raw(&place, kind->name, strlen(kind->name)) &&
+           params_write_raw(&place, "\":", 2) &&
+           (kind->write_item
+                ? params_write_list(&place, kind, kind->write_item == params_write_file ? max_files : max_items, purge)
+                : params_write_everything(&place, purge)) &&
+           params_write_raw(&place, "}", 1);
 }
 
 bool cf_params_write_key(lua_State *L, int kind_index, struct cf_buffer *body)
 {
     struct place place = {L, 2, body, NULL, "item", 0, NULL, NULL};
-    const struct kind *kind = kind_at(L, kind_index);
+    const struct kind *kind = params_kind_at(L, kind_index);
     size_t i, folded;
 
     body->len = 0;

@@ -13,18 +13,20 @@
 #define CF_MAX_FILES_ENTERPRISE 500
 
 struct cf_purge {
-    const char *zone_id, *environment_id;   /* borrowed from the table; NULL where it is silent */
-    size_t items;                           /* that are not the same to the API; 1 for purge_everything */
+    const char *zone_id, *environment_id; /* borrowed from the table; NULL where it is silent */
+    size_t items;                         /* that are not the same to the API; 1 for purge_everything */
     enum cf_bucket bucket;
 };
 
-/* Writes the table at `index`, argument `arg` of the running function, into `body` (emptied first), equal items once; `slots` is scratch. `max_files` holds for
- * files, `max_items` for the other lists. False: an error table was pushed and nothing of `body` is to be used. Raises where
- * a type is wrong. Allocates nothing in Lua unless it refuses, so that no finalizer can run in the middle. */
+/* Writes the table at `index`, argument `arg` of the running function, into `body` (emptied first), equal items once;
+ * `slots` is scratch. `max_files` holds for files, `max_items` for the other lists. False: an error table was pushed
+ * and nothing of `body` is to be used. Raises where a type is wrong. Allocates nothing in Lua unless it refuses, so
+ * that no finalizer can run in the middle. */
 bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t max_items, struct cf_buffer *body,
                      struct cf_buffer *slots, struct cf_purge *purge);
-/* Writes what is the same for two items on the top of the stack if they are the same to the API. False: the item breaks a
- * rule, and an error table was pushed; raises where its type is wrong. Allocates in Lua no more than cf_params_write. */
+/* Writes what is the same for two items on the top of the stack if they are the same to the API. False: the item breaks
+ * a rule, and an error table was pushed; raises where its type is wrong. Allocates in Lua no more than cf_params_write.
+ */
 bool cf_params_write_key(lua_State *L, int kind_index, struct cf_buffer *body);
 
 #endif

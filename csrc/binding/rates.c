@@ -20,16 +20,14 @@ static const struct plan {
 static const struct {
     const char *name;
     size_t at;
-} fields[] = {{"requests", offsetof(struct cf_rates, requests)},
-                   {"requests_bucket", offsetof(struct cf_rates, requests_bucket)},
-                   {"urls", offsetof(struct cf_rates, urls)},
-                   {"urls_bucket", offsetof(struct cf_rates, urls_bucket)},
-                   {"overall", offsetof(struct cf_rates, overall)},
-                   {"address", offsetof(struct cf_rates, address)}};
+} fields[] = {
+    {"requests", offsetof(struct cf_rates, requests)}, {"requests_bucket", offsetof(struct cf_rates, requests_bucket)},
+    {"urls", offsetof(struct cf_rates, urls)},         {"urls_bucket", offsetof(struct cf_rates, urls_bucket)},
+    {"overall", offsetof(struct cf_rates, overall)},   {"address", offsetof(struct cf_rates, address)}};
 
 #define FIELDS (sizeof fields / sizeof *fields)
 
-static double *field_of(struct cf_rates *rates, size_t field)
+static double *rates_field_of(struct cf_rates *rates, size_t field)
 {
     return (double *)(void *)((char *)rates + fields[field].at);
 }
@@ -38,17 +36,17 @@ void cf_rates_open(struct cf_rates *rates)
 {
     size_t i;
     for (i = 0; i < FIELDS; i++)
-        *field_of(rates, i) = NAN;
+        *rates_field_of(rates, i) = NAN;
 }
 
-static double *find(lua_State *L, int name, struct cf_rates *rates)
+static double *rates_find(lua_State *L, int name, struct cf_rates *rates)
 {
     size_t i;
     /* lua_tostring ends at a NUL, and "urls\0x" is not urls. */
     for (i = 0; i < FIELDS; i++)
         if (lua_type(L, name) == LUA_TSTRING && lua_rawlen(L, name) == strlen(fields[i].name) &&
             strcmp(lua_tostring(L, name), fields[i].name) == 0)
-            return field_of(rates, i);
+            return rates_field_of(rates, i);
     return NULL;
 }
 
@@ -57,7 +55,7 @@ bool cf_rates_read(lua_State *L, int arg, const char *name, struct cf_rates *rat
     if (!lua_istable(L, -1))
         luaL_argerror(L, arg, lua_pushfstring(L, "%s: table expected, got %s", name, luaL_typename(L, -1)));
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
-        double *rate = find(L, -2, rates);
+        double *rate = rates_find(L, -2, rates);
         const char *field;
 
         if (!rate) {
@@ -66,8 +64,9 @@ bool cf_rates_read(lua_State *L, int arg, const char *name, struct cf_rates *rat
             return false;
         }
         if (lua_type(L, -1) != LUA_TNUMBER)
-            luaL_argerror(L, arg, lua_pushfstring(L, "%s.%s: number expected, got %s", name, lua_tostring(L, -2),
-                                                  luaL_typename(L, -1)));
+            luaL_argerror(
+                L, arg,
+                lua_pushfstring(L, "%s.%s: number expected, got %s", name, lua_tostring(L, -2), luaL_typename(L, -1)));
         *rate = lua_tonumber(L, -1);
         if (!(*rate >= 0 && *rate <= 1e6)) {
             field = lua_pushfstring(L, "%s.%s", name, lua_tostring(L, -2));
@@ -91,7 +90,7 @@ bool cf_rates_settle(struct cf_rates *rates, const char *plan)
             found = true;
         }
     for (i = 0; i < FIELDS; i++)
-        if (isnan(*field_of(rates, i)))
-            *field_of(rates, i) = *field_of(&of_plan, i);
+        if (isnan(*rates_field_of(rates, i)))
+            *rates_field_of(rates, i) = *rates_field_of(&of_plan, i);
     return found;
 }

@@ -9,8 +9,8 @@
 
 /* Every rate is open: neither given nor settled yet. */
 void cf_rates_open(struct cf_rates *rates);
-/* Reads the table on the top of the stack, the option `name` of argument `arg`. False: an error was pushed; raises where a type
- * is wrong. */
+/* Reads the table on the top of the stack, the option `name` of argument `arg`. False: an error was pushed; raises
+ * where a type is wrong. */
 bool cf_rates_read(lua_State *L, int arg, const char *name, struct cf_rates *rates);
 /* What is open becomes what the plan says; NULL is none, which limits nothing. False: there is no such plan. */
 bool cf_rates_settle(struct cf_rates *rates, const char *plan);

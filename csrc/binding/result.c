@@ -16,7 +16,7 @@ static const char decoder = 0;
 /* ---- the decoder ---- */
 
 /* No memory is no verdict about what was called. */
-static bool try_call(lua_State *L)
+static bool result_try_call(lua_State *L)
 {
     int status = lua_pcall(L, 1, 1, 0);
     if (status == LUA_ERRMEM)
@@ -24,13 +24,13 @@ static bool try_call(lua_State *L)
     return status == LUA_OK && lua_istable(L, -1);
 }
 
-static bool require_cjson(lua_State *L)
+static bool result_require_cjson(lua_State *L)
 {
     int top = lua_gettop(L);
 
     lua_getglobal(L, "require");
     lua_pushliteral(L, "cjson");
-    if (try_call(L))
+    if (result_try_call(L))
         return true;
     lua_settop(L, top);
     lua_getglobal(L, "vim");
@@ -46,7 +46,7 @@ void cf_result_open(lua_State *L)
 {
     int top = lua_gettop(L), json;
 
-    if (!require_cjson(L))
+    if (!result_require_cjson(L))
         luaL_error(L, "cfpurge needs lua-cjson: the module 'cjson' was not found");
     json = lua_gettop(L);
     /* The host's settings are neither changed nor obeyed. */
@@ -69,7 +69,7 @@ void cf_result_open(lua_State *L)
 }
 
 /* Pushes the table that the text of an object stands for; false, and nothing, where it is none. */
-static bool push_decoded(lua_State *L, const char *json, size_t len)
+static bool result_push_decoded(lua_State *L, const char *json, size_t len)
 {
     size_t blank = 0;
 
@@ -79,7 +79,7 @@ static bool push_decoded(lua_State *L, const char *json, size_t len)
         return false;
     cf_registry_get(L, &decoder);
     lua_pushlstring(L, json, len);
-    if (try_call(L))
+    if (result_try_call(L))
         return true;
     lua_pop(L, 1);
     return false;
@@ -87,7 +87,7 @@ static bool push_decoded(lua_State *L, const char *json, size_t len)
 
 /* ---- pieces ---- */
 
-static void set_string(lua_State *L, const char *name, const char *text)
+static void result_set_string(lua_State *L, const char *name, const char *text)
 {
     if (text && *text) {
         lua_pushstring(L, text);
@@ -95,21 +95,21 @@ static void set_string(lua_State *L, const char *name, const char *text)
     }
 }
 
-static void set_integer(lua_State *L, const char *name, lua_Integer value)
+static void result_set_integer(lua_State *L, const char *name, lua_Integer value)
 {
     lua_pushinteger(L, value);
     lua_setfield(L, -2, name);
 }
 
-static void set_seconds(lua_State *L, const char *name, int64_t microseconds)
+static void result_set_seconds(lua_State *L, const char *name, int64_t microseconds)
 {
     lua_pushnumber(L, (lua_Number)microseconds / 1e6);
     lua_setfield(L, -2, name);
 }
 
-/* A server that repeats what it was shown would put the credential into errors and logs: its every occurrence in the string
- * on the top becomes "***". */
-static void mask(lua_State *L, const char *secret)
+/* A server that repeats what it was shown would put the credential into errors and logs: its every occurrence in the
+ * string on the top becomes "***". */
+static void result_mask(lua_State *L, const char *secret)
 {
     size_t size = secret ? strlen(secret) : 0, len;
     const char *text = lua_tolstring(L, -1, &len), *found = size ? memmem(text, len, secret, size) : NULL;
@@ -130,29 +130,29 @@ static void mask(lua_State *L, const char *secret)
 }
 
 /* Copies a string member of the table at `from` to the table on the top. */
-static void copy_string(lua_State *L, const struct cf_ending *ending, int from, const char *name)
+static void result_copy_string(lua_State *L, const struct cf_ending *ending, int from, const char *name)
 {
     cf_rawgetfield(L, from, name);
     if (lua_type(L, -1) == LUA_TSTRING) {
-        mask(L, ending->secrets[0]);
-        mask(L, ending->secrets[1]);
+        result_mask(L, ending->secrets[0]);
+        result_mask(L, ending->secrets[1]);
         lua_setfield(L, -2, name);
     } else {
         lua_pop(L, 1);
     }
 }
 
-/* Pushes { code, message, documentation_url, source = { pointer } } made of the member of errors or messages on the top,
- * whatever that is. */
-static void push_info(lua_State *L, const struct cf_ending *ending)
+/* Pushes { code, message, documentation_url, source = { pointer } } made of the member of errors or messages on the
+ * top, whatever that is. */
+static void result_push_info(lua_State *L, const struct cf_ending *ending)
 {
     int from = lua_gettop(L), info = from + 1;
 
     lua_createtable(L, 0, 2);
     if (lua_type(L, from) == LUA_TSTRING) {
         lua_pushvalue(L, from);
-        mask(L, ending->secrets[0]);
-        mask(L, ending->secrets[1]);
+        result_mask(L, ending->secrets[0]);
+        result_mask(L, ending->secrets[1]);
         lua_setfield(L, info, "message");
     }
     if (!lua_istable(L, from))
@@ -163,15 +163,15 @@ static void push_info(lua_State *L, const struct cf_ending *ending)
         lua_settop(L, info);
         /* lua-cjson reads every number as a float, which 5.3 and 5.4 would show as 1012.0. */
         if (code > -1e15 && code < 1e15 && floor(code) >= code)
-            set_integer(L, "code", (lua_Integer)code);
+            result_set_integer(L, "code", (lua_Integer)code);
     }
     lua_settop(L, info);
-    copy_string(L, ending, from, "message");
-    copy_string(L, ending, from, "documentation_url");
+    result_copy_string(L, ending, from, "message");
+    result_copy_string(L, ending, from, "documentation_url");
     cf_rawgetfield(L, from, "source");
     if (lua_istable(L, -1)) {
         lua_newtable(L);
-        copy_string(L, ending, -2, "pointer");
+        result_copy_string(L, ending, -2, "pointer");
         lua_setfield(L, info, "source");
     }
     lua_settop(L, info);
@@ -181,7 +181,7 @@ static void push_info(lua_State *L, const struct cf_ending *ending)
 #define MOST_INFOS 1000
 
 /* Sets field `name` of the table at `to` to the list that the envelope has under it; an empty one where it has none. */
-static void set_infos(lua_State *L, const struct cf_ending *ending, int envelope, int to, const char *name)
+static void result_set_infos(lua_State *L, const struct cf_ending *ending, int envelope, int to, const char *name)
 {
     int top = lua_gettop(L), i, count;
 
@@ -193,7 +193,7 @@ static void set_infos(lua_State *L, const struct cf_ending *ending, int envelope
     count = lua_istable(L, -1) ? (int)lua_rawlen(L, -1) : 0;
     for (i = 1; i <= count && i <= MOST_INFOS; i++) {
         lua_rawgeti(L, top + 2, i);
-        push_info(L, ending);
+        result_push_info(L, ending);
         lua_rawseti(L, top + 1, i);
         lua_settop(L, top + 2);
     }
@@ -204,17 +204,18 @@ static void set_infos(lua_State *L, const struct cf_ending *ending, int envelope
 /* ---- results ---- */
 
 /* The id on the top; the list of ids stands behind the result. */
-static void set_id(lua_State *L, const struct cf_ending *ending, int result)
+static void result_set_id(lua_State *L, const struct cf_ending *ending, int result)
 {
-    mask(L, ending->secrets[0]);
-    mask(L, ending->secrets[1]);
+    result_mask(L, ending->secrets[0]);
+    result_mask(L, ending->secrets[1]);
     lua_pushvalue(L, -1);
     lua_setfield(L, result, "id");
     lua_rawseti(L, result + 1, 1);
 }
 
 /* Of the envelope, or where there is none (0) with the id that was read without it. */
-static void push_result(lua_State *L, const struct cf_ending *ending, int envelope, const char *id, size_t id_len)
+static void result_push_result(lua_State *L, const struct cf_ending *ending, int envelope, const char *id,
+                               size_t id_len)
 {
     int result;
 
@@ -225,7 +226,7 @@ static void push_result(lua_State *L, const struct cf_ending *ending, int envelo
         cf_rawgetfield(L, envelope, "result");
     if (!envelope) {
         lua_pushlstring(L, id, id_len);
-        set_id(L, ending, result);
+        result_set_id(L, ending, result);
     } else if (lua_istable(L, -1) && ending->body_len == 0) {
         /* What was fetched, as it came, and how many pages there are of it. */
         lua_setfield(L, result, "result");
@@ -234,21 +235,21 @@ static void push_result(lua_State *L, const struct cf_ending *ending, int envelo
     } else if (lua_istable(L, -1)) {
         cf_rawgetfield(L, -1, "id");
         if (lua_type(L, -1) == LUA_TSTRING)
-            set_id(L, ending, result);
+            result_set_id(L, ending, result);
     }
     lua_settop(L, result + 1);
     lua_setfield(L, result, "ids");
-    set_integer(L, "accepted", (lua_Integer)ending->items);
-    set_integer(L, "requests", 1);
-    set_integer(L, "attempts", ending->attempts);
-    set_seconds(L, "elapsed", ending->elapsed);
-    set_string(L, "ray_id", ending->response->ray_id);
-    set_infos(L, ending, envelope, result, "messages");
+    result_set_integer(L, "accepted", (lua_Integer)ending->items);
+    result_set_integer(L, "requests", 1);
+    result_set_integer(L, "attempts", ending->attempts);
+    result_set_seconds(L, "elapsed", ending->elapsed);
+    result_set_string(L, "ray_id", ending->response->ray_id);
+    result_set_infos(L, ending, envelope, result, "messages");
 }
 
 /* ---- errors ---- */
 
-static bool is_success(int status)
+static bool result_is_success(int status)
 {
     return status >= 200 && status < 300;
 }
@@ -289,7 +290,7 @@ const char *cf_result_kind(enum cf_failure failure, int status)
 }
 
 /* The id behind `marker` in the path, pushed; false where there is none. */
-static bool push_id(lua_State *L, const char *path, const char *marker)
+static bool result_push_id(lua_State *L, const char *path, const char *marker)
 {
     const char *id = strstr(path, marker);
     if (!id)
@@ -300,25 +301,25 @@ static bool push_id(lua_State *L, const char *path, const char *marker)
 }
 
 /* What was asked, read back from what was sent: so it costs nothing unless it is needed, and cannot differ. */
-static void set_remaining(lua_State *L, const struct cf_ending *ending, const char *zone_id)
+static void result_set_remaining(lua_State *L, const struct cf_ending *ending, const char *zone_id)
 {
     int top = lua_gettop(L);
 
-    if (!push_decoded(L, ending->body, ending->body_len))
+    if (!result_push_decoded(L, ending->body, ending->body_len))
         return;
-    if (push_id(L, ending->path, "/zones/")) {
+    if (result_push_id(L, ending->path, "/zones/")) {
         if (zone_id && strcmp(zone_id, lua_tostring(L, -1)) == 0)
             lua_pop(L, 1);
         else
             lua_setfield(L, -2, "zone_id");
     }
-    if (push_id(L, ending->path, "/environments/"))
+    if (result_push_id(L, ending->path, "/environments/"))
         lua_setfield(L, -2, "environment_id");
     lua_setfield(L, top, "remaining");
 }
 
 /* The first error's code, and its message where it says something. */
-static const char *first_error(lua_State *L, int error, int *code)
+static const char *result_first_error(lua_State *L, int error, int *code)
 {
     const char *message = NULL;
 
@@ -339,10 +340,10 @@ static const char *first_error(lua_State *L, int error, int *code)
     return message && *message ? message : NULL;
 }
 
-static void set_message(lua_State *L, const struct cf_ending *ending, int envelope, int error)
+static void result_set_message(lua_State *L, const struct cf_ending *ending, int envelope, int error)
 {
     int status = ending->response->status, has_code;
-    const char *text = first_error(L, error, &has_code);
+    const char *text = result_first_error(L, error, &has_code);
 
     if (ending->failure == CF_TOO_BIG)
         lua_pushliteral(L, "the answer is larger than 1 MiB, or its headers than 256 KiB");
@@ -354,7 +355,7 @@ static void set_message(lua_State *L, const struct cf_ending *ending, int envelo
         lua_pushstring(L, text);
     else if (!envelope)
         lua_pushfstring(L, "HTTP %d with a body that is no JSON envelope", status);
-    else if (is_success(status))
+    else if (result_is_success(status))
         lua_pushfstring(L, "HTTP %d, but success is not true", status);
     else
         lua_pushfstring(L, "HTTP %d", status);
@@ -362,29 +363,29 @@ static void set_message(lua_State *L, const struct cf_ending *ending, int envelo
     lua_settop(L, error);
 }
 
-static void push_error(lua_State *L, const struct cf_ending *ending, int envelope, const char *zone_id)
+static void result_push_error(lua_State *L, const struct cf_ending *ending, int envelope, const char *zone_id)
 {
     const struct cf_response *response = ending->response;
     const char *kind = cf_result_kind(ending->failure, response->status);
     int error;
 
-    if (ending->failure == CF_OK && is_success(response->status) && !envelope)
+    if (ending->failure == CF_OK && result_is_success(response->status) && !envelope)
         kind = "bad_response";
     cf_error_push(L, kind, NULL, "%s", "");
     error = lua_gettop(L);
-    set_infos(L, ending, envelope, error, "errors");
-    set_infos(L, ending, envelope, error, "messages");
-    set_message(L, ending, envelope, error);
+    result_set_infos(L, ending, envelope, error, "errors");
+    result_set_infos(L, ending, envelope, error, "messages");
+    result_set_message(L, ending, envelope, error);
     if (response->status)
-        set_integer(L, "status", response->status);
-    set_string(L, "ray_id", response->ray_id);
-    set_integer(L, "attempts", ending->attempts);
-    set_seconds(L, "elapsed", ending->elapsed);
+        result_set_integer(L, "status", response->status);
+    result_set_string(L, "ray_id", response->ray_id);
+    result_set_integer(L, "attempts", ending->attempts);
+    result_set_seconds(L, "elapsed", ending->elapsed);
     if (ending->retry_after >= 0)
-        set_seconds(L, "retry_after", ending->retry_after);
+        result_set_seconds(L, "retry_after", ending->retry_after);
     lua_pushboolean(L, ending->retryable);
     lua_setfield(L, error, "retryable");
-    set_remaining(L, ending, zone_id);
+    result_set_remaining(L, ending, zone_id);
 }
 
 int cf_result_push(lua_State *L, const struct cf_ending *ending, const char *zone_id)
@@ -394,22 +395,22 @@ int cf_result_push(lua_State *L, const struct cf_ending *ending, const char *zon
     size_t id_len = 0;
 
     luaL_checkstack(L, 20, "result");
-    if (ending->failure == CF_OK && is_success(ending->response->status) && ending->body_len > 0 &&
+    if (ending->failure == CF_OK && result_is_success(ending->response->status) && ending->body_len > 0 &&
         cf_envelope_read(ending->response->body.data, ending->response->body.len, &id, &id_len)) {
-        push_result(L, ending, 0, id, id_len);
+        result_push_result(L, ending, 0, id, id_len);
         return 1;
     }
-    if (ending->failure == CF_OK && push_decoded(L, ending->response->body.data, ending->response->body.len)) {
+    if (ending->failure == CF_OK && result_push_decoded(L, ending->response->body.data, ending->response->body.len)) {
         envelope = lua_gettop(L);
         cf_rawgetfield(L, envelope, "success");
-        if (is_success(ending->response->status) && lua_isboolean(L, -1) && lua_toboolean(L, -1)) {
-            push_result(L, ending, envelope, NULL, 0);
+        if (result_is_success(ending->response->status) && lua_isboolean(L, -1) && lua_toboolean(L, -1)) {
+            result_push_result(L, ending, envelope, NULL, 0);
             lua_replace(L, top + 1);
             lua_settop(L, top + 1);
             return 1;
         }
     }
-    push_error(L, ending, envelope, zone_id);
+    result_push_error(L, ending, envelope, zone_id);
     lua_insert(L, top + 1);
     lua_settop(L, top + 1);
     lua_pushnil(L);

@@ -16,7 +16,7 @@ struct address {
 };
 
 /* False: there is none in the text. */
-static bool open_address(struct address *address, const char *text, unsigned flags)
+static bool address_open_address(struct address *address, const char *text, unsigned flags)
 {
     CURLUcode code = CURLUE_OUT_OF_MEMORY;
 
@@ -28,7 +28,7 @@ static bool open_address(struct address *address, const char *text, unsigned fla
 }
 
 /* To be freed; NULL where there is none. */
-static char *part_of(struct address *address, CURLUPart part)
+static char *address_part_of(struct address *address, CURLUPart part)
 {
     char *text = NULL;
     CURLUcode code = curl_url_get(address->url, part, &text, 0);
@@ -37,26 +37,26 @@ static char *part_of(struct address *address, CURLUPart part)
     return code == CURLUE_OK ? text : NULL;
 }
 
-static bool has(struct address *address, CURLUPart part)
+static bool address_has(struct address *address, CURLUPart part)
 {
-    char *text = part_of(address, part);
+    char *text = address_part_of(address, part);
     bool found = text && *text;
     curl_free(text);
     return found;
 }
 
-static bool is_scheme(struct address *address, const char *scheme)
+static bool address_is_scheme(struct address *address, const char *scheme)
 {
-    char *text = part_of(address, CURLUPART_SCHEME);
+    char *text = address_part_of(address, CURLUPART_SCHEME);
     bool same = text && strcasecmp(text, scheme) == 0;
     curl_free(text);
     return same;
 }
 
-static bool is_loopback(struct address *address)
+static bool address_is_loopback(struct address *address)
 {
     struct in_addr number;
-    char *host = part_of(address, CURLUPART_HOST);
+    char *host = address_part_of(address, CURLUPART_HOST);
     /* 127.0.0.1.2 is no address but a name, which is whose the resolver says. */
     bool loopback = host && (strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
                              (strncmp(host, "127.", 4) == 0 && inet_pton(AF_INET, host, &number) == 1));
@@ -64,7 +64,7 @@ static bool is_loopback(struct address *address)
     return loopback;
 }
 
-static bool has_control(const char *text)
+static bool address_has_control(const char *text)
 {
     for (; *text; text++)
         if ((unsigned char)*text <= 0x20 || *text == 0x7f)
@@ -77,10 +77,11 @@ const char *cf_address_base_problem(const char *base_url)
     struct address address;
     const char *problem = NULL;
 
-    if (!open_address(&address, base_url, 0) || has_control(base_url) ||
-        !(is_scheme(&address, "https") || is_scheme(&address, "http")) || !has(&address, CURLUPART_HOST))
+    if (!address_open_address(&address, base_url, 0) || address_has_control(base_url) ||
+        !(address_is_scheme(&address, "https") || address_is_scheme(&address, "http")) ||
+        !address_has(&address, CURLUPART_HOST))
         problem = "must be an absolute http(s) URL";
-    else if (has(&address, CURLUPART_USER) || has(&address, CURLUPART_PASSWORD))
+    else if (address_has(&address, CURLUPART_USER) || address_has(&address, CURLUPART_PASSWORD))
         problem = "must not hold a user or password";
     else if (strpbrk(base_url, "?#"))
         problem = "must not have a query or fragment";
@@ -95,20 +96,22 @@ const char *cf_address_proxy_problem(const char *proxy)
     const char *problem = "must be a URL with the scheme http, https, socks4, socks4a, socks5 or socks5h";
     size_t i;
 
-    if (open_address(&address, proxy, CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME) && !has_control(proxy))
+    if (address_open_address(&address, proxy, CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME) &&
+        !address_has_control(proxy))
         for (i = 0; i < sizeof schemes / sizeof *schemes && problem; i++)
             /* With one slash it is read as a scheme by some and as a host by others. */
-            if (strstr(proxy, "://") ? is_scheme(&address, schemes[i]) : !strstr(proxy, ":/"))
+            if (strstr(proxy, "://") ? address_is_scheme(&address, schemes[i]) : !strstr(proxy, ":/"))
                 problem = NULL;
     curl_url_cleanup(address.url);
     return address.no_memory ? no_memory : problem;
 }
 
 /* A handle of its own: in one that holds a URL, "proxy.example:3128" would be a path below that. */
-static bool is_own_proxy(const char *proxy, bool *lost)
+static bool address_is_own_proxy(const char *proxy, bool *lost)
 {
     struct address address;
-    bool own = open_address(&address, proxy, CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME) && is_loopback(&address);
+    bool own = address_open_address(&address, proxy, CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME) &&
+               address_is_loopback(&address);
     *lost = address.no_memory;
     curl_url_cleanup(address.url);
     return own;
@@ -120,13 +123,13 @@ const char *cf_address_clear_text_problem(const char *base_url, const char *prox
     bool clear = true, lost = false;
 
     *direct = false;
-    if (open_address(&address, base_url, 0)) {
-        if (is_scheme(&address, "https"))
+    if (address_open_address(&address, base_url, 0)) {
+        if (address_is_scheme(&address, "https"))
             clear = false;
-        else if (is_loopback(&address) && (!proxy || !*proxy))
+        else if (address_is_loopback(&address) && (!proxy || !*proxy))
             clear = false, *direct = true;
-        else if (is_loopback(&address))
-            clear = !is_own_proxy(proxy, &lost);
+        else if (address_is_loopback(&address))
+            clear = !address_is_own_proxy(proxy, &lost);
     }
     curl_url_cleanup(address.url);
     if (address.no_memory || lost)

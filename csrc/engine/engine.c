@@ -11,8 +11,8 @@
 
 /* Transfers that are kept for the next requests, with their easy handles. */
 #define POOLED 64
-/* A step that has worked so long leaves what is due now to the next one: a TLS handshake and the requests that waited for it
- * are too much for one frame of a host. */
+/* A step that has worked so long leaves what is due now to the next one: a TLS handshake and the requests that waited
+ * for it are too much for one frame of a host. */
 #define LONG_STEP 1000
 /* A connection may have more news than one look finds. */
 #define LATE_LOOKS 8
@@ -37,7 +37,7 @@ bool cf_engine_pace(struct cf_engine *engine, const struct cf_rates *rates)
 
 /* ---- moving forward ---- */
 
-static void learn_protocol(struct cf_engine *engine, const struct cf_transfer *transfer)
+static void engine_learn_protocol(struct cf_engine *engine, const struct cf_transfer *transfer)
 {
     long version = 0;
 
@@ -47,7 +47,7 @@ static void learn_protocol(struct cf_engine *engine, const struct cf_transfer *t
     cf_multi_protocol(engine, version >= CURL_HTTP_VERSION_2_0 ? HTTP2 : HTTP1);
 }
 
-static void drain(struct cf_engine *engine)
+static void engine_drain(struct cf_engine *engine)
 {
     CURLMsg *message;
     int left;
@@ -58,7 +58,7 @@ static void drain(struct cf_engine *engine)
         CURL *easy = message->easy_handle;
 
         curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
-        learn_protocol(engine, transfer);
+        engine_learn_protocol(engine, transfer);
         cf_multi_count(engine, transfer);
         curl_multi_remove_handle(engine->multi, easy);
         cf_schedule_attempt_ended(engine, transfer, code);
@@ -66,7 +66,7 @@ static void drain(struct cf_engine *engine)
 }
 
 /* False: the multi is gone. */
-static bool act(struct cf_engine *engine, curl_socket_t fd, int what)
+static bool engine_act(struct cf_engine *engine, curl_socket_t fd, int what)
 {
     int running;
     CURLMcode code;
@@ -75,20 +75,20 @@ static bool act(struct cf_engine *engine, curl_socket_t fd, int what)
     code = curl_multi_socket_action(engine->multi, fd, what, &running);
     cf_engine_chatter = 0;
 
-    drain(engine);
+    engine_drain(engine);
     if (code == CURLM_OK && !engine->broken)
         return true;
     cf_multi_give_up(engine, code == CURLM_OK ? CURLM_OUT_OF_MEMORY : code);
     return false;
 }
 
-static void run_timers(struct cf_engine *engine)
+static void engine_run_timers(struct cf_engine *engine)
 {
     engine->unfinished = false;
     cf_schedule_due(engine);
     if (engine->multi && engine->curl_due <= cf_clock_now()) {
         engine->curl_due = CF_NEVER;
-        if (act(engine, CURL_SOCKET_TIMEOUT, 0) && engine->curl_due == CF_NEVER && engine->running.count > 0) {
+        if (engine_act(engine, CURL_SOCKET_TIMEOUT, 0) && engine->curl_due == CF_NEVER && engine->running.count > 0) {
             /* libcurl is silent where its timer did not change, though it may not have been due. */
             long left = -1;
             if (curl_multi_timeout(engine->multi, &left) == CURLM_OK)
@@ -99,7 +99,7 @@ static void run_timers(struct cf_engine *engine)
     cf_schedule_queued(engine);
 }
 
-static void tell_poller(struct cf_engine *engine)
+static void engine_tell_poller(struct cf_engine *engine)
 {
     if (engine->poller_open) {
         cf_poller_deadline(&engine->poller, cf_schedule_next(engine));
@@ -108,16 +108,16 @@ static void tell_poller(struct cf_engine *engine)
 }
 
 /* False: there were none, or the multi is gone. */
-static bool wait_for_events(struct cf_engine *engine, int64_t timeout)
+static bool engine_wait_for_events(struct cf_engine *engine, int64_t timeout)
 {
     struct cf_poller_event events[CF_POLLER_BATCH];
     int count = cf_poller_wait(&engine->poller, events, timeout), i;
 
     for (i = 0; i < count && engine->multi; i++)
-        if (!act(engine, events[i].fd,
-                 (events[i].what & CF_POLLER_READ ? CURL_CSELECT_IN : 0) |
-                     (events[i].what & CF_POLLER_WRITE ? CURL_CSELECT_OUT : 0) |
-                     (events[i].what & CF_POLLER_ERROR ? CURL_CSELECT_ERR : 0)))
+        if (!engine_act(engine, events[i].fd,
+                        (events[i].what & CF_POLLER_READ ? CURL_CSELECT_IN : 0) |
+                            (events[i].what & CF_POLLER_WRITE ? CURL_CSELECT_OUT : 0) |
+                            (events[i].what & CF_POLLER_ERROR ? CURL_CSELECT_ERR : 0)))
             return false;
     return count > 0;
 }
@@ -136,21 +136,21 @@ size_t cf_engine_step(struct cf_engine *engine, int64_t timeout)
     cf_multi_notice_fork(engine);
     if (engine->poller_open) {
         struct cf_sigpipe guard = cf_sigpipe_hold();
-        run_timers(engine);
+        engine_run_timers(engine);
         if ((engine->untold && engine->done.first) || cf_engine_in_flight(engine) == 0)
             timeout = 0;
         cf_poller_deadline(&engine->poller, cf_schedule_next(engine));
         /* What was left untaken must not keep this wait from waiting. */
         cf_poller_ring(&engine->poller, false);
-        moved = wait_for_events(engine, timeout);
+        moved = engine_wait_for_events(engine, timeout);
         woken = engine->poller.looked;
         /* A host that comes late finds what was there in time: all of it, before time is up. */
         for (i = 0; moved && engine->first_overdue <= woken && i < LATE_LOOKS; i++)
-            moved = wait_for_events(engine, 0);
+            moved = engine_wait_for_events(engine, 0);
         engine->unfinished = cf_clock_now() - woken >= LONG_STEP;
         if (!engine->unfinished)
-            run_timers(engine);
-        tell_poller(engine);
+            engine_run_timers(engine);
+        engine_tell_poller(engine);
         cf_sigpipe_release(guard);
     }
     engine->untold = false;
@@ -183,7 +183,7 @@ uint64_t cf_engine_submit(struct cf_engine *engine, struct cf_submission *submis
     cf_transfer_move(transfer, &engine->queued);
     /* The step begins it, and with it the time of its attempt: until then nobody would send or read for it. */
     engine->unfinished = true;
-    tell_poller(engine);
+    engine_tell_poller(engine);
     return engine->last_id;
 }
 
@@ -204,7 +204,7 @@ bool cf_engine_cancel(struct cf_engine *engine, uint64_t id)
                 cf_multi_end(engine, transfer, CF_CANCELLED, "cancelled");
                 cf_sigpipe_release(guard);
                 cf_schedule_queued(engine);
-                tell_poller(engine);
+                engine_tell_poller(engine);
                 return true;
             }
     return false;
@@ -229,7 +229,7 @@ void cf_engine_put_back(struct cf_engine *engine, struct cf_transfer *transfer)
     cf_transfer_move(transfer, &engine->done);
     if (engine->closed)
         cf_transfer_redact(transfer);
-    tell_poller(engine);
+    engine_tell_poller(engine);
 }
 
 void cf_engine_ending(const struct cf_transfer *transfer, struct cf_ending *ending)
@@ -261,7 +261,7 @@ void cf_engine_release(struct cf_engine *engine, struct cf_transfer *transfer)
         cf_transfer_free(transfer);
     }
     if (!engine->done.first)
-        tell_poller(engine);
+        engine_tell_poller(engine);
 }
 
 int cf_engine_fd(struct cf_engine *engine)
@@ -269,7 +269,7 @@ int cf_engine_fd(struct cf_engine *engine)
     cf_multi_notice_fork(engine);
     if (engine->closed || !cf_multi_open_poller(engine))
         return -1;
-    tell_poller(engine);
+    engine_tell_poller(engine);
     return cf_poller_show(&engine->poller);
 }
 

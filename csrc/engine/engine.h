@@ -1,5 +1,5 @@
-/* A client's requests on one CURLM: submit, step, take, cancel. Nothing here knows of Lua, and nothing of curl is seen here.
- * One owner, one thread. Times are microseconds, instants those of cf_clock_now. */
+/* A client's requests on one CURLM: submit, step, take, cancel. Nothing here knows of Lua, and nothing of curl is seen
+ * here. One owner, one thread. Times are microseconds, instants those of cf_clock_now. */
 #ifndef CFPURGE_ENGINE_H
 #define CFPURGE_ENGINE_H
 
@@ -13,8 +13,8 @@ struct cf_engine;
 struct cf_transfer;
 
 struct cf_engine_stats {
-    double left[CF_BUCKETS];            /* tokens; negative where there is no limit */
-    int64_t held[CF_BUCKETS];           /* how long the next request of a bucket would wait for it */
+    double left[CF_BUCKETS];  /* tokens; negative where there is no limit */
+    int64_t held[CF_BUCKETS]; /* how long the next request of a bucket would wait for it */
     size_t queued, running, waiting, done;
     uint64_t started, finished, attempts, retries, connections, bytes_sent, bytes_received;
 };
@@ -35,7 +35,8 @@ size_t cf_engine_step(struct cf_engine *engine, int64_t timeout);
 /* False where no such request is in flight. Otherwise it is ready to be taken, CF_CANCELLED. */
 bool cf_engine_cancel(struct cf_engine *engine, uint64_t id);
 
-/* The request `id`, or any with 0, that ended and was not taken yet; NULL for none. It is to be released, or put back. */
+/* The request `id`, or any with 0, that ended and was not taken yet; NULL for none. It is to be released, or put back.
+ */
 struct cf_transfer *cf_engine_take(struct cf_engine *engine, uint64_t id);
 void cf_engine_put_back(struct cf_engine *engine, struct cf_transfer *transfer);
 void cf_engine_ending(const struct cf_transfer *transfer, struct cf_ending *ending);

@@ -7,25 +7,26 @@
 #include "base/poller.h"
 #include "engine/transfer.h"
 
-/* Once a server is known to speak HTTP/2, this many connections carry all streams; over HTTP/1.1 each request needs its own. */
+/* Once a server is known to speak HTTP/2, this many connections carry all streams; over HTTP/1.1 each request needs its
+ * own. */
 #define CF_HTTP2_CONNECTIONS 4L
 
 enum protocol { UNKNOWN, HTTP1, HTTP2 };
 
 struct cf_engine {
-    uint64_t generation;                /* of the process that owns multi and poller */
-    CURLM *multi;                       /* NULL until used, and after a fatal error */
+    uint64_t generation; /* of the process that owns multi and poller */
+    CURLM *multi;        /* NULL until used, and after a fatal error */
     CURLSH *share;
     struct cf_poller poller;
     bool poller_open, closed, want_events, broken, warned;
-    bool suspect;                       /* others may still hold a connection on which an attempt timed out */
-    bool untold;                        /* something has ended since the last step, which nobody was woken for */
-    bool unfinished;                    /* the last step left what was due to the next one */
+    bool suspect;    /* others may still hold a connection on which an attempt timed out */
+    bool untold;     /* something has ended since the last step, which nobody was woken for */
+    bool unfinished; /* the last step left what was due to the next one */
     enum protocol protocol;
     long max_connections;
-    int64_t curl_due;                   /* libcurl's own next timer */
-    int64_t first_overdue;              /* no running one is overdue before */
-    int64_t pace_due;                   /* when the pacer lets the next queued request go */
+    int64_t curl_due;      /* libcurl's own next timer */
+    int64_t first_overdue; /* no running one is overdue before */
+    int64_t pace_due;      /* when the pacer lets the next queued request go */
     struct cf_pacer pacer;
     uint64_t last_id, random;
     struct cf_transfer_list queued, running, waiting, done, taken, idle;
@@ -34,8 +35,8 @@ struct cf_engine {
     struct cf_engine_stats stats;
 };
 
-/* engine.c: bytes of HTTP/2 frames, but for what answers say, that this call of libcurl has read, from 1 on; http2.c counts them.
- * 0 outside of one: others in the process use libcurl too. */
+/* engine.c: bytes of HTTP/2 frames, but for what answers say, that this call of libcurl has read, from 1 on; http2.c
+ * counts them. 0 outside of one: others in the process use libcurl too. */
 extern _Thread_local size_t cf_engine_chatter;
 
 /* journal.c */
@@ -63,7 +64,8 @@ int cf_multi_timer(CURLM *multi, long milliseconds, void *engine);
 void cf_multi_ended(struct cf_engine *engine, struct cf_transfer *transfer);
 /* The same from outside, whatever it was doing. */
 void cf_multi_end(struct cf_engine *engine, struct cf_transfer *transfer, enum cf_failure failure, const char *error);
-void cf_multi_end_all(struct cf_engine *engine, struct cf_transfer_list *list, enum cf_failure failure, const char *error);
+void cf_multi_end_all(struct cf_engine *engine, struct cf_transfer_list *list, enum cf_failure failure,
+                      const char *error);
 
 /* schedule.c */
 /* Starts what may go out now. */

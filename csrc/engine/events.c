@@ -23,7 +23,7 @@ bool cf_engine_next_event(struct cf_engine *engine, struct cf_event *event)
 }
 
 /* Out of memory, a log line is lost, never a purge. */
-static struct cf_event *new_event(struct cf_engine *engine, enum cf_event_name name)
+static struct cf_event *events_new_event(struct cf_engine *engine, enum cf_event_name name)
 {
     struct cf_event *event;
     size_t end = engine->event_first + engine->event_count;
@@ -47,7 +47,7 @@ static struct cf_event *new_event(struct cf_engine *engine, enum cf_event_name n
 
 void cf_events_add(struct cf_engine *engine, const struct cf_transfer *transfer, enum cf_event_name name, int64_t wait)
 {
-    struct cf_event *event = new_event(engine, name);
+    struct cf_event *event = events_new_event(engine, name);
     size_t path_len;
 
     if (!event)
@@ -75,7 +75,7 @@ void cf_events_add(struct cf_engine *engine, const struct cf_transfer *transfer,
 void cf_events_warn(struct cf_engine *engine)
 {
     const char *problem = engine->warned ? NULL : cf_libcurl_resolver_problem();
-    struct cf_event *event = problem ? new_event(engine, CF_EVENT_WARNING) : NULL;
+    struct cf_event *event = problem ? events_new_event(engine, CF_EVENT_WARNING) : NULL;
 
     if (event)
         event->message = problem;

@@ -1,5 +1,5 @@
-/* What goes into the engine and comes out of it: a submission, an ending, an event. Times are microseconds, instants those of
- * cf_clock_now. */
+/* What goes into the engine and comes out of it: a submission, an ending, an event. Times are microseconds, instants
+ * those of cf_clock_now. */
 #ifndef CFPURGE_EXCHANGE_H
 #define CFPURGE_EXCHANGE_H
 
@@ -17,15 +17,15 @@
 /* What to send. All is borrowed for the call; `body` is swapped for another buffer on success, NULL means GET. */
 struct cf_submission {
     const char *url;
-    size_t path_at;                     /* where in `url` the part begins that events name */
-    const char *headers;                /* lines, each NUL-terminated, one after another */
+    size_t path_at;      /* where in `url` the part begins that events name */
+    const char *headers; /* lines, each NUL-terminated, one after another */
     size_t headers_size;
     struct cf_buffer *body;
-    const char *secrets[2];             /* masked in whatever comes back; NULL for none */
-    size_t items;                       /* comes back in the ending; what it costs where `bucket` counts URLs */
+    const char *secrets[2]; /* masked in whatever comes back; NULL for none */
+    size_t items;           /* comes back in the ending; what it costs where `bucket` counts URLs */
     enum cf_bucket bucket;
-    const char *proxy, *ca_file, *user_agent;   /* NULL for none; an empty proxy means: not even the environment's */
-    bool direct;                        /* no proxy of the environment either */
+    const char *proxy, *ca_file, *user_agent; /* NULL for none; an empty proxy means: not even the environment's */
+    bool direct;                              /* no proxy of the environment either */
     struct cf_retry_policy retry;
     int64_t timeout, connect_timeout, deadline; /* durations; 0 for none */
 };
@@ -38,29 +38,29 @@ struct cf_ending {
     const struct cf_response *response; /* of the last attempt */
     int attempts;
     int64_t elapsed;
-    int64_t retry_after;                /* -1 where the server ordered none */
+    int64_t retry_after; /* -1 where the server ordered none */
     bool retryable;
-    const char *body;                   /* what was sent */
+    const char *body; /* what was sent */
     size_t body_len;
-    const char *path;                   /* the part of the URL behind base_url */
+    const char *path; /* the part of the URL behind base_url */
     size_t items;
-    const char *const *secrets;         /* two, each may be NULL: to be masked in what the body says */
+    const char *const *secrets; /* two, each may be NULL: to be masked in what the body says */
 };
 
 enum cf_event_name { CF_EVENT_REQUEST, CF_EVENT_RESPONSE, CF_EVENT_RETRY, CF_EVENT_DONE, CF_EVENT_WARNING };
 
 struct cf_event {
     enum cf_event_name name;
-    const char *message;                /* of CF_EVENT_WARNING, which has nothing else */
+    const char *message; /* of CF_EVENT_WARNING, which has nothing else */
     uint64_t id;
     const char *method;
-    char path[128];                     /* without base_url's own path and without a query */
+    char path[128]; /* without base_url's own path and without a query */
     char ray_id[64];
     int attempt, status;
     enum cf_failure failure;
-    int64_t elapsed;                    /* of the attempt; for CF_EVENT_DONE of the request */
-    int64_t wait;                       /* CF_EVENT_RETRY: until the next attempt */
-    size_t bytes;                       /* of the body: sent, or received */
+    int64_t elapsed; /* of the attempt; for CF_EVENT_DONE of the request */
+    int64_t wait;    /* CF_EVENT_RETRY: until the next attempt */
+    size_t bytes;    /* of the body: sent, or received */
 };
 
 #endif

@@ -22,7 +22,7 @@ static CURLcode curl_ready = CURLE_FAILED_INIT;
 static _Atomic uint64_t *mark;
 static _Atomic uint64_t last_generation = 1;
 
-static void init(void)
+static void global_init(void)
 {
 #if defined(MADV_WIPEONFORK) && !defined(CF_GLOBAL_PID)
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -46,7 +46,7 @@ static void init(void)
 
 bool cf_global_init(void)
 {
-    pthread_once(&once, init);
+    pthread_once(&once, global_init);
     return curl_ready == CURLE_OK;
 }
 
@@ -63,7 +63,8 @@ uint64_t cf_global_generation(void)
         /* Of two threads of the child the first one names the generation. */
         return atomic_compare_exchange_strong(mark, &generation, next) ? next : generation;
     }
-    /* A count in the upper half, the process in the lower: both change at once for all threads, though ids come again. */
+    /* A count in the upper half, the process in the lower: both change at once for all threads, though ids come again.
+     */
     pid = (uint32_t)getpid();
     generation = last_generation;
     while ((uint32_t)generation != pid) {

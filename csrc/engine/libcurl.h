@@ -42,9 +42,10 @@ static inline const char *cf_libcurl_resolver_problem(void)
         return NULL;
 #endif
     /* c-ares has no thread that could be waited for. */
-    return info->ares ? NULL
-                      : "this libcurl waits for a name look-up to end before a time-out, cancel or close takes effect: 7.87 "
-                        "or newer does not";
+    return info->ares
+               ? NULL
+               : "this libcurl waits for a name look-up to end before a time-out, cancel or close takes effect: 7.87 "
+                 "or newer does not";
 }
 
 #endif

@@ -12,7 +12,7 @@
 
 #define HTTP2_STREAMS 256L
 
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *engine, void *unused)
+static int multi_on_socket(CURL *easy, curl_socket_t fd, int what, void *engine, void *unused)
 {
     struct cf_engine *self = engine;
     (void)easy, (void)unused;
@@ -26,14 +26,14 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *engine, void 
 int cf_multi_timer(CURLM *multi, long milliseconds, void *engine)
 {
     (void)multi;
-    /* libcurl rounds down, and a call that comes too early does nothing: a millisecond more is sure to be late enough. */
+    /* libcurl rounds down, and a call that comes too early does nothing: a millisecond more is sure to be late enough.
+     */
     ((struct cf_engine *)engine)->curl_due =
-        milliseconds < 0 ? CF_NEVER
-                         : cf_clock_now() + (milliseconds > 0 ? (int64_t)milliseconds * 1000 + 1000 : 0);
+        milliseconds < 0 ? CF_NEVER : cf_clock_now() + (milliseconds > 0 ? (int64_t)milliseconds * 1000 + 1000 : 0);
     return 0;
 }
 
-static bool open_multi(struct cf_engine *engine)
+static bool multi_open_multi(struct cf_engine *engine)
 {
     CURLM *multi = engine->multi = curl_multi_init();
 
@@ -45,7 +45,7 @@ static bool open_multi(struct cf_engine *engine)
     }
     engine->max_connections = 16;
     engine->broken = false;
-    if (!multi || !engine->share || curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket) != CURLM_OK ||
+    if (!multi || !engine->share || curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, multi_on_socket) != CURLM_OK ||
         curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, engine) != CURLM_OK ||
         curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, cf_multi_timer) != CURLM_OK ||
         curl_multi_setopt(multi, CURLMOPT_TIMERDATA, engine) != CURLM_OK ||
@@ -60,7 +60,7 @@ static bool open_multi(struct cf_engine *engine)
 }
 
 /* notice_fork has seen to it that they are our own. */
-static void drop_easy(struct cf_transfer_list *list)
+static void multi_drop_easy(struct cf_transfer_list *list)
 {
     struct cf_transfer *transfer;
     for (transfer = list->first; transfer; transfer = transfer->next) {
@@ -79,10 +79,10 @@ void cf_multi_close(struct cf_engine *engine)
         cf_transfer_move(transfer, NULL);
         cf_transfer_free(transfer);
     }
-    drop_easy(&engine->done);
-    drop_easy(&engine->taken);
-    drop_easy(&engine->waiting);
-    drop_easy(&engine->queued);
+    multi_drop_easy(&engine->done);
+    multi_drop_easy(&engine->taken);
+    multi_drop_easy(&engine->waiting);
+    multi_drop_easy(&engine->queued);
     if (engine->multi)
         curl_multi_cleanup(engine->multi);
     if (engine->share)
@@ -129,14 +129,16 @@ void cf_multi_end(struct cf_engine *engine, struct cf_transfer *transfer, enum c
     cf_multi_ended(engine, transfer);
 }
 
-void cf_multi_end_all(struct cf_engine *engine, struct cf_transfer_list *list, enum cf_failure failure, const char *error)
+void cf_multi_end_all(struct cf_engine *engine, struct cf_transfer_list *list, enum cf_failure failure,
+                      const char *error)
 {
     while (list->first)
         cf_multi_end(engine, list->first, failure, error);
 }
 
-/* Handles inherited over a fork are the parent's: a call of libcurl on them would take the parent's answers or end its TLS
- * sessions, and cleaning them up stalls it (libcurl-facts). They are left behind, reachable for the sake of leak checkers. */
+/* Handles inherited over a fork are the parent's: a call of libcurl on them would take the parent's answers or end its
+ * TLS sessions, and cleaning them up stalls it (libcurl-facts). They are left behind, reachable for the sake of leak
+ * checkers. */
 struct abandoned {
     struct abandoned *next;
     CURLM *multi;
@@ -145,7 +147,7 @@ struct abandoned {
 };
 static _Atomic(struct abandoned *) abandoned_handles;
 
-static void abandon(CURLM *multi, CURLSH *share, CURL *easy)
+static void multi_abandon(CURLM *multi, CURLSH *share, CURL *easy)
 {
     struct abandoned *entry = cf_zalloc(sizeof *entry);
     if (entry) {
@@ -158,12 +160,12 @@ static void abandon(CURLM *multi, CURLSH *share, CURL *easy)
     }
 }
 
-static void leave_easy(struct cf_transfer_list *list)
+static void multi_leave_easy(struct cf_transfer_list *list)
 {
     struct cf_transfer *transfer;
     for (transfer = list->first; transfer; transfer = transfer->next) {
         if (transfer->easy)
-            abandon(NULL, NULL, transfer->easy);
+            multi_abandon(NULL, NULL, transfer->easy);
         transfer->easy = NULL;
     }
 }
@@ -176,14 +178,14 @@ void cf_multi_notice_fork(struct cf_engine *engine)
     if (engine->generation == generation)
         return;
     engine->generation = generation;
-    leave_easy(&engine->idle);
-    leave_easy(&engine->done);
-    leave_easy(&engine->taken);
-    leave_easy(&engine->running);
-    leave_easy(&engine->waiting);
-    leave_easy(&engine->queued);
+    multi_leave_easy(&engine->idle);
+    multi_leave_easy(&engine->done);
+    multi_leave_easy(&engine->taken);
+    multi_leave_easy(&engine->running);
+    multi_leave_easy(&engine->waiting);
+    multi_leave_easy(&engine->queued);
     if (engine->multi)
-        abandon(engine->multi, engine->share, NULL);
+        multi_abandon(engine->multi, engine->share, NULL);
     engine->multi = NULL;
     engine->share = NULL;
     engine->curl_due = CF_NEVER;
@@ -209,7 +211,7 @@ bool cf_multi_open(struct cf_engine *engine)
 {
     if (engine->closed || !cf_global_init() || !cf_multi_open_poller(engine))
         return false;
-    if (!engine->multi && !open_multi(engine)) {
+    if (!engine->multi && !multi_open_multi(engine)) {
         cf_multi_close(engine);
         return false;
     }

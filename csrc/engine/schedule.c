@@ -4,12 +4,12 @@
 #include "base/envelope.h"
 #include "base/clock.h"
 
-/* While it is not known whether the server speaks HTTP/2, no more than this go out at once over TLS: libcurl would open a
- * connection for each of them that finds no free stream (libcurl-facts: 201 connections for 300 purges). */
+/* While it is not known whether the server speaks HTTP/2, no more than this go out at once over TLS: libcurl would open
+ * a connection for each of them that finds no free stream (libcurl-facts: 201 connections for 300 purges). */
 #define UNKNOWN_IN_FLIGHT 64
 
 /* xorshift64*: spreading retries needs no better one, and rand() belongs to the host. */
-static double chance(struct cf_engine *engine)
+static double schedule_chance(struct cf_engine *engine)
 {
     engine->random ^= engine->random >> 12;
     engine->random ^= engine->random << 25;
@@ -18,7 +18,7 @@ static double chance(struct cf_engine *engine)
 }
 
 /* A 429 stops all that draw from the same bucket, not only the request that met it. */
-static void heed(struct cf_engine *engine, const struct cf_transfer *transfer, int64_t wait, int64_t now)
+static void schedule_heed(struct cf_engine *engine, const struct cf_transfer *transfer, int64_t wait, int64_t now)
 {
     const struct cf_response *response = &transfer->response;
 
@@ -47,8 +47,8 @@ void cf_schedule_attempt_ended(struct cf_engine *engine, struct cf_transfer *tra
     outcome.status = transfer->response.status;
     outcome.should_retry = transfer->response.should_retry;
     outcome.retry_after = transfer->retry_after;
-    again = cf_retry_decide(&transfer->retry, transfer->attempts, &outcome, chance(engine), &wait);
-    heed(engine, transfer, transfer->retry_after >= 0 ? transfer->retry_after : wait, now);
+    again = cf_retry_decide(&transfer->retry, transfer->attempts, &outcome, schedule_chance(engine), &wait);
+    schedule_heed(engine, transfer, transfer->retry_after >= 0 ? transfer->retry_after : wait, now);
     if (again && (!transfer->deadline || now + wait < transfer->deadline)) {
         transfer->due = now + wait;
         engine->stats.retries++;
@@ -59,14 +59,13 @@ void cf_schedule_attempt_ended(struct cf_engine *engine, struct cf_transfer *tra
     }
 }
 
-static bool may_start(const struct cf_engine *engine, const struct cf_transfer *transfer)
+static bool schedule_may_start(const struct cf_engine *engine, const struct cf_transfer *transfer)
 {
-    return engine->protocol != UNKNOWN || engine->running.count < UNKNOWN_IN_FLIGHT ||
-           !cf_transfer_is_tls(transfer);
+    return engine->protocol != UNKNOWN || engine->running.count < UNKNOWN_IN_FLIGHT || !cf_transfer_is_tls(transfer);
 }
 
 /* What the pacer says of a queued request: it may go, it waits, or it was ended, for nobody would wait that long. */
-static bool may_go(struct cf_engine *engine, struct cf_transfer *transfer, int64_t now)
+static bool schedule_may_go(struct cf_engine *engine, struct cf_transfer *transfer, int64_t now)
 {
     double cost = cf_transfer_cost(transfer);
     int64_t ordered, when = cf_pacer_when(&engine->pacer, transfer->bucket, cost, now, &ordered);
@@ -84,7 +83,7 @@ static bool may_go(struct cf_engine *engine, struct cf_transfer *transfer, int64
     return false;
 }
 
-static void start_one(struct cf_engine *engine, struct cf_transfer *transfer, int64_t now)
+static void schedule_start_one(struct cf_engine *engine, struct cf_transfer *transfer, int64_t now)
 {
     CURLcode code;
 
@@ -123,20 +122,20 @@ void cf_schedule_queued(struct cf_engine *engine)
     bool held[CF_BUCKETS] = {false};
 
     engine->pace_due = CF_NEVER;
-    for (transfer = engine->queued.first; transfer && may_start(engine, transfer); transfer = next) {
+    for (transfer = engine->queued.first; transfer && schedule_may_start(engine, transfer); transfer = next) {
         int64_t now = cf_clock_now();
         next = transfer->next;
         if (held[transfer->bucket])
             continue;
-        if (may_go(engine, transfer, now))
-            start_one(engine, transfer, now);
+        if (schedule_may_go(engine, transfer, now))
+            schedule_start_one(engine, transfer, now);
         else
             held[transfer->bucket] = transfer->list == &engine->queued;
     }
 }
 
-/* Not left to libcurl: it would keep the connection, which the next attempt would meet again (HTTP/2), and where a socket has
- * news in the last millisecond of a transfer's time it (7.88 at least) drops the timer, and hangs. */
+/* Not left to libcurl: it would keep the connection, which the next attempt would meet again (HTTP/2), and where a
+ * socket has news in the last millisecond of a transfer's time it (7.88 at least) drops the timer, and hangs. */
 void cf_schedule_overdue(struct cf_engine *engine)
 {
     struct cf_transfer *transfer, *next;

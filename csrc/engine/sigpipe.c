@@ -8,7 +8,7 @@
 #include "engine/libcurl.h"
 
 /* From 7.87 on every send carries MSG_NOSIGNAL (libcurl-facts). */
-static bool may_raise(void)
+static bool sigpipe_may_raise(void)
 {
 #ifdef CF_SIGPIPE_ALWAYS
     return true;
@@ -26,7 +26,7 @@ struct cf_sigpipe cf_sigpipe_hold(void)
     sigset_t set;
 
     memset(&guard, 0, sizeof guard);
-    if (may_raise()) {
+    if (sigpipe_may_raise()) {
         /* One that is pending already is the host's. */
         sigpending(&set);
         if (!sigismember(&set, SIGPIPE)) {

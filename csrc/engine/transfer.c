@@ -63,7 +63,7 @@ bool cf_transfer_is_tls(const struct cf_transfer *transfer)
     return strncmp(transfer->url, "https:", 6) == 0;
 }
 
-static const char *put(char **at, const char *text)
+static const char *transfer_put(char **at, const char *text)
 {
     char *start = *at;
     size_t size;
@@ -76,7 +76,7 @@ static const char *put(char **at, const char *text)
     return start;
 }
 
-static size_t size_of(const char *text)
+static size_t transfer_size_of(const char *text)
 {
     return text ? strlen(text) + 1 : 0;
 }
@@ -90,22 +90,22 @@ bool cf_transfer_fill(struct cf_transfer *transfer, struct cf_submission *submis
 
     for (i = 0; i < submission->headers_size; i++)
         lines += submission->headers[i] == '\0';
-    texts = size_of(submission->url) + size_of(submission->secrets[0]) + size_of(submission->secrets[1]) +
-            size_of(submission->proxy) + size_of(submission->ca_file) + size_of(submission->user_agent) +
-            submission->headers_size;
+    texts = transfer_size_of(submission->url) + transfer_size_of(submission->secrets[0]) +
+            transfer_size_of(submission->secrets[1]) + transfer_size_of(submission->proxy) +
+            transfer_size_of(submission->ca_file) + transfer_size_of(submission->user_agent) + submission->headers_size;
     transfer->block_size = lines * sizeof *node + texts;
     transfer->block = cf_realloc(NULL, transfer->block_size);
     if (!transfer->block)
         return false;
 
     at = transfer->block + lines * sizeof *node;
-    transfer->url = put(&at, submission->url);
+    transfer->url = transfer_put(&at, submission->url);
     transfer->path = transfer->url + submission->path_at;
-    transfer->secrets[0] = put(&at, submission->secrets[0]);
-    transfer->secrets[1] = put(&at, submission->secrets[1]);
-    transfer->proxy = put(&at, submission->proxy);
-    transfer->ca_file = put(&at, submission->ca_file);
-    transfer->user_agent = put(&at, submission->user_agent);
+    transfer->secrets[0] = transfer_put(&at, submission->secrets[0]);
+    transfer->secrets[1] = transfer_put(&at, submission->secrets[1]);
+    transfer->proxy = transfer_put(&at, submission->proxy);
+    transfer->ca_file = transfer_put(&at, submission->ca_file);
+    transfer->user_agent = transfer_put(&at, submission->user_agent);
     if (submission->headers_size > 0)
         memcpy(at, submission->headers, submission->headers_size);
     node = (struct curl_slist *)(void *)transfer->block;
@@ -141,29 +141,30 @@ bool cf_transfer_fill(struct cf_transfer *transfer, struct cf_submission *submis
 
 /* Any other number than they were given makes libcurl end the transfer. */
 
-static size_t on_header(char *line, size_t size, size_t count, void *transfer)
+static size_t transfer_on_header(char *line, size_t size, size_t count, void *transfer)
 {
     return cf_response_header(&((struct cf_transfer *)transfer)->response, line, size * count) ? size * count : 0;
 }
 
-static size_t on_body(char *bytes, size_t size, size_t count, void *transfer)
+static size_t transfer_on_body(char *bytes, size_t size, size_t count, void *transfer)
 {
     return cf_response_body(&((struct cf_transfer *)transfer)->response, bytes, size * count) ? size * count : 0;
 }
 
-/* libcurl 7.88 reads what a proxy says about a CONNECT it refuses a byte at a time, in one call and for as long as there is
- * more: only this is asked meanwhile. A clock for every byte would be dear. */
-static int on_progress(void *transfer, curl_off_t total, curl_off_t now, curl_off_t to_send, curl_off_t sent)
+/* libcurl 7.88 reads what a proxy says about a CONNECT it refuses a byte at a time, in one call and for as long as
+ * there is more: only this is asked meanwhile. A clock for every byte would be dear. */
+static int transfer_on_progress(void *transfer, curl_off_t total, curl_off_t now, curl_off_t to_send, curl_off_t sent)
 {
     struct cf_transfer *self = transfer;
     (void)total, (void)now, (void)to_send, (void)sent;
-    return (++self->ticks & 63) == 0 && cf_clock_now() - LONG_CALL >
-                                            (self->overdue > self->poller->looked ? self->overdue : self->poller->looked);
+    return (++self->ticks & 63) == 0 &&
+           cf_clock_now() - LONG_CALL > (self->overdue > self->poller->looked ? self->overdue : self->poller->looked);
 }
 
-/* A peer that has vanished acknowledges nothing: the kernel gives up on it, and all that wait there go elsewhere, long before
- * their time is over. What it may take to accept a connection, and a little, for then libcurl's own time-out is first. */
-static void expect_acknowledgement(int fd, int64_t connect_timeout)
+/* A peer that has vanished acknowledges nothing: the kernel gives up on it, and all that wait there go elsewhere, long
+ * before their time is over. What it may take to accept a connection, and a little, for then libcurl's own time-out is
+ * first. */
+static void transfer_expect_acknowledgement(int fd, int64_t connect_timeout)
 {
 #ifdef TCP_USER_TIMEOUT
     if (connect_timeout > 0 && connect_timeout < INT64_C(3600) * 1000000) {
@@ -175,7 +176,7 @@ static void expect_acknowledgement(int fd, int64_t connect_timeout)
 #endif
 }
 
-static curl_socket_t open_socket(void *self, curlsocktype purpose, struct curl_sockaddr *address)
+static curl_socket_t transfer_open_socket(void *self, curlsocktype purpose, struct curl_sockaddr *address)
 {
     const struct cf_transfer *transfer = self;
     int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
@@ -184,7 +185,7 @@ static curl_socket_t open_socket(void *self, curlsocktype purpose, struct curl_s
         return CURL_SOCKET_BAD;
     if (SOCK_CLOEXEC == 0)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
-    expect_acknowledgement(fd, transfer->connect_timeout);
+    transfer_expect_acknowledgement(fd, transfer->connect_timeout);
     if (!cf_poller_opened(transfer->poller, fd)) {
         close(fd);
         return CURL_SOCKET_BAD;
@@ -192,22 +193,22 @@ static curl_socket_t open_socket(void *self, curlsocktype purpose, struct curl_s
     return fd;
 }
 
-static int close_socket(void *poller, curl_socket_t fd)
+static int transfer_close_socket(void *poller, curl_socket_t fd)
 {
     cf_poller_closing(poller, fd);
     return close(fd);
 }
 
 /* 0 would mean "for ever" to libcurl. */
-static long milliseconds(int64_t duration)
+static long transfer_milliseconds(int64_t duration)
 {
     int64_t rounded = (duration + 999) / 1000;
     return rounded > 0x7fffffff ? 0x7fffffff : rounded < 1 ? 1 : (long)rounded;
 }
 
-/* CURLOPT_TIMEOUT_MS is not set: the engine ends what is overdue, for libcurl would keep the connection of an HTTP/2 stream, and
- * would not read first what has come while nobody stepped. */
-static CURLcode set_limits(struct cf_transfer *transfer, int64_t now)
+/* CURLOPT_TIMEOUT_MS is not set: the engine ends what is overdue, for libcurl would keep the connection of an HTTP/2
+ * stream, and would not read first what has come while nobody stepped. */
+static CURLcode transfer_set_limits(struct cf_transfer *transfer, int64_t now)
 {
     int64_t limit = transfer->timeout;
 
@@ -216,26 +217,26 @@ static CURLcode set_limits(struct cf_transfer *transfer, int64_t now)
     transfer->overdue = limit ? now + limit : CF_NEVER;
     /* libcurl's own default is 300 s; "none" is as long as it can be. */
     return curl_easy_setopt(transfer->easy, CURLOPT_CONNECTTIMEOUT_MS,
-                            transfer->connect_timeout ? milliseconds(transfer->connect_timeout) : 0x7fffffffL);
+                            transfer->connect_timeout ? transfer_milliseconds(transfer->connect_timeout) : 0x7fffffffL);
 }
 
-#define SET(option, value)                                             \
-    do {                                                               \
-        CURLcode set_code = curl_easy_setopt(easy, option, value);     \
-        if (set_code != CURLE_OK)                                      \
-            return set_code;                                           \
+#define SET(option, value) \
+    do { \
+        CURLcode set_code = curl_easy_setopt(easy, option, value); \
+        if (set_code != CURLE_OK) \
+            return set_code; \
     } while (0)
 
-static bool same_text(const char *a, const char *b)
+static bool transfer_same_text(const char *a, const char *b)
 {
     return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
 /* What no request changes, and the CA, which hardly any does: set once, for it takes longer than all the rest. */
-static CURLcode set_up(struct cf_transfer *transfer, struct cf_poller *poller)
+static CURLcode transfer_set_up(struct cf_transfer *transfer, struct cf_poller *poller)
 {
     CURL *easy = transfer->easy;
-    size_t size = size_of(transfer->ca_file);
+    size_t size = transfer_size_of(transfer->ca_file);
 
     cf_free(transfer->trusted);
     transfer->trusted = size ? cf_realloc(NULL, size) : NULL;
@@ -245,17 +246,17 @@ static CURLcode set_up(struct cf_transfer *transfer, struct cf_poller *poller)
         memcpy(transfer->trusted, transfer->ca_file, size);
     SET(CURLOPT_PRIVATE, transfer);
     SET(CURLOPT_ERRORBUFFER, transfer->error);
-    SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    SET(CURLOPT_OPENSOCKETFUNCTION, transfer_open_socket);
     SET(CURLOPT_OPENSOCKETDATA, transfer);
-    SET(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+    SET(CURLOPT_CLOSESOCKETFUNCTION, transfer_close_socket);
     SET(CURLOPT_CLOSESOCKETDATA, poller);
-    SET(CURLOPT_HEADERFUNCTION, on_header);
+    SET(CURLOPT_HEADERFUNCTION, transfer_on_header);
     SET(CURLOPT_HEADERDATA, transfer);
-    SET(CURLOPT_WRITEFUNCTION, on_body);
+    SET(CURLOPT_WRITEFUNCTION, transfer_on_body);
     SET(CURLOPT_WRITEDATA, transfer);
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_NOPROGRESS, 0L);
-    SET(CURLOPT_XFERINFOFUNCTION, on_progress);
+    SET(CURLOPT_XFERINFOFUNCTION, transfer_on_progress);
     SET(CURLOPT_XFERINFODATA, transfer);
 #ifdef CF_HAVE_PROTOCOLS_STR
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
@@ -269,8 +270,8 @@ static CURLcode set_up(struct cf_transfer *transfer, struct cf_poller *poller)
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)CF_RESPONSE_MAX_BODY);
-    /* Wiped as a whole after every request: the least that libcurl takes. Not so what it receives into: with less than the
-     * 16 KiB of an HTTP/2 frame it (7.88) forgets streams whose frames come side by side. */
+    /* Wiped as a whole after every request: the least that libcurl takes. Not so what it receives into: with less than
+     * the 16 KiB of an HTTP/2 frame it (7.88) forgets streams whose frames come side by side. */
     SET(CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
 #ifdef CF_HAVE_QUICK_EXIT
     /* A libcurl that is older than its headers was refuses: the engine warns of that. */
@@ -284,7 +285,7 @@ static CURLcode set_up(struct cf_transfer *transfer, struct cf_poller *poller)
     return code;
 }
 
-static CURLcode set_request(struct cf_transfer *transfer, CURLSH *share)
+static CURLcode transfer_set_request(struct cf_transfer *transfer, CURLSH *share)
 {
     CURL *easy = transfer->easy;
 
@@ -322,7 +323,7 @@ CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct
     transfer->poller = poller;
     transfer->is_refused = true;
     if (transfer->easy && transfer->generation == generation &&
-        !(transfer->is_set && same_text(transfer->trusted, transfer->ca_file))) {
+        !(transfer->is_set && transfer_same_text(transfer->trusted, transfer->ca_file))) {
         /* Not curl_easy_reset: where memory is short that leaves half of the defaults out, and does not say so. */
         curl_easy_cleanup(transfer->easy);
         transfer->easy = NULL;
@@ -334,12 +335,12 @@ CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct
         transfer->easy = curl_easy_init();
         if (!transfer->easy)
             return CURLE_OUT_OF_MEMORY;
-        code = set_up(transfer, poller);
+        code = transfer_set_up(transfer, poller);
     }
     if (code == CURLE_OK)
-        code = set_request(transfer, share);
+        code = transfer_set_request(transfer, share);
     if (code == CURLE_OK)
-        code = set_limits(transfer, now);
+        code = transfer_set_limits(transfer, now);
     if (code == CURLE_OK) {
         transfer->is_refused = false;
         transfer->attempts++;
@@ -347,7 +348,7 @@ CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct
     return code;
 }
 
-static enum cf_failure failure_of(CURLcode code, const struct cf_transfer *transfer)
+static enum cf_failure transfer_failure_of(CURLcode code, const struct cf_transfer *transfer)
 {
     bool answering = transfer->response.status >= 200;
 
@@ -397,17 +398,17 @@ void cf_transfer_overdue(struct cf_transfer *transfer, int64_t now)
     curl_easy_getinfo(transfer->easy, CURLINFO_NAMELOOKUP_TIME, &found);
     curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME, &sent);
     (void)snprintf(transfer->error, sizeof transfer->error, "timed out after %lld ms, %s",
-             (long long)(now - transfer->attempt_started) / 1000,
-             transfer->response.status ? "within the answer"
-             : sent > 0                ? "waiting for an answer"
-             : found > 0               ? "connecting"
-                                       : "looking the name up");
+                   (long long)(now - transfer->attempt_started) / 1000,
+                   transfer->response.status ? "within the answer"
+                   : sent > 0                ? "waiting for an answer"
+                   : found > 0               ? "connecting"
+                                             : "looking the name up");
     /* Where nobody else uses its connection, that is closed: it may be dead. */
     curl_easy_setopt(transfer->easy, CURLOPT_FORBID_REUSE, 1L);
 }
 
 /* A server that repeats what it was shown would put the credential into errors and logs. */
-static void mask(char *text, const char *const secrets[2])
+static void transfer_mask(char *text, const char *const secrets[2])
 {
     char *at, *found;
     size_t i;
@@ -417,9 +418,9 @@ static void mask(char *text, const char *const secrets[2])
             memset(found, '*', strlen(secrets[i]));
 }
 
-/* The body is masked once more when it has been decoded, for in JSON a secret may be written in other bytes: here so that no
- * decoder has it in its buffers. Only what JSON cannot hold but within a string: the rest is to stay JSON. */
-static void mask_body(struct cf_buffer *body, const char *secret)
+/* The body is masked once more when it has been decoded, for in JSON a secret may be written in other bytes: here so
+ * that no decoder has it in its buffers. Only what JSON cannot hold but within a string: the rest is to stay JSON. */
+static void transfer_mask_body(struct cf_buffer *body, const char *secret)
 {
     static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-._@=/";
     size_t size = secret ? strlen(secret) : 0, from = 0, to = 0, plain_len;
@@ -442,18 +443,18 @@ static void mask_body(struct cf_buffer *body, const char *secret)
 
 void cf_transfer_mask(struct cf_transfer *transfer)
 {
-    mask(transfer->response.ray_id, transfer->secrets);
-    mask(transfer->error, transfer->secrets);
-    mask_body(&transfer->response.body, transfer->secrets[0]);
-    mask_body(&transfer->response.body, transfer->secrets[1]);
+    transfer_mask(transfer->response.ray_id, transfer->secrets);
+    transfer_mask(transfer->error, transfer->secrets);
+    transfer_mask_body(&transfer->response.body, transfer->secrets[0]);
+    transfer_mask_body(&transfer->response.body, transfer->secrets[1]);
 }
 
 void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code)
 {
     long connects = 0;
 
-    /* libcurl counts how often it sent again what a dying connection had not taken, over all that a handle does, and gives up
-     * at the fifth: whatever made a connection may have been such a case. */
+    /* libcurl counts how often it sent again what a dying connection had not taken, over all that a handle does, and
+     * gives up at the fifth: whatever made a connection may have been such a case. */
     if (transfer->easy)
         curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
     if (connects > 0 || ++transfer->uses >= MOST_USES)
@@ -462,7 +463,7 @@ void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code)
         cf_transfer_overdue(transfer, cf_clock_now());
     if (code != CURLE_OK && !transfer->error[0])
         strncpy(transfer->error, curl_easy_strerror(code), sizeof transfer->error - 1);
-    transfer->failure = failure_of(code, transfer);
+    transfer->failure = transfer_failure_of(code, transfer);
     if (transfer->failure == CF_CUT_SHORT && !transfer->error[0])
         strcpy(transfer->error, "the connection closed within the headers");
     cf_transfer_mask(transfer);
@@ -471,7 +472,7 @@ void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code)
 }
 
 /* Only an answer is ever decoded, and that shows the secret where it stands in it in plain bytes or in escaped ones. */
-static bool may_show(const struct cf_transfer *transfer, const char *secret)
+static bool transfer_may_show(const struct cf_transfer *transfer, const char *secret)
 {
     const struct cf_buffer *body = &transfer->response.body;
     return transfer->failure == CF_OK && body->len > 0 &&
@@ -481,13 +482,13 @@ static bool may_show(const struct cf_transfer *transfer, const char *secret)
 void cf_transfer_redact(struct cf_transfer *transfer)
 {
     struct cf_response *response = &transfer->response;
-    const char *kept = transfer->url + size_of(transfer->url);
+    const char *kept = transfer->url + transfer_size_of(transfer->url);
     size_t i, used;
 
     for (i = 0; i < 2; i++) {
         const char *secret = transfer->secrets[i];
-        if (secret && may_show(transfer, secret)) {
-            kept = secret + size_of(secret);
+        if (secret && transfer_may_show(transfer, secret)) {
+            kept = secret + transfer_size_of(secret);
         } else if (secret) {
             cf_wipe(transfer->block + (secret - transfer->block), strlen(secret));
             transfer->secrets[i] = NULL;

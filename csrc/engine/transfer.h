@@ -11,16 +11,16 @@
 #include "base/poller.h"
 
 struct cf_transfer {
-    struct cf_transfer *next, *previous;    /* in the list of the engine that `list` names */
+    struct cf_transfer *next, *previous; /* in the list of the engine that `list` names */
     struct cf_transfer_list *list;
     uint64_t id;
-    uint64_t generation;                    /* of the process that made `easy` */
-    CURL *easy;                             /* owned; NULL until the first attempt */
-    bool is_set;                            /* easy has the options that no request changes, with this CA */
-    int uses;                               /* attempts since then */
-    struct cf_poller *poller;               /* of the engine that made the attempt */
-    char *trusted;                          /* owned; NULL where it is the system's */
-    char *block;                            /* owned, wiped: all texts and header nodes that follow */
+    uint64_t generation;      /* of the process that made `easy` */
+    CURL *easy;               /* owned; NULL until the first attempt */
+    bool is_set;              /* easy has the options that no request changes, with this CA */
+    int uses;                 /* attempts since then */
+    struct cf_poller *poller; /* of the engine that made the attempt */
+    char *trusted;            /* owned; NULL where it is the system's */
+    char *block;              /* owned, wiped: all texts and header nodes that follow */
     size_t block_size;
     struct curl_slist *headers;
     const char *url, *path, *secrets[2], *proxy, *ca_file, *user_agent;
@@ -32,10 +32,10 @@ struct cf_transfer {
     struct cf_retry_policy retry;
     int64_t timeout, connect_timeout, deadline; /* deadline is an instant here; 0 for none */
     int64_t started, attempt_started, due, elapsed;
-    int64_t overdue;                        /* when the attempt has timed out; CF_NEVER for none */
+    int64_t overdue; /* when the attempt has timed out; CF_NEVER for none */
     int attempts;
-    bool is_refused;                        /* libcurl would not take this attempt, nor another one */
-    unsigned ticks;                         /* how often libcurl told of progress */
+    bool is_refused; /* libcurl would not take this attempt, nor another one */
+    unsigned ticks;  /* how often libcurl told of progress */
     enum cf_failure failure;
     int64_t retry_after;
     char error[CURL_ERROR_SIZE];
