@@ -339,7 +339,7 @@ describe("a core client", function()
 
   it("cancels what is in flight, and closes with the rest", function()
     local client = clients.keep(assert(core.new(options)))
-    edge.script(zone, { { times = 0, hang = 20 } })
+    edge.script(zone, { { times = 0, delay = 20 } })
     local first, second = client:start(TAGS), client:start { tags = { "b" } }
     client:step(0)
     assert.is_number(client:timeout())

@@ -86,7 +86,8 @@ describe("an answer over HTTP/2", function()
         assert.is_nil(result)
         assert.is_true(err.retryable)
         assert.equal(how == "fin" and i >= head and "bad_response" or err.kind, err.kind)
-        assert.is_truthy(err.kind == "connection" or (i >= head and err.kind == "bad_response"), i .. tostring(err))
+        -- A newer libcurl has the status as soon as its field is decoded, behind the nine bytes of the frame's own.
+        assert.is_truthy(err.kind == "connection" or (i >= 9 and err.kind == "bad_response"), i .. tostring(err))
         c:close()
       end
     end))
