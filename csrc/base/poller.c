@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/memory.h"
@@ -17,7 +16,6 @@ struct cf_poller_slot {
     unsigned char wanted;     /* what the owner waits for */
     unsigned char registered; /* what the kernel was told */
     unsigned char tracked;    /* between cf_poller_opened and cf_poller_closing */
-    uint64_t inode;           /* of a tracked one */
 };
 
 /* -1: more than an int of milliseconds or for ever. Rounded up: waking early would spin. */
@@ -37,12 +35,6 @@ static int poller_to_milliseconds(int64_t timeout)
 #include "base/poller_poll.h"
 #endif
 
-static uint64_t poller_inode_of(int fd)
-{
-    struct stat status;
-    return fstat(fd, &status) == 0 ? (uint64_t)status.st_ino : 0;
-}
-
 bool cf_poller_open(struct cf_poller *poller)
 {
     memset(poller, 0, sizeof *poller);
@@ -53,18 +45,12 @@ bool cf_poller_open(struct cf_poller *poller)
 
 void cf_poller_close(struct cf_poller *poller, bool forget)
 {
-    bool is_ours = !forget || system_is_ours(poller);
-    size_t fd;
+    int own[3] = {poller->timer, poller->bell, poller->fd};
+    size_t i;
 
-    for (fd = 0; forget && fd < poller->slot_count; fd++)
-        if (poller->slots[fd].tracked && poller_inode_of((int)fd) == poller->slots[fd].inode)
-            close((int)fd);
-    if (is_ours && poller->timer >= 0)
-        close(poller->timer);
-    if (is_ours && poller->bell >= 0)
-        close(poller->bell);
-    if (is_ours && poller->fd >= 0)
-        close(poller->fd);
+    for (i = 0; i < 3 && !forget; i++)
+        if (own[i] >= 0)
+            close(own[i]);
     poller->fd = poller->timer = poller->bell = -1;
     cf_free(poller->slots);
     poller->slots = NULL;
@@ -112,7 +98,6 @@ bool cf_poller_opened(struct cf_poller *poller, int fd)
     if (slot) {
         slot->wanted = slot->registered = 0;
         slot->tracked = 1;
-        slot->inode = poller_inode_of(fd);
     }
     return slot != NULL;
 }

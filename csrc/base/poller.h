@@ -28,15 +28,15 @@ struct cf_poller {
     bool shown, ringing; /* the descriptor was handed out; completions wait */
     int64_t looked;      /* when the descriptors were last asked for news; 0 for never */
     int64_t deadline, armed;
-    int64_t mark;                 /* by which the three are told from others under their numbers */
     struct cf_poller_slot *slots; /* by descriptor */
     size_t slot_count;
 };
 
 /* Sets every field, so that cf_poller_close is safe after a failure too. */
 bool cf_poller_open(struct cf_poller *poller);
-/* After a fork, `forget` closes what was watched as well: the child's copies of the parent's connections. What the
- * child has closed itself, and may have opened anew as something else, is left alone. */
+/* Closes what cf_poller_open opened, and forgets what is watched. A forked child says `forget`: it closes nothing, for
+ * it may have closed its copies of the parent's descriptors itself and have others under their numbers. All of them are
+ * close-on-exec. */
 void cf_poller_close(struct cf_poller *poller, bool forget);
 
 /* The descriptor for a host's event loop, -1 where there is none. It is readable when the owner has work. */

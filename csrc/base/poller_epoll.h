@@ -1,5 +1,4 @@
 /* Linux: an epoll descriptor that holds curl's sockets, a timerfd and an eventfd. Included by poller.c alone. */
-#include <stdatomic.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
@@ -10,29 +9,12 @@ static bool poller_add_own(struct cf_poller *poller, int fd)
     return fd >= 0 && epoll_ctl(poller->fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-/* All such descriptors share one inode. The mark is the timer's interval: decades, which never pass. */
-static bool poller_mark_timer(struct cf_poller *poller)
-{
-    static _Atomic int64_t last = 1 << 30;
-    struct itimerspec off = {.it_interval = {++last, 0}, .it_value = {0, 0}};
-
-    poller->mark = off.it_interval.tv_sec;
-    return timerfd_settime(poller->timer, 0, &off, NULL) == 0;
-}
-
-static bool system_is_ours(struct cf_poller *poller)
-{
-    struct itimerspec now;
-    return timerfd_gettime(poller->timer, &now) == 0 && now.it_interval.tv_sec == poller->mark;
-}
-
 static bool system_open(struct cf_poller *poller)
 {
     poller->fd = epoll_create1(EPOLL_CLOEXEC);
     poller->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     poller->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    return poller->fd >= 0 && poller_add_own(poller, poller->timer) && poller_mark_timer(poller) &&
-           poller_add_own(poller, poller->bell);
+    return poller->fd >= 0 && poller_add_own(poller, poller->timer) && poller_add_own(poller, poller->bell);
 }
 
 static bool system_register(struct cf_poller *poller, int fd, int from, int to)
@@ -52,8 +34,7 @@ static bool system_register(struct cf_poller *poller, int fd, int from, int to)
 
 static bool system_arm(struct cf_poller *poller, int64_t deadline)
 {
-    struct itimerspec at = {.it_interval = {poller->mark, 0},
-                            .it_value = {deadline / 1000000, deadline % 1000000 * 1000}};
+    struct itimerspec at = {.it_interval = {0, 0}, .it_value = {deadline / 1000000, deadline % 1000000 * 1000}};
     /* All zero would disarm it. */
     if (deadline <= 0)
         at.it_value.tv_nsec = 1;

@@ -26,13 +26,6 @@ static bool system_open(struct cf_poller *poller)
            poller_change(poller, BELL_IDENT, EVFILT_USER, EV_ADD, 0, 0);
 }
 
-/* A child has no copy of a kqueue: whatever has its number there is something else. */
-static bool system_is_ours(struct cf_poller *poller)
-{
-    (void)poller;
-    return false;
-}
-
 static bool system_register(struct cf_poller *poller, int fd, int from, int to)
 {
     static const struct {

@@ -7,12 +7,6 @@ static bool system_open(struct cf_poller *poller)
     return true;
 }
 
-static bool system_is_ours(struct cf_poller *poller)
-{
-    (void)poller;
-    return false;
-}
-
 static bool system_register(struct cf_poller *poller, int fd, int from, int to)
 {
     (void)poller, (void)fd, (void)from, (void)to;

@@ -82,13 +82,21 @@ size_t cf_draft_max_items(const struct cf_options *options, bool of_files)
                                     : CF_MAX_ITEMS;
 }
 
+/* A shorter text is not masked: it stands in many words that do not give it away. */
+#define LEAST_SECRET 8
+
+static const char *draft_secret(const char *text)
+{
+    return text && strlen(text) >= LEAST_SECRET ? text : NULL;
+}
+
 static void draft_fill(struct cf_submission *submission, const struct cf_options *options, struct cf_draft *draft)
 {
     submission->url = draft->url.data;
     submission->headers = draft->headers.data;
     submission->headers_size = draft->headers.len;
-    submission->secrets[0] = options->api_token ? options->api_token : options->api_key;
-    submission->secrets[1] = options->api_token ? NULL : options->api_email;
+    submission->secrets[0] = draft_secret(options->api_token ? options->api_token : options->api_key);
+    submission->secrets[1] = draft_secret(options->api_token ? NULL : options->api_email);
     submission->proxy = options->proxy;
     submission->ca_file = options->ca_file;
     submission->user_agent = options->user_agent;

@@ -418,35 +418,10 @@ static void transfer_mask(char *text, const char *const secrets[2])
             memset(found, '*', strlen(secrets[i]));
 }
 
-/* The body is masked once more when it has been decoded, for in JSON a secret may be written in other bytes: here so
- * that no decoder has it in its buffers. Only what JSON cannot hold but within a string: the rest is to stay JSON. */
-static void transfer_mask_body(struct cf_buffer *body, const char *secret)
-{
-    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-._@=/";
-    size_t size = secret ? strlen(secret) : 0, from = 0, to = 0, plain_len;
-    char *found;
-
-    if (size < 12 || strspn(secret, plain) < size)
-        return;
-    while (from < body->len && (found = memmem(body->data + from, body->len - from, secret, size))) {
-        plain_len = (size_t)(found - body->data) - from;
-        memmove(body->data + to, body->data + from, plain_len);
-        memset(body->data + to + plain_len, '*', 3);
-        to += plain_len + 3;
-        from += plain_len + size;
-    }
-    if (from > 0) {
-        memmove(body->data + to, body->data + from, body->len - from);
-        body->len -= from - to;
-    }
-}
-
 void cf_transfer_mask(struct cf_transfer *transfer)
 {
     transfer_mask(transfer->response.ray_id, transfer->secrets);
     transfer_mask(transfer->error, transfer->secrets);
-    transfer_mask_body(&transfer->response.body, transfer->secrets[0]);
-    transfer_mask_body(&transfer->response.body, transfer->secrets[1]);
 }
 
 void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code)
