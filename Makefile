@@ -96,8 +96,7 @@ $(CORE): $(ENGINE_O) $(BINDING_O)
 	@mkdir -p $(@D)
 	$(CC) $(SHARED) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CURL_LIBS) $(LDLIBS)
 
-# Without what is only found before libcurl's own where it loads libcurl itself: here the host does.
-$(ARCHIVE): $(filter-out %/http2.o,$(ENGINE_O)) $(BINDING_O)
+$(ARCHIVE): $(ENGINE_O) $(BINDING_O)
 	@rm -f $@
 	$(AR) rcs $@ $^
 

@@ -80,7 +80,7 @@ describe("a TLS peer", function()
     -- ":status: 103" as a literal, and a header that is not indexed.
     local hint = frame(1, 4, 1, "\8\003103" .. "\0\1x\127\129\1" .. ("y"):rep(256))
     local floods = {
-      pings = frame(6, 0, 0, "12345678"), settings = frame(4, 0, 0, "\0\3\0\0\0\1"),
+      settings = frame(4, 0, 0, "\0\3\0\0\0\1"),
       ["empty data"] = frame(0, 0, 1, ""),
       ["window updates"] = frame(8, 0, 0, "\0\0\0\1"), priorities = frame(2, 0, 1, "\0\0\0\0\16"), hints = hint,
       continuations = frame(9, 0, 1, ("z"):rep(1000)), unknown = frame(200, 0, 0, ("u"):rep(1000)),
@@ -91,63 +91,12 @@ describe("a TLS peer", function()
       local before = settings
       if name == "continuations" then before = settings .. frame(1, 0, 1, "\8\003200") end
       local port = peer.tls("-alpn h2 -naccept 1", before, bytes)
-      -- libcurl (7.88) would read these as long as they come, in one call.
-      local endless = name == "pings"
-      local growth, result, err = peer.growth(function() return at(port, { timeout = endless and 20 or 0.5 }) end)
+      local growth, result, err = peer.growth(function() return at(port, { timeout = 0.5 }) end)
       assert.is_nil(result, name)
-      if endless then assert.equal("connection", err.kind, tostring(err)) end
       if not host.watched then
         assert.is_true(err.elapsed < 20, name)
         assert.is_true(growth < 16 * MIB, name .. " " .. growth)
       end
     end
-  end)
-
-  it("leaves no keys where SSLKEYLOGFILE asks for them", function()
-    local file = host.dir() .. "/keys.log"
-    host.must("mkdir -p " .. host.dir() .. " && rm -f " .. file)
-    local kinds = host.run([[
-      local kinds = {}
-      for i, base in ipairs { edge.env.API_TLS, edge.env.API_TLS12 } do
-        local result, err = client.new({ base_url = base, ca_file = edge.env.CA_FILE }):purge { tags = { "a" } }
-        kinds[i] = result and "accepted" or err.kind
-      end
-      return kinds]], { env = { SSLKEYLOGFILE = file } })
-    assert.same({ "accepted", "accepted" }, kinds)
-    assert.equal("0", host.must(("cat %s 2>/dev/null | grep -cv '^#' || true"):format(file)):match "%d+")
-  end)
-end)
-
-describe("a flood that we were sent", function()
-  if not rawget(_G, "jit") then return end
-
-  teardown(function()
-    clients.close()
-    peer.stop()
-  end)
-
-  it("is not held against the host's own HTTP/2", function()
-    local ping = "\0\0\8\6\0\0\0\0\00012345678"
-    local _, err = at(peer.tls("-alpn h2 -naccept 1", "\0\0\0\4\0\0\0\0\0", ping), { timeout = 20 })
-    assert.equal("connection", err.kind)
-    local ffi = require "ffi"
-    ffi.cdef [[
-      void *curl_easy_init(void);
-      int curl_easy_setopt(void *, int, ...);
-      int curl_easy_perform(void *);
-      int curl_easy_getinfo(void *, int, ...);
-      void curl_easy_cleanup(void *);
-    ]]
-    local curl, version = ffi.load "libcurl.so.4", ffi.new "long[1]"
-    local URL, CAINFO, HTTP_VERSION, NOBODY, HTTP_VERSION_INFO = 10002, 10065, 84, 44, 0x200000 + 46
-    local own = curl.curl_easy_init()
-    curl.curl_easy_setopt(own, URL, ffi.cast("const char *", env.API_TLS))
-    curl.curl_easy_setopt(own, CAINFO, ffi.cast("const char *", env.CA_FILE))
-    curl.curl_easy_setopt(own, HTTP_VERSION, ffi.cast("long", 4))
-    curl.curl_easy_setopt(own, NOBODY, ffi.cast("long", 1))
-    local code = curl.curl_easy_perform(own)
-    curl.curl_easy_getinfo(own, HTTP_VERSION_INFO, version)
-    curl.curl_easy_cleanup(own)
-    assert.same({ 0, 3 }, { code, tonumber(version[0]) })
   end)
 end)

@@ -12,9 +12,15 @@ enum cf_buffer_status cf_buffer_grow(struct cf_buffer *buffer, size_t more)
         return CF_BUFFER_FULL;
     while (cap - buffer->len < more)
         cap = cap > buffer->max / 2 ? buffer->max : cap * 2;
-    data = cf_realloc(buffer->data, cap);
+    /* realloc would leave a copy behind, which may hold a credential. */
+    data = cf_realloc(NULL, cap);
     if (!data)
         return CF_BUFFER_NO_MEMORY;
+    if (buffer->data) {
+        memcpy(data, buffer->data, buffer->len);
+        cf_wipe(buffer->data, buffer->len);
+        cf_free(buffer->data);
+    }
     buffer->data = data;
     buffer->cap = cap;
     return CF_BUFFER_OK;

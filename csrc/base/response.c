@@ -22,7 +22,8 @@ void cf_response_reset(struct cf_response *response)
 
 void cf_response_free(struct cf_response *response)
 {
-    cf_buffer_free(&response->body);
+    /* A server may have repeated a credential in it. */
+    cf_buffer_wipe(&response->body);
 }
 
 /* A value that is too long or not printable is dropped: nothing that we keep is half of what was sent. */

@@ -105,7 +105,6 @@ static void client_wipe(struct client *client)
     cf_options_wipe(&client->options);
     cf_buffer_wipe(&client->header_lines);
     cf_draft_wipe(&client->draft);
-    cf_wipe_traces();
 }
 
 /* ---- events ---- */

@@ -17,7 +17,6 @@
 /* A connection may have more news than one look finds. */
 #define LATE_LOOKS 8
 
-_Thread_local size_t cf_engine_chatter;
 
 struct cf_engine *cf_engine_new(void)
 {
@@ -71,10 +70,7 @@ static bool engine_act(struct cf_engine *engine, curl_socket_t fd, int what)
     int running;
     CURLMcode code;
 
-    cf_engine_chatter = 1;
     code = curl_multi_socket_action(engine->multi, fd, what, &running);
-    cf_engine_chatter = 0;
-
     engine_drain(engine);
     if (code == CURLM_OK && !engine->broken)
         return true;

@@ -35,10 +35,6 @@ struct cf_engine {
     struct cf_engine_stats stats;
 };
 
-/* engine.c: bytes of HTTP/2 frames, but for what answers say, that this call of libcurl has read, from 1 on; http2.c
- * counts them. 0 outside of one: others in the process use libcurl too. */
-extern _Thread_local size_t cf_engine_chatter;
-
 /* journal.c */
 void cf_events_add(struct cf_engine *engine, const struct cf_transfer *transfer, enum cf_event_name name, int64_t wait);
 /* Once an engine, where the running libcurl's name resolution can block. */

@@ -5,22 +5,22 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "engine/libcurl.h"
-#include "base/memory.h"
 #include "engine/tls.h"
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 static CURLcode curl_ready = CURLE_FAILED_INIT;
 
-/* The kernel empties this page in a forked child, however the fork was made: it costs a load to look, where getpid is a
- * system call (libcurl-facts). NULL where the kernel has no MADV_WIPEONFORK: then the process id stands in. */
-static _Atomic uint64_t *mark;
-static _Atomic uint64_t last_generation = 1;
+/* The kernel empties this page in a forked child, however the fork was made. A look costs a load, where getpid is a
+ * system call. NULL where the kernel has no MADV_WIPEONFORK: then the process id stands in. */
+static _Atomic uint32_t *mark;
+/* 32 bits: some 32-bit machines have wider atomics only in a library of their own. */
+static _Atomic uint32_t last_generation = 1;
+
+/* No system has process ids of more bits. */
+#define PID_BITS 22
 
 static void global_init(void)
 {
@@ -36,24 +36,21 @@ static void global_init(void)
 #endif
     if (mark)
         *mark = last_generation;
-    /* libcurl's copies of the credential are wiped as they are freed. Where the host was here first, it has chosen. */
-    curl_ready = cf_memory_init() ? curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, cf_memory_free, cf_memory_realloc,
-                                                         strdup, calloc)
-                                  : curl_global_init(CURL_GLOBAL_DEFAULT);
+    curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
     if (curl_ready == CURLE_OK)
         cf_tls_prepare();
 }
 
 bool cf_global_init(void)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, global_init);
     return curl_ready == CURLE_OK;
 }
 
-uint64_t cf_global_generation(void)
+uint32_t cf_global_generation(void)
 {
-    uint64_t generation, next;
-    uint32_t pid;
+    uint32_t generation, next, pid;
 
     if (mark) {
         generation = *mark;
@@ -63,12 +60,12 @@ uint64_t cf_global_generation(void)
         /* Of two threads of the child the first one names the generation. */
         return atomic_compare_exchange_strong(mark, &generation, next) ? next : generation;
     }
-    /* A count in the upper half, the process in the lower: both change at once for all threads, though ids come again.
-     */
-    pid = (uint32_t)getpid();
+    /* The process in the lower bits, a count in the upper ones: both change at once for all threads, though ids come
+     * again. */
+    pid = (uint32_t)getpid() & ((UINT32_C(1) << PID_BITS) - 1);
     generation = last_generation;
-    while ((uint32_t)generation != pid) {
-        next = ((generation >> 32) + 1) << 32 | pid;
+    while ((generation & ((UINT32_C(1) << PID_BITS) - 1)) != pid) {
+        next = ((generation >> PID_BITS) + 1) << PID_BITS | pid;
         if (atomic_compare_exchange_weak(&last_generation, &generation, next))
             return next;
     }

@@ -1,9 +1,9 @@
-/* Which CA certificates a transfer trusts, found and read so that no connection stalls its host; and what else OpenSSL
- * is told.
+/* Which CA certificates a transfer trusts, found and read so that no connection stalls its host.
  *
- * libcurl with OpenSSL parses the system's bundle for every connection while a CA directory is set too: 45 to 64 ms in
- * one call. A hashed directory alone costs 2 ms, once (libcurl-facts). Where there is only a bundle, the first
- * connection of the process parses it here, and its X509_STORE serves all later ones. */
+ * With OpenSSL, libcurl parses the system's bundle for every connection while a CA directory is set too: 45 to 64 ms in
+ * one call. A hashed directory alone costs 2 ms, once. Where the system has only a bundle, the first connection of the
+ * process parses it here, and all later ones share its X509_STORE. Other TLS libraries read a whole directory for every
+ * connection: for them libcurl's own choice stands. */
 #define _GNU_SOURCE
 #include "engine/tls.h"
 
@@ -12,25 +12,21 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <string.h>
 
-/* For the specs: as if the system had no directory. */
+/* The specs build it as if the system had no directory. */
 #ifdef CF_TLS_BUNDLE_ONLY
 static const bool bundle_only = true;
 #else
 static const bool bundle_only = false;
 #endif
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+/* One of them at most is set, before the first connection. NULL, NULL: libcurl chooses. */
 static const char *directory, *bundle;
-static bool is_openssl;
 
-/* OpenSSL's calls as libcurl's own OpenSSL has them: found at run time, for we are not linked with it. */
+/* The functions of the OpenSSL that libcurl is linked with. We are not linked with it, and the host may have another
+ * one: they are found through libcurl. */
 static struct {
-    uint64_t (*set_options)(void *ctx, uint64_t options);
-    long (*control)(void *ctx, int command, long number, void *pointer);
-    void (*set_keylog_callback)(void *ctx, void (*callback)(const void *ssl, const char *line));
     void *(*get_cert_store)(const void *ctx);
     void (*set1_cert_store)(void *ctx, void *store);
     int (*load_verify_locations)(void *ctx, const char *file, const char *path);
@@ -58,7 +54,8 @@ static void tls_resolve(void *libcurl, void *function, const char *name)
     memcpy(function, &symbol, sizeof symbol);
 }
 
-/* OpenSSL fetches its algorithms when the first context is made: 3 ms that the first connection would have to bear. */
+/* OpenSSL fetches its algorithms when the first context is made. That takes 3 ms, which the first connection would have
+ * to bear. */
 static void tls_warm_up(void *libcurl)
 {
     const void *(*client_method)(void);
@@ -73,7 +70,8 @@ static void tls_warm_up(void *libcurl)
         free_context(ctx);
 }
 
-void *cf_tls_libcurl(void)
+/* The libcurl that runs, for dlsym: it finds what that libcurl is linked with. */
+static void *tls_libcurl(void)
 {
     const char *(*function)(CURLcode) = curl_easy_strerror;
     const void *address;
@@ -83,18 +81,26 @@ void *cf_tls_libcurl(void)
     return dladdr(address, &info) ? dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
 }
 
+/* A libcurl with several TLS libraries names all of them, and puts those that it does not use in parentheses:
+ * "(OpenSSL/3.0.9) wolfSSL/5.6.0". */
+static bool tls_is_openssl(const char *version)
+{
+    while (version && *version == '(') {
+        version += strcspn(version, " ");
+        version += strspn(version, " ");
+    }
+    return version && (strncmp(version, "OpenSSL/", 8) == 0 || strncmp(version, "LibreSSL/", 9) == 0);
+}
+
 static void tls_look(void)
 {
     const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
-    void *libcurl = cf_tls_libcurl();
-    /* Other TLS libraries read the whole directory at every connection. */
-    if (!info->ssl_version || !(strstr(info->ssl_version, "OpenSSL") || strstr(info->ssl_version, "LibreSSL")))
+    void *libcurl;
+
+    if (!tls_is_openssl(info->ssl_version))
         return;
+    libcurl = tls_libcurl();
     tls_warm_up(libcurl);
-    is_openssl = true;
-    tls_resolve(libcurl, &openssl.set_options, "SSL_CTX_set_options");
-    tls_resolve(libcurl, &openssl.control, "SSL_CTX_ctrl");
-    tls_resolve(libcurl, &openssl.set_keylog_callback, "SSL_CTX_set_keylog_callback");
 #ifdef CF_HAVE_CA_PATHS
     if (info->age >= CURLVERSION_SEVENTH) {
         if (!bundle_only && tls_is_hashed(info->capath)) {
@@ -112,35 +118,17 @@ static void tls_look(void)
         bundle = NULL;
 }
 
-/* Each of these runs in every connection, before a store is asked. */
+/* libcurl calls one of these two for every connection, before OpenSSL asks a store. */
 
-/* Whoever can set SSLKEYLOGFILE for us is not to read the credential off the wire with what libcurl would write there;
- * and what was decrypted does not stay in OpenSSL's buffers: kept as long as the connection, of them no more is wiped
- * than was used, where all 17 KB would be after every record (a sixth of a purge's instructions). */
-static CURLcode tls_guard(CURL *easy, void *ctx, void *unused)
-{
-    static const uint64_t cleanse_plaintext = 2;      /* SSL_OP_CLEANSE_PLAINTEXT, of 3.0 and newer; nothing before */
-    enum { CLEAR_MODE = 78, RELEASE_BUFFERS = 0x10 }; /* SSL_CTRL_CLEAR_MODE, SSL_MODE_RELEASE_BUFFERS */
-    (void)easy, (void)unused;
-
-    if (openssl.set_options)
-        openssl.set_options(ctx, cleanse_plaintext);
-    if (openssl.control)
-        openssl.control(ctx, CLEAR_MODE, RELEASE_BUFFERS, NULL);
-    if (openssl.set_keylog_callback)
-        openssl.set_keylog_callback(ctx, NULL);
-    return CURLE_OK;
-}
-
-/* Only a store that is whole is shared: a thread that comes meanwhile
- * waits for it, instead of trusting nobody. */
+/* Only a store that is whole is shared. A thread that comes while it is read waits for it: an empty one would trust
+ * nobody. */
 static CURLcode tls_share_store(CURL *easy, void *ctx, void *unused)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     CURLcode code = CURLE_OK;
     void *store;
+    (void)easy, (void)unused;
 
-    tls_guard(easy, ctx, unused);
     if (!shared_store) {
         pthread_mutex_lock(&lock);
         if (!shared_store) {
@@ -159,14 +147,15 @@ static CURLcode tls_share_store(CURL *easy, void *ctx, void *unused)
 /* A private CA stands beside the bundle, which is then parsed for each connection. */
 static CURLcode tls_add_bundle(CURL *easy, void *ctx, void *unused)
 {
+    (void)easy, (void)unused;
     openssl.load_verify_locations(ctx, bundle, NULL);
-    return tls_guard(easy, ctx, unused);
+    return CURLE_OK;
 }
 
 static CURLcode tls_set_paths(CURL *easy, const char *file, const char *path)
 {
     CURLcode code = curl_easy_setopt(easy, CURLOPT_CAINFO, file);
-    /* Not every libcurl speaks TLS to a proxy; one that does not needs no certificates for it. */
+    /* Not every libcurl speaks TLS to a proxy. One that does not needs no certificates for it. */
     curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, file);
     curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, path);
     return code != CURLE_OK ? code : curl_easy_setopt(easy, CURLOPT_CAPATH, path);
@@ -174,23 +163,21 @@ static CURLcode tls_set_paths(CURL *easy, const char *file, const char *path)
 
 void cf_tls_prepare(void)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, tls_look);
 }
 
 CURLcode cf_tls_apply(CURL *easy, const char *ca_file)
 {
-    curl_ssl_ctx_callback hook;
     CURLcode code = CURLE_OK;
 
     cf_tls_prepare();
-    hook = is_openssl ? tls_guard : NULL;
-    if (directory) {
-        code = tls_set_paths(easy, ca_file, directory);
-    } else if (bundle) {
-        code = tls_set_paths(easy, ca_file, NULL);
-        hook = ca_file ? tls_add_bundle : tls_share_store;
-    } else if (ca_file) {
-        code = curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
-    }
-    return code != CURLE_OK || !hook ? code : curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, hook);
+    if (directory)
+        return tls_set_paths(easy, ca_file, directory);
+    if (!bundle)
+        return ca_file ? curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file) : CURLE_OK;
+    code = tls_set_paths(easy, ca_file, NULL);
+    return code != CURLE_OK
+               ? code
+               : curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, ca_file ? tls_add_bundle : tls_share_store);
 }

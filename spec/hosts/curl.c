@@ -1,5 +1,5 @@
-/* Preloaded before libcurl: counts curl_global_init_mem, and lets a spec say what "the system's CA certificates" are, by
- * SPEC_CAINFO and SPEC_CAPATH (empty: there is none). */
+/* Preloaded before libcurl: counts curl_global_init, and lets a spec say what "the system's CA certificates" are, by
+ * SPEC_CAINFO and SPEC_CAPATH (empty: there is none), and which TLS libraries libcurl names, by SPEC_SSL_VERSION. */
 #define _GNU_SOURCE
 #include <curl/curl.h>
 #include <dlfcn.h>
@@ -14,16 +14,14 @@ static void *real(const char *name)
     return dlsym(dlopen("libcurl.so.4", RTLD_LAZY), name);
 }
 
-CURLcode curl_global_init_mem(long flags, curl_malloc_callback allocate, curl_free_callback release,
-                              curl_realloc_callback reallocate, curl_strdup_callback copy, curl_calloc_callback zeros)
+CURLcode curl_global_init(long flags)
 {
-    CURLcode (*init)(long, curl_malloc_callback, curl_free_callback, curl_realloc_callback, curl_strdup_callback,
-                     curl_calloc_callback);
-    void *symbol = real("curl_global_init_mem");
+    CURLcode (*init)(long);
+    void *symbol = real("curl_global_init");
 
     memcpy(&init, &symbol, sizeof init);
     __atomic_add_fetch(&spec_global_inits, 1, __ATOMIC_SEQ_CST);
-    return init(flags, allocate, release, reallocate, copy, zeros);
+    return init(flags);
 }
 
 curl_version_info_data *curl_version_info(CURLversion version)
@@ -31,7 +29,7 @@ curl_version_info_data *curl_version_info(CURLversion version)
     static curl_version_info_data data;
     curl_version_info_data *(*info)(CURLversion);
     void *symbol = real("curl_version_info");
-    const char *cainfo = getenv("SPEC_CAINFO"), *capath = getenv("SPEC_CAPATH");
+    const char *cainfo = getenv("SPEC_CAINFO"), *capath = getenv("SPEC_CAPATH"), *ssl = getenv("SPEC_SSL_VERSION");
 
     memcpy(&info, &symbol, sizeof info);
     data = *info(version);
@@ -39,5 +37,7 @@ curl_version_info_data *curl_version_info(CURLversion version)
         data.cainfo = *cainfo ? cainfo : NULL;
     if (capath)
         data.capath = *capath ? capath : NULL;
+    if (ssl)
+        data.ssl_version = ssl;
     return &data;
 }

@@ -1,6 +1,6 @@
--- Run by spec/hosts/secret.c: all that can be done with credentials, then nothing of them may be left in memory.
--- Its arguments: two functions of the host; which credential, a zone, a base_url, an open proxy or "". Prints {before,
--- after}: pieces of the markers.
+-- Run by spec/hosts/secret.c: all that can be done with credentials, then none of our blocks may hold one. Its arguments: two
+-- functions of the host; which credential, a zone, a base_url, an open proxy or "". Prints {before, after, freed}: pieces of
+-- the markers.
 local secret, found, scenario, zone, base, proxy = ...
 local cfpurge = require "cfpurge"
 
@@ -44,7 +44,7 @@ local function work()
   request:cancel()
   request = client:start { tags = { "never" } }
   client:step(0.02)
-  local before = found()
+  local before = (found())
   client:close()
   kinds.never = select(2, request:result()).kind
   -- The core alone, of which nobody takes what has ended.
@@ -58,7 +58,6 @@ local function work()
   -- One that is collected without having been closed.
   client = assert(cfpurge.new(options()))
   purge "collected"
-  -- The last thing that was done stays longest.
   client = assert(cfpurge.new(options()))
   purge "echo"
   client:close()
@@ -66,10 +65,7 @@ local function work()
 end
 
 local before, kinds = work()
-collectgarbage()
-collectgarbage()
-collectgarbage()
-local after = found()
+-- An ending whose answer repeats the credential is masked when it is taken.
 kinds.untaken = {}
 for _, result, err in function() return untaken:take() end do
   local kind = result and "accepted" or err.kind
@@ -77,4 +73,7 @@ for _, result, err in function() return untaken:take() end do
   if kind == "bad_request" then kinds.masked = err.message end
   assert(not (err and err.ray_id and err.ray_id:find(secret(1), 1, true)), "it stands in a ray_id")
 end
-print(require("cjson").encode { before = before, after = after, kinds = kinds })
+collectgarbage()
+collectgarbage()
+local after, freed = found()
+print(require("cjson").encode { before = before, after = after, freed = freed, kinds = kinds })

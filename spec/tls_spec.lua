@@ -123,6 +123,17 @@ describe("where the system has only a bundle", function()
     end
   end)
 
+  it("a libcurl with several TLS libraries is asked for the one that it uses", function()
+    if host.watched then return pending "no preloading" end
+    local bundle = file_with("edge-only.pem", env.CA_FILE)
+    for version, kind in pairs { ["(OpenSSL/3.0.9) wolfSSL/5.6.0"] = "tls", ["OpenSSL/3.0.9 (GnuTLS/3.7.9)"] = "accepted",
+      ["(GnuTLS/3.7.9) OpenSSL/3.0.9"] = "accepted" } do
+      local _, kinds = run({ base = env.API_TLS, clients = 2 }, { build = BUILD, preload = true,
+        env = { SPEC_CAINFO = bundle, SPEC_SSL_VERSION = version } })
+      all(kind, kinds)
+    end
+  end)
+
   it("threads share what was read", function()
     if host.watched then return pending "no preloading" end
     local bundle = file_with("bundle.pem", "/etc/ssl/certs/ca-certificates.crt", env.CA_FILE)
