@@ -1,7 +1,7 @@
 /* Pure policy: retry this outcome? when? Times are microseconds. */
 #include "base/retry.h"
 
-#include "engine/libcurl.h"
+#include "base/date.h"
 
 #define SECOND INT64_C(1000000)
 #define FAR INT64_C(1000000000) /* seconds; more is as good as never, and must not overflow */
@@ -48,27 +48,25 @@ bool cf_retry_decide(const struct cf_retry_policy *policy, int attempts, const s
     return true;
 }
 
-int64_t cf_retry_after(const char *value, time_t now)
+int64_t cf_retry_after(const char *value, int64_t now)
 {
-    int64_t seconds = 0;
+    int64_t seconds = 0, date;
     const char *p;
-    time_t date;
 
     for (p = value; *p >= '0' && *p <= '9'; p++)
         if (seconds < FAR)
             seconds = seconds * 10 + (*p - '0');
     if (p == value) {
-        /* curl_getdate guesses: it takes "-5" or "monday" too. An HTTP date begins with the name of its day. */
-        if (!((*value >= 'A' && *value <= 'Z') && value[1] && value[2] && (date = curl_getdate(value, NULL)) != -1))
+        if (!cf_date_read(value, now, &date))
             return -1;
-        seconds = date > now ? (int64_t)(date - now) : 0;
-    } else if (*p == '.') {
+        seconds = date > now ? date - now : 0;
+    } else {
         /* Not of the RFC, but sent: a fraction is rounded up. */
-        for (p++; *p >= '0' && *p <= '9'; p++)
-            continue;
-        seconds++;
+        if (*p == '.')
+            for (p++, seconds++; *p >= '0' && *p <= '9'; p++)
+                continue;
+        if (*p)
+            return -1;
     }
-    if (*value >= '0' && *value <= '9' && *p != '\0')
-        return -1;
     return (seconds < FAR ? seconds : FAR) * SECOND;
 }

@@ -4,7 +4,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
 
 /* Why an attempt gave no usable answer; CF_OK where a whole one came, whatever its status. */
 enum cf_failure {
@@ -39,7 +38,8 @@ bool cf_retry_may_help(const struct cf_outcome *outcome);
  * 0.5 s doubling to 8 s by up to a quarter. */
 bool cf_retry_decide(const struct cf_retry_policy *policy, int attempts, const struct cf_outcome *outcome,
                      double chance, int64_t *wait);
-/* Retry-After as seconds or as an HTTP date (RFC 9110, 10.2.3); -1 where it is neither. `now` is the wall clock. */
-int64_t cf_retry_after(const char *value, time_t now);
+/* Retry-After as seconds or as an HTTP date (RFC 9110, 10.2.3); -1 where it is neither. `now` is the wall clock, in
+ * seconds since 1970. */
+int64_t cf_retry_after(const char *value, int64_t now);
 
 #endif

@@ -297,7 +297,7 @@ static int retry_decide(lua_State *L)
 
 static int retry_after(lua_State *L)
 {
-    int64_t wait = cf_retry_after(luaL_checkstring(L, 1), (time_t)luaL_checknumber(L, 2));
+    int64_t wait = cf_retry_after(luaL_checkstring(L, 1), (int64_t)luaL_checknumber(L, 2));
     lua_pushnumber(L, wait < 0 ? -1 : (lua_Number)wait / 1e6);
     return 1;
 }
