@@ -3,6 +3,7 @@ local cfpurge = require "cfpurge"
 local core = require "cfpurge.core"
 local edge = require "spec.support.edge"
 local clients = require "spec.support.client"
+local host = require "spec.support.host"
 
 local unpack = table.unpack or unpack
 local TAGS = { tags = { "a" } }
@@ -213,11 +214,26 @@ describe("options", function()
       refused("default_headers", { [name] = "a" }, "is not a header's name", "default_headers." .. name)
     end
     for _, name in ipairs { "Authorization", "authorization", "X-Auth-Email", "X-AUTH-KEY", "Host", "Content-Length",
-      "Content-Type", "Transfer-Encoding", "Connection", "Expect", "User-Agent", "Accept" } do
+      "Content-Type", "Transfer-Encoding", "Connection", "Expect", "User-Agent", "Accept", "Accept-Encoding", "accept-encoding" } do
       refused("default_headers", { [name] = "a" }, "is set by the request itself", "default_headers." .. name)
     end
     refused("default_headers", { X = ("x"):rep(65536) }, "are too large")
     nothing_sent()
+  end)
+
+  it("are told from ours whatever the locale", function()
+    local locales = host.dir() .. "/locales"
+    local made = os.execute(("mkdir -p %s && localedef -i tr_TR -f ISO-8859-9 %s/tr_TR 2>/dev/null"):format(locales, locales))
+    if made ~= true and made ~= 0 then return pending "no Turkish locale" end
+    local refusals = host.run([[
+      assert(os.setlocale "tr_TR")
+      local refusals = {}
+      for i, name in ipairs { "AUTHORIZATION", "authorization", "X-AUTH-EMAIL", "content-lengtH", "CONNECTION" } do
+        local c, _, err = require "cfpurge".new { api_token = "token", default_headers = { [name] = "x" } }
+        refusals[i] = c and "let through" or err and err.message or tostring(_)
+      end
+      return refusals]], { env = { LOCPATH = locales } })
+    for _, message in ipairs(refusals) do assert.matches("is set by the request itself", message) end
   end)
 
   it("become headers as they are", function()

@@ -4,16 +4,13 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/ascii.h"
+
 /* An open hash table, at most half full; the buffer's length says how many slots there are. */
 struct slot {
     size_t start, len; /* in the body; len 0: free */
     uint64_t hash;
 };
-
-static char distinct_lower(char byte)
-{
-    return byte >= 'A' && byte <= 'Z' ? (char)(byte | 0x20) : byte;
-}
 
 size_t cf_distinct_whole(const char *item, size_t len)
 {
@@ -62,11 +59,7 @@ static uint64_t distinct_hash_of(const char *item, size_t len)
 
 static bool distinct_same(const char *a, const char *b, size_t len, size_t folded)
 {
-    size_t i;
-    for (i = 0; i < folded; i++)
-        if (distinct_lower(a[i]) != distinct_lower(b[i]))
-            return false;
-    return memcmp(a + folded, b + folded, len - folded) == 0;
+    return cf_ascii_same(a, b, folded) && memcmp(a + folded, b + folded, len - folded) == 0;
 }
 
 bool cf_distinct_begin(struct cf_buffer *slots, size_t count)

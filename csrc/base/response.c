@@ -2,7 +2,8 @@
 #include "base/response.h"
 
 #include <string.h>
-#include <strings.h>
+
+#include "base/ascii.h"
 
 static void response_reset_headers(struct cf_response *response)
 {
@@ -58,11 +59,6 @@ static void response_status_line(struct cf_response *response, const char *line,
     response->status = status;
 }
 
-static bool response_is_named(const char *line, size_t name_len, const char *name)
-{
-    return strlen(name) == name_len && strncasecmp(line, name, name_len) == 0;
-}
-
 bool cf_response_header(struct cf_response *response, const char *line, size_t len)
 {
     const char *value;
@@ -74,7 +70,7 @@ bool cf_response_header(struct cf_response *response, const char *line, size_t l
         return false;
     while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r' || line[len - 1] == ' ' || line[len - 1] == '\t'))
         len--;
-    if (len > 5 && strncasecmp(line, "HTTP/", 5) == 0) {
+    if (len > 5 && cf_ascii_same(line, "HTTP/", 5)) {
         response_status_line(response, line, len);
         return true;
     }
@@ -87,18 +83,18 @@ bool cf_response_header(struct cf_response *response, const char *line, size_t l
         continue;
     len -= (size_t)(value - line);
 
-    if (response_is_named(line, name_len, "cf-ray")) {
+    if (cf_ascii_is(line, name_len, "cf-ray")) {
         response->ray_id[0] = '\0';
         response_keep(response->ray_id, sizeof response->ray_id, value, len);
-    } else if (response_is_named(line, name_len, "retry-after")) {
+    } else if (cf_ascii_is(line, name_len, "retry-after")) {
         response->retry_after[0] = '\0';
         response_keep(response->retry_after, sizeof response->retry_after, value, len);
-    } else if (response_is_named(line, name_len, "ratelimit")) {
+    } else if (cf_ascii_is(line, name_len, "ratelimit")) {
         response_keep(response->ratelimit, sizeof response->ratelimit, value, len);
-    } else if (response_is_named(line, name_len, "x-should-retry")) {
-        if (response_is_named(value, len, "true"))
+    } else if (cf_ascii_is(line, name_len, "x-should-retry")) {
+        if (cf_ascii_is(value, len, "true"))
             response->should_retry = 1;
-        else if (response_is_named(value, len, "false"))
+        else if (cf_ascii_is(value, len, "false"))
             response->should_retry = 0;
     }
     return true;

@@ -113,7 +113,7 @@ static int client_emit_one(lua_State *L)
 {
     cf_get_uservalue(L, 1);
     cf_rawgetfield(L, 3, "on_event");
-    cf_event_push(L, lua_touserdata(L, 2));
+    cf_event_push(L, cf_to_address(L, 2));
     lua_call(L, 1, 0);
     return 0;
 }
@@ -129,7 +129,7 @@ static void client_emit(lua_State *L, struct client *client)
            cf_engine_next_event(client->engine, &event)) {
         client_push_ready(L, EMIT_ONE);
         lua_pushvalue(L, 1);
-        lua_pushlightuserdata(L, &event);
+        cf_push_address(L, &event);
         lua_pcall(L, 2, 0, 0);
         lua_settop(L, top);
     }
@@ -233,7 +233,7 @@ struct taking {
 /* Leaves the id and what cf_result_push leaves. */
 static int client_push_ending(lua_State *L)
 {
-    const struct taking *taking = lua_touserdata(L, 1);
+    const struct taking *taking = cf_to_address(L, 1);
     struct cf_ending ending;
     char zone_id[64] = "";
 
@@ -255,7 +255,7 @@ static int client_take_ending(lua_State *L, struct client *client, uint64_t id, 
 
     luaL_checkstack(L, 8, "result");
     client_push_ready(L, PUSH_ENDING);
-    lua_pushlightuserdata(L, &taking);
+    cf_push_address(L, &taking);
     if (client->engine)
         taking.transfer = cf_engine_take(client->engine, id);
     if (!taking.transfer) {
@@ -356,7 +356,7 @@ static int client_lend_draft(lua_State *L, struct client *client, const struct c
     if (submission)
         lent.submission = *submission;
     cf_draft_init(&client->draft);
-    lua_pushlightuserdata(L, &lent);
+    cf_push_address(L, &lent);
     status = lua_pcall(L, 1, LUA_MULTRET, 0);
     cf_draft_wipe(client->closed ? &lent.draft : &client->draft);
     if (!client->closed)
@@ -366,7 +366,7 @@ static int client_lend_draft(lua_State *L, struct client *client, const struct c
 
 static int client_copy_draft(lua_State *L)
 {
-    const struct lent *lent = lua_touserdata(L, 1);
+    const struct lent *lent = cf_to_address(L, 1);
     const struct cf_submission *submission = &lent->submission;
 
     lua_pushstring(L, submission->url + submission->path_at);
@@ -377,7 +377,7 @@ static int client_copy_draft(lua_State *L)
 
 static int client_copy_key(lua_State *L)
 {
-    const struct lent *lent = lua_touserdata(L, 1);
+    const struct lent *lent = cf_to_address(L, 1);
 
     lua_pushlstring(L, lent->draft.body.data, lent->draft.body.len);
     return 1;

@@ -2,6 +2,8 @@
 #ifndef CFPURGE_COMPAT_H
 #define CFPURGE_COMPAT_H
 
+#include <stdint.h>
+
 #include <lauxlib.h>
 #include <lua.h>
 
@@ -57,17 +59,29 @@ static inline void cf_get_uservalue(lua_State *L, int index)
 
 #endif
 
-/* Keyed by an address, which no other module can have. */
+/* An address as a Lua value. Not light userdata: LuaJIT before 2.1's later ones holds 47 bits in it, and arm64 has
+ * more. A number, whose making neither allocates nor collects, is exact to 53 bits. */
+static inline void cf_push_address(lua_State *L, const void *address)
+{
+    lua_pushinteger(L, (lua_Integer)(intptr_t)address);
+}
+
+static inline void *cf_to_address(lua_State *L, int index)
+{
+    return (void *)(intptr_t)lua_tointeger(L, index);
+}
+
+/* Keyed by the address of a static, which nothing else has. The value on the top of the stack. */
 static inline void cf_registry_set(lua_State *L, const void *key)
 {
-    lua_pushlightuserdata(L, (void *)(size_t)key);
+    cf_push_address(L, key);
     lua_insert(L, -2);
     lua_rawset(L, LUA_REGISTRYINDEX);
 }
 
 static inline void cf_registry_get(lua_State *L, const void *key)
 {
-    lua_pushlightuserdata(L, (void *)(size_t)key);
+    cf_push_address(L, key);
     lua_rawget(L, LUA_REGISTRYINDEX);
 }
 

@@ -5,8 +5,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
+#include "base/ascii.h"
 #include "engine/address.h"
 #include "binding/error.h"
 #include "base/memory.h"
@@ -178,14 +178,14 @@ static bool options_is_token(const char *name, size_t len)
 }
 
 /* What the request itself sets; twice the same header would leave it to the server which one counts. */
-static bool options_is_ours(const char *name)
+static bool options_is_ours(const char *name, size_t len)
 {
-    static const char *const ours[] = {
-        "Authorization", "X-Auth-Email",   "X-Auth-Key",        "Host",       "Accept", "User-Agent",
-        "Content-Type",  "Content-Length", "Transfer-Encoding", "Connection", "Expect"};
+    static const char *const ours[] = {"Authorization",  "X-Auth-Email",      "X-Auth-Key", "Host",
+                                       "Accept",         "Accept-Encoding",   "User-Agent", "Content-Type",
+                                       "Content-Length", "Transfer-Encoding", "Connection", "Expect"};
     size_t i;
     for (i = 0; i < sizeof ours / sizeof *ours; i++)
-        if (strcasecmp(name, ours[i]) == 0)
+        if (cf_ascii_is(name, len, ours[i]))
             return true;
     return false;
 }
@@ -222,7 +222,7 @@ static bool options_read_headers(lua_State *L, int arg, const struct option *opt
         value = lua_tolstring(L, -1, &value_len);
         if (!options_is_token(name, name_len))
             problem = "is not a header's name";
-        else if (options_is_ours(name))
+        else if (options_is_ours(name, name_len))
             problem = "is set by the request itself";
         else
             problem = options_text_problem(value, value_len);

@@ -4,8 +4,8 @@
 
 #include <math.h>
 #include <string.h>
-#include <strings.h>
 
+#include "base/ascii.h"
 #include "base/distinct.h"
 #include "binding/error.h"
 #include "base/json.h"
@@ -80,9 +80,9 @@ static bool params_write_text(const struct place *place, const char *text, size_
 
 static const char *params_url_problem(const char *url, size_t len)
 {
-    size_t scheme = len > 8 && (memcmp(url, "https://", 8) == 0 || strncasecmp(url, "https://", 8) == 0) ? 8
-                    : len > 7 && strncasecmp(url, "http://", 7) == 0                                     ? 7
-                                                                                                         : 0;
+    size_t scheme = len > 8 && cf_ascii_same(url, "https://", 8)  ? 8
+                    : len > 7 && cf_ascii_same(url, "http://", 7) ? 7
+                                                                  : 0;
     char next = url[scheme];
     return scheme && next != '/' && next != '?' && next != '#' && next != ':' && next
                ? NULL
@@ -466,7 +466,6 @@ bool cf_params_write_key(lua_State *L, int kind_index, struct cf_buffer *body)
         return false;
     folded = kind->folded(body->data, body->len);
     for (i = 0; i < folded; i++)
-        if (body->data[i] >= 'A' && body->data[i] <= 'Z')
-            body->data[i] = (char)(body->data[i] | 0x20);
+        body->data[i] = cf_ascii_lower(body->data[i]);
     return true;
 }

@@ -3,8 +3,8 @@
 
 #include <arpa/inet.h>
 #include <string.h>
-#include <strings.h>
 
+#include "base/ascii.h"
 #include "engine/libcurl.h"
 
 static const char *const no_memory = "could not be checked: out of memory";
@@ -48,7 +48,7 @@ static bool address_has(struct address *address, CURLUPart part)
 static bool address_is_scheme(struct address *address, const char *scheme)
 {
     char *text = address_part_of(address, CURLUPART_SCHEME);
-    bool same = text && strcasecmp(text, scheme) == 0;
+    bool same = text && cf_ascii_is(text, strlen(text), scheme);
     curl_free(text);
     return same;
 }
@@ -58,7 +58,7 @@ static bool address_is_loopback(struct address *address)
     struct in_addr number;
     char *host = address_part_of(address, CURLUPART_HOST);
     /* 127.0.0.1.2 is no address but a name, which is whose the resolver says. */
-    bool loopback = host && (strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
+    bool loopback = host && (cf_ascii_is(host, strlen(host), "localhost") || strcmp(host, "[::1]") == 0 ||
                              (strncmp(host, "127.", 4) == 0 && inet_pton(AF_INET, host, &number) == 1));
     curl_free(host);
     return loopback;

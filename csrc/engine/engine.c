@@ -17,7 +17,6 @@
 /* A connection may have more news than one look finds. */
 #define LATE_LOOKS 8
 
-
 struct cf_engine *cf_engine_new(void)
 {
     struct cf_engine *engine = cf_zalloc(sizeof *engine);
