@@ -2,6 +2,7 @@
 local cjson = require "cjson"
 local edge = require "spec.support.edge"
 local clients = require "spec.support.client"
+local host = require "spec.support.host"
 local core = require "cfpurge.core"
 
 local TAGS = { tags = { "a" } }
@@ -315,5 +316,47 @@ describe("the host's cjson", function()
       print(select(2, client:purge { tags = { "a" } }).code)
     ]]):format(zone, edge.env.API_HTTP))
     assert.equal("10000\n", said)
+  end)
+end)
+
+describe("an accepted purge", function()
+  it("is told so though finalizers of the host raise meanwhile", function()
+    local zone = edge.zone()
+    local long = { success = true, result = { id = "told" }, messages = {} }
+    for i = 1, 200 do long.messages[i] = { code = i, message = "message " .. i } end
+    edge.script(zone, { { times = 0, json = long } })
+    local report = host.run([[
+      local core = require "cfpurge.core"
+      local c = core.new(client.options { base_url = edge.env.API_HTTP, zone_id = args.zone })
+      local ended, raised, faults = 0, 0, {}
+      local function raise() ended = ended + 1 error "a finalizer of the host" end
+      local function leave()
+        if newproxy then getmetatable(newproxy(true)).__gc = raise else setmetatable({}, { __gc = raise }) end
+      end
+      local rounds = 300
+      for round = 1, rounds do
+        local id = c:start { tags = { "a" } }
+        while c:step() > 0 do end
+        collectgarbage()
+        collectgarbage "stop"
+        for _ = 1, round % 7 do leave() end
+        -- So that the finalizers come now in the decoder and now in what is made of what it read.
+        collectgarbage("setpause", 100)
+        collectgarbage("setstepmul", 100 + round * 10)
+        local before = ended
+        collectgarbage "restart"
+        local ok, taken, result, err = pcall(c.take, c, id)
+        collectgarbage "stop"
+        raised = raised + ended - before
+        if not ok then
+          faults[#faults + 1] = tostring(taken)
+        elseif not result or result.id ~= "told" or #result.messages ~= 200 then
+          faults[#faults + 1] = tostring(err)
+        end
+        while ended - before < round % 7 do pcall(collectgarbage) end
+      end
+      return { raised = raised, faults = faults }]], { args = { zone = zone } })
+    assert.same({}, report.faults)
+    assert.is_true(report.raised > 100, report.raised)
   end)
 end)

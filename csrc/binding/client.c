@@ -8,6 +8,7 @@
 #include "engine/engine.h"
 #include "binding/error.h"
 #include "binding/event.h"
+#include "binding/protect.h"
 #include "base/memory.h"
 #include "binding/result.h"
 
@@ -263,7 +264,7 @@ static int client_take_ending(lua_State *L, struct client *client, uint64_t id, 
         return 0;
     }
     client->busy++;
-    status = lua_pcall(L, 1, LUA_MULTRET, 0);
+    status = cf_protect_call(L, 1, LUA_MULTRET);
     client->busy--;
     if (status != LUA_OK && known)
         cf_engine_put_back(client->engine, taking.transfer);

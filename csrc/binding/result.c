@@ -7,6 +7,7 @@
 
 #include "base/envelope.h"
 #include "binding/error.h"
+#include "binding/protect.h"
 
 /* Deeper than any envelope, and far from the C stack's end. */
 #define MAX_DEPTH 50
@@ -15,11 +16,11 @@ static const char decoder = 0;
 
 /* ---- the decoder ---- */
 
-/* No memory is no verdict about what was called. */
+/* No memory is no verdict about what was called, nor is an error of the host's finalizers. */
 static bool result_try_call(lua_State *L)
 {
-    int status = lua_pcall(L, 1, 1, 0);
-    if (status == LUA_ERRMEM)
+    int status = cf_protect_call(L, 1, 1);
+    if (status != LUA_OK && status != LUA_ERRRUN)
         lua_error(L);
     return status == LUA_OK && lua_istable(L, -1);
 }
