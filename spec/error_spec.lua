@@ -76,6 +76,17 @@ describe("an error", function()
   end)
 end)
 
+it("the message of an error is one line, whatever the caller's names hold", function()
+  local client = clients.new()
+  for _, params in ipairs { { ["ta\r\ngs"] = {} }, { files = { { url = "https://a.example/", ["he\nad\127"] = 1 } } },
+    { files = { { url = "https://a.example/", headers = { ["a\r\nb"] = "c\n" } } } }, { tags = { ["x\ny"] = 1, "a" } } } do
+    local _, err = client:purge(params)
+    assert.is_nil(err.message:find "%c", err.message)
+    assert.truthy(err.message:find("?", 1, true), err.message)
+  end
+  clients.close()
+end)
+
 describe("a secret", function()
   teardown(clients.close)
 
@@ -109,6 +120,14 @@ describe("a secret", function()
     return (text:gsub(".", function(c) return ("\\u%04x"):format(c:byte()) end))
   end
   local function php(text) return (json(text):gsub("/", "\\/")) end
+
+  it("of less than eight bytes is in too many words to be masked", function()
+    for secret, message in pairs { purge = "purge failed", ["purge-it"] = "*** failed" } do
+      local client, zone = clients.new { api_token = secret, max_retries = 0 }
+      edge.script(zone, { { status = 403, body = '{"errors":[{"code":1,"message":"' .. secret .. ' failed"}]}' } })
+      assert.equal(message, select(2, client:purge(TAGS)).message)
+    end
+  end)
 
   it("is in no error, event, tostring or statistics, even when the server repeats it", function()
     for _, options in ipairs(credentials) do

@@ -139,8 +139,14 @@ describe("options", function()
       { "max_items", whole, { 1.5, 1000001 }, {} },
       { "max_in_flight", "must be at least 1", { 0 }, { 1, 1000000 } },
       { "max_in_flight", whole, { 1000001 }, {} },
+      { "max_connections", "must be at least 1", { 0, -1, 0.5, 0 / 0 }, { 1, 64, 1000000 }, true },
+      { "max_connections", whole, { 1.5, 1000001 }, {}, true },
+      { "max_queued", "must be at least 1", { 0, -1 }, { 1, 1000000 }, true },
+      { "max_queued", whole, { 2.5, 1000001, math.huge }, {}, true },
     } do
-      for _, value in ipairs(case[3]) do refused(case[1], value, case[2]) end
+      for _, value in ipairs(case[3]) do
+        if case[5] then refused_by_new(with(case[1], value), case[1], case[2]) else refused(case[1], value, case[2]) end
+      end
       for _, value in ipairs(case[4]) do accepted(case[1], value) end
     end
     for _, name in ipairs { "zone_id", "environment_id" } do
@@ -179,7 +185,7 @@ describe("options", function()
     for _, name in ipairs { "token", "api_tokens", "Timeout", "retries", "api_token\0x", "timeout\0" } do
       refused(name, "x", "no such option", name:match "^%Z+")
     end
-    for _, name in ipairs { "plan", "loop", "on_event", "rate" } do
+    for _, name in ipairs { "plan", "loop", "on_event", "rate", "max_connections", "max_queued" } do
       refused_by_call({ [name] = "x" }, name, "no such option")
     end
     for _, name in ipairs { "environment_id", "environment", "invalidate", "dry_run", "on_progress" } do

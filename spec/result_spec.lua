@@ -36,6 +36,16 @@ describe("an answer", function()
     assert.equal(2, result.accepted)
   end)
 
+  it("may begin with a byte order mark", function()
+    assert.equal("07", assert(answered('\239\187\191{"success":true,"errors":[],"messages":[],"result":{"id":"07"}}')).id)
+    assert.equal("x y", assert(answered '\239\187\191 {"success":true,"result":{"id":"x y"}}').id)
+    local _, err = answered { status = 403, body = '\239\187\191{"errors":[{"code":9109,"message":"no"}]}' }
+    assert.same({ "permission_denied", 9109, "no" }, { err.kind, err.code, err.message })
+    for _, body in ipairs { "\239\187\191", "\239\187", '\239\187\191\239\187\191{"success":true}' } do
+      assert.equal("bad_response", select(2, answered(body)).kind)
+    end
+  end)
+
   it("that accepts may lack an id and more", function()
     for _, body in ipairs { '{"success":true}', '{"success":true,"result":null}', '{"success":true,"result":{}}',
       '{"success":true,"result":{"id":null}}', '{"success":true,"result":{"id":5}}', '{"success":true,"result":"x"}',
@@ -104,7 +114,7 @@ describe("an answer", function()
     local gzip = "\31\139\8\0\0\0\0\0\0\3\171\174\5\0\67\191\166\163\2\0\0\0"
     for _, body in ipairs { "", "   ", "<html><body>OK</body></html>", "[]", "[" .. clients.OK .. "]", '"x"', "5",
       "null",
-      "true", "\239\187\191" .. clients.OK, clients.OK .. "x", clients.OK .. clients.OK, '{"success":true', "{", "{]",
+      "true", clients.OK .. "x", clients.OK .. clients.OK, '{"success":true', "{", "{]",
       '{"success":true,}', "{'success':true}", "\0", "\255\254", gzip, ("["):rep(100000), ("[{\"a\":"):rep(50000),
       '{"success":true,"result":' .. ("["):rep(60) .. ("]"):rep(60) .. "}", '{"success":true,"result":{"id":"\255"' } do
       local result, err = answered(body)

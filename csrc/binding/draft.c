@@ -120,7 +120,7 @@ bool cf_draft_options(lua_State *L, const struct cf_options *own, struct cf_draf
     *options = *own;
     return (!lua_isnoneornil(L, index)
                 ? cf_options_read(L, index, arg, CF_SCOPE_REQUEST | CF_SCOPE_CALL, false, &draft->lines, options)
-                : !options->is_unchecked || cf_options_check(L, options)) &&
+                : !options->is_unchecked || cf_options_check(L, options, NULL)) &&
            cf_options_are_for_core(L, options);
 }
 

@@ -24,6 +24,24 @@ static void error_push_new(lua_State *L, const char *kind)
     lua_setmetatable(L, -2);
 }
 
+/* A message is one line of a log: control characters of the text on the top of the stack become question marks. */
+static void error_clean(lua_State *L)
+{
+    const char *text = lua_tostring(L, -1), *byte = text;
+    int dirty = lua_gettop(L);
+    luaL_Buffer clean;
+
+    while ((unsigned char)*byte >= 0x20 && *byte != 0x7f)
+        byte++;
+    if (!*byte)
+        return;
+    luaL_buffinit(L, &clean);
+    for (byte = text; *byte; byte++)
+        luaL_addchar(&clean, (unsigned char)*byte >= 0x20 && *byte != 0x7f ? *byte : '?');
+    luaL_pushresult(&clean);
+    lua_replace(L, dirty);
+}
+
 void cf_error_push(lua_State *L, const char *kind, const char *field, const char *message, ...)
 {
     va_list arguments;
@@ -32,6 +50,7 @@ void cf_error_push(lua_State *L, const char *kind, const char *field, const char
     va_start(arguments, message);
     lua_pushvfstring(L, message, arguments);
     va_end(arguments);
+    error_clean(L);
     lua_setfield(L, -2, "message");
     if (field) {
         lua_pushstring(L, field);

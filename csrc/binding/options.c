@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/ascii.h"
 #include "engine/address.h"
 #include "binding/error.h"
+#include "binding/headers.h"
 #include "base/memory.h"
 #include "binding/rates.h"
 
@@ -53,12 +53,13 @@ static const struct option {
     {"default_headers", HEADERS, 0, CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
     {"user_agent", TEXT, AT(user_agent), CF_SCOPE_REQUEST, 0, 0, "cfpurge/" CF_VERSION, NULL},
     {"allow_http", FLAG, AT(allow_http), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
+    {"max_connections", COUNT, AT(max_connections), CF_SCOPE_CLIENT, 1, 64, NULL, NULL},
+    {"max_queued", COUNT, AT(max_queued), CF_SCOPE_CLIENT, 1, 100000, NULL, NULL},
     {"loop", LOOP, 0, CF_SCOPE_CLIENT, 0, 0, "auto", NULL},
     {"on_event", FUNCTION, 0, CF_SCOPE_CLIENT, 0, 0, NULL, NULL},
 #undef AT
 };
 
-#define MAX_HEADERS ((size_t)64 << 10)
 #define SCHEMA_END (schema + sizeof schema / sizeof *schema)
 
 static void *options_member(struct cf_options *options, const struct option *option)
@@ -113,7 +114,7 @@ static int options_wrong_type(lua_State *L, int arg, const char *name, const cha
                          lua_pushfstring(L, "%s: %s expected, got %s", name, expected, luaL_typename(L, value)));
 }
 
-static const char *options_text_problem(const char *text, size_t len)
+const char *cf_options_text_problem(const char *text, size_t len)
 {
     size_t i;
     for (i = 0; i < len; i++)
@@ -131,7 +132,7 @@ static bool options_read_text(lua_State *L, int arg, const struct option *option
     if (lua_type(L, -1) != LUA_TSTRING)
         options_wrong_type(L, arg, option->name, "string", -1);
     text = lua_tolstring(L, -1, &len);
-    problem = options_text_problem(text, len);
+    problem = cf_options_text_problem(text, len);
     /* An empty proxy is an order: none, whatever the environment says. */
     if (!problem && len == 0 && strcmp(option->name, "proxy") != 0 && strcmp(option->name, "user_agent") != 0)
         problem = "must not be empty";
@@ -168,74 +169,6 @@ static bool options_read_number(lua_State *L, int arg, const struct option *opti
     return true;
 }
 
-static bool options_is_token(const char *name, size_t len)
-{
-    size_t i;
-    for (i = 0; i < len; i++)
-        if ((unsigned char)name[i] <= 0x20 || (unsigned char)name[i] >= 0x7f || strchr("()<>@,;:\\\"/[]?={}", name[i]))
-            return false;
-    return len > 0;
-}
-
-/* What the request itself sets; twice the same header would leave it to the server which one counts. */
-static bool options_is_ours(const char *name, size_t len)
-{
-    static const char *const ours[] = {"Authorization",  "X-Auth-Email",      "X-Auth-Key", "Host",
-                                       "Accept",         "Accept-Encoding",   "User-Agent", "Content-Type",
-                                       "Content-Length", "Transfer-Encoding", "Connection", "Expect"};
-    size_t i;
-    for (i = 0; i < sizeof ours / sizeof *ours; i++)
-        if (cf_ascii_is(name, len, ours[i]))
-            return true;
-    return false;
-}
-
-static bool options_add_line(struct cf_buffer *lines, const char *name, size_t name_len, const char *value,
-                             size_t value_len)
-{
-    for (; value_len > 0 && *value == ' '; value_len--)
-        value++;
-    while (value_len > 0 && value[value_len - 1] == ' ')
-        value_len--;
-    /* "Name;" is how libcurl is told to send a header that has no value. */
-    return cf_buffer_add(lines, name, name_len) == CF_BUFFER_OK &&
-           cf_buffer_add(lines, value_len ? ": " : ";", value_len ? 2 : 1) == CF_BUFFER_OK &&
-           cf_buffer_add(lines, value, value_len) == CF_BUFFER_OK && cf_buffer_add(lines, "", 1) == CF_BUFFER_OK;
-}
-
-/* The table on the top of the stack. */
-static bool options_read_headers(lua_State *L, int arg, const struct option *option, struct cf_buffer *lines)
-{
-    size_t name_len, value_len;
-    const char *name, *value, *field, *problem = NULL;
-
-    if (!lua_istable(L, -1))
-        options_wrong_type(L, arg, option->name, "table", -1);
-    lines->len = 0;
-    lines->max = MAX_HEADERS;
-    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
-        if (lua_type(L, -2) != LUA_TSTRING)
-            options_wrong_type(L, arg, "a key of default_headers", "string", -2);
-        name = lua_tolstring(L, -2, &name_len);
-        if (lua_type(L, -1) != LUA_TSTRING)
-            options_wrong_type(L, arg, lua_pushfstring(L, "%s.%s", option->name, name), "string", -2);
-        value = lua_tolstring(L, -1, &value_len);
-        if (!options_is_token(name, name_len))
-            problem = "is not a header's name";
-        else if (options_is_ours(name, name_len))
-            problem = "is set by the request itself";
-        else
-            problem = options_text_problem(value, value_len);
-        if (problem) {
-            field = lua_pushfstring(L, "%s.%s", option->name, name);
-            return options_refuse(L, field, problem);
-        }
-        if (!options_add_line(lines, name, name_len, value, value_len))
-            return options_refuse(L, option->name, "are too large");
-    }
-    return true;
-}
-
 static bool options_read_one(lua_State *L, int arg, const struct option *option, struct cf_buffer *lines,
                              struct cf_options *options)
 {
@@ -249,7 +182,7 @@ static bool options_read_one(lua_State *L, int arg, const struct option *option,
         return options_read_number(L, arg, option, options);
     case HEADERS:
         options->headers = lines;
-        return options_read_headers(L, arg, option, lines);
+        return cf_headers_read(L, arg, option->name, lines);
     case FLAG:
         if (type != LUA_TBOOLEAN)
             options_wrong_type(L, arg, option->name, "boolean", -1);
@@ -312,7 +245,7 @@ static bool options_check_environment(lua_State *L, const struct cf_options *opt
 
     for (option = schema; option < SCHEMA_END; option++) {
         const char *text = option->env ? *(const char *const *)((const char *)options + option->at) : NULL;
-        if (text && (problem = options_text_problem(text, strlen(text)))) {
+        if (text && (problem = cf_options_text_problem(text, strlen(text)))) {
             cf_error_push(L, "invalid_request", option->name, "%s (or %s): %s", option->name, option->env, problem);
             return false;
         }
@@ -320,7 +253,23 @@ static bool options_check_environment(lua_State *L, const struct cf_options *opt
     return true;
 }
 
-bool cf_options_check(lua_State *L, struct cf_options *options)
+static bool options_check_address(lua_State *L, struct cf_options *options)
+{
+    const char *problem = cf_address_base_problem(options->base_url);
+
+    if (problem)
+        return options_refuse(L, "base_url", problem);
+    if (options->proxy && *options->proxy && (problem = cf_address_proxy_problem(options->proxy)))
+        return options_refuse(L, "proxy", problem);
+    problem = cf_address_clear_text_problem(options->base_url, options->proxy, &options->direct);
+    if (problem && !options->allow_http)
+        return options_refuse(L, "base_url", problem);
+    if (options->allow_http)
+        options->direct = false;
+    return true;
+}
+
+bool cf_options_check(lua_State *L, struct cf_options *options, const struct cf_options *checked)
 {
     const char *problem;
 
@@ -331,16 +280,12 @@ bool cf_options_check(lua_State *L, struct cf_options *options)
     if (options->environment_id &&
         (problem = cf_options_id_problem(options->environment_id, strlen(options->environment_id))))
         return options_refuse(L, "environment_id", problem);
-    if ((problem = cf_address_base_problem(options->base_url)))
-        return options_refuse(L, "base_url", problem);
-    if (options->proxy && *options->proxy && (problem = cf_address_proxy_problem(options->proxy)))
-        return options_refuse(L, "proxy", problem);
-    problem = cf_address_clear_text_problem(options->base_url, options->proxy, &options->direct);
-    if (problem && !options->allow_http)
-        return options_refuse(L, "base_url", problem);
-    if (options->allow_http)
-        options->direct = false;
-    return cf_rates_settle(&options->rates, options->plan) ||
+    /* Texts of `checked` stay where they are: another address is another text. To parse it costs more than the rest. */
+    if (!(checked && checked->base_url == options->base_url && checked->proxy == options->proxy &&
+          checked->allow_http == options->allow_http) &&
+        !options_check_address(L, options))
+        return false;
+    return checked || cf_rates_settle(&options->rates, options->plan) ||
            options_refuse(L, "plan", "must be free, pro, business or enterprise");
 }
 
@@ -395,7 +340,7 @@ bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_env
     } else {
         options_choose_credential(options, &(struct cf_options){0}, &before);
     }
-    if (!cf_options_check(L, options))
+    if (!cf_options_check(L, options, from_environment || before.is_unchecked ? NULL : &before))
         return false;
     options->is_unchecked = false;
     return true;

@@ -18,7 +18,8 @@ struct cf_options {
     const char *zone, *environment; /* names, which the Lua side looks up */
     int64_t timeout, connect_timeout, max_retry_wait, deadline;
     int64_t max_retries, max_items, max_in_flight; /* max_items 0: as the plan says */
-    struct cf_rates rates;                         /* by plan and rate; all 0 where neither was given */
+    int64_t max_connections, max_queued;
+    struct cf_rates rates; /* by plan and rate; all 0 where neither was given */
     bool allow_http, isolate, invalidate, dry_run, on_progress;
     bool has_lua_layer;              /* of a client: whoever calls it does what the core alone does not */
     bool direct;                     /* worked out: no proxy of the environment */
@@ -36,10 +37,11 @@ void cf_options_default(struct cf_options *options);
  * that no finalizer can run in the middle. */
 bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_environment, struct cf_buffer *lines,
                      struct cf_options *options);
-/* What the environment says, over the defaults; read and checked with each call. */
+/* What the environment says, over the defaults: read once, and checked with each call, which may change it. */
 void cf_options_read_environment(struct cf_options *options);
-/* False: a rule is broken, and an error table was pushed. */
-bool cf_options_check(lua_State *L, struct cf_options *options);
+/* False: a rule is broken, and an error table was pushed. `checked`, NULL for none, have passed and are the options
+ * that a call has begun with: the address is parsed only where it is another, and rates are the client's. */
+bool cf_options_check(lua_State *L, struct cf_options *options, const struct cf_options *checked);
 /* False: they hold what only the Lua layer does, there is none, and an error table was pushed. */
 bool cf_options_are_for_core(lua_State *L, const struct cf_options *options);
 /* False: there is no whole credential, and an error table was pushed. */
@@ -48,6 +50,8 @@ bool cf_options_need_credential(lua_State *L, const struct cf_options *options);
 bool cf_options_own(struct cf_options *to, const struct cf_options *from);
 /* Wipes and frees what cf_options_own copied; safe on all zero, and twice. */
 void cf_options_wipe(struct cf_options *options);
+/* NULL, or what a text of any option breaks. */
+const char *cf_options_text_problem(const char *text, size_t len);
 /* NULL, or what a zone_id or environment_id breaks. */
 const char *cf_options_id_problem(const char *id, size_t len);
 /* Leaves on the stack a list of { name, type, default, env, scope }. */

@@ -391,17 +391,19 @@ static void result_push_error(lua_State *L, const struct cf_ending *ending, int 
 
 int cf_result_push(lua_State *L, const struct cf_ending *ending, const char *zone_id)
 {
+    static const char bom[] = "\xef\xbb\xbf";
+    const struct cf_buffer *body = &ending->response->body;
     int envelope = 0, top = lua_gettop(L);
-    const char *id = NULL;
-    size_t id_len = 0;
+    size_t id_len = 0, start = body->len >= 3 && memcmp(body->data, bom, 3) == 0 ? 3 : 0;
+    const char *id = NULL, *json = body->len ? body->data + start : NULL;
 
     luaL_checkstack(L, 20, "result");
     if (ending->failure == CF_OK && result_is_success(ending->response->status) && ending->body_len > 0 &&
-        cf_envelope_read(ending->response->body.data, ending->response->body.len, &id, &id_len)) {
+        cf_envelope_read(json, body->len - start, &id, &id_len)) {
         result_push_result(L, ending, 0, id, id_len);
         return 1;
     }
-    if (ending->failure == CF_OK && result_push_decoded(L, ending->response->body.data, ending->response->body.len)) {
+    if (ending->failure == CF_OK && result_push_decoded(L, json, body->len - start)) {
         envelope = lua_gettop(L);
         cf_rawgetfield(L, envelope, "success");
         if (result_is_success(ending->response->status) && lua_isboolean(L, -1) && lua_toboolean(L, -1)) {

@@ -40,6 +40,8 @@
 ---@class cfpurge.Options: cfpurge.RequestOptions what `new` takes
 ---@field plan? "free"|"pro"|"business"|"enterprise"
 ---@field rate? table<"requests"|"requests_bucket"|"urls"|"urls_bucket"|"overall"|"address", number>
+---@field max_connections? integer over HTTP/2 one carries many requests
+---@field max_queued? integer requests that may wait
 ---@field loop? string|cfpurge.Loop
 ---@field on_event? fun(event: cfpurge.Event) what it raises is lost
 
