@@ -1,0 +1,34 @@
+/* One item of a purge table -> JSON, checked and written in one pass. */
+#ifndef CFPURGE_ITEM_H
+#define CFPURGE_ITEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buffer.h"
+#include "binding/compat.h"
+
+/* Where in the table we are, for the messages: files[3].headers.Origin. All texts are borrowed from the table. */
+struct cf_place {
+    lua_State *L;
+    int arg; /* of the running function */
+    struct cf_buffer *body;
+    const char *list;
+    size_t item;               /* 0: the list itself */
+    const char *part, *header; /* NULL: the item itself */
+};
+
+/* Pushes an error that names the place; always false. */
+bool cf_place_refuse(const struct cf_place *place, const char *problem);
+/* Raises: the value at the place is no `expected`, but a `got`. */
+void cf_place_wrong_type(const struct cf_place *place, const char *expected, const char *got);
+/* Adds JSON to the body. False: an error was pushed. */
+bool cf_place_write(const struct cf_place *place, const char *json, size_t len);
+
+/* Adds the item on the top of the stack to the body. False: an error was pushed; raises where a type is wrong. Leaves
+ * anything on the stack above the item. Allocates nothing in Lua unless it refuses. */
+typedef bool cf_item_write(struct cf_place *place);
+
+cf_item_write cf_item_file, cf_item_tag, cf_item_host, cf_item_prefix;
+
+#endif
