@@ -44,17 +44,20 @@ static uint64_t distinct_mix(uint64_t hash, const char *bytes, size_t len)
     return hash ^ (hash >> 29);
 }
 
-/* Of the bytes without their case, wherever that matters: same() tells for certain. */
+/* Of the bytes without their case everywhere: distinct_same tells for certain. Two halves, so that the processor need
+ * not wait for one product before it begins the next. */
 static uint64_t distinct_hash_of(const char *item, size_t len)
 {
-    uint64_t hash = len;
-    const char *last;
+    const char *end = item + len;
+    uint64_t a = len, b = 0;
 
-    if (len < sizeof hash)
-        return distinct_mix(hash, item, len);
-    for (last = item + len - sizeof hash; item < last; item += sizeof hash)
-        hash = distinct_mix(hash, item, sizeof hash);
-    return distinct_mix(hash, last, sizeof hash);
+    for (; end - item >= 16; item += 16) {
+        a = distinct_mix(a, item, 8);
+        b = distinct_mix(b, item + 8, 8);
+    }
+    if (end - item > 8)
+        a = distinct_mix(a, item, 8);
+    return distinct_mix(a, len < 8 ? item : end - 8, len < 8 ? len : 8) ^ (b << 32 | b >> 32);
 }
 
 static bool distinct_same(const char *a, const char *b, size_t len, size_t folded)

@@ -10,8 +10,6 @@
 /* More headers than any cache key has. */
 #define SORTED_HEADERS 16
 
-static const char no_memory[] = "the body does not fit into memory";
-
 static const char *item_field_of(const struct cf_place *place)
 {
     lua_State *L = place->L;
@@ -38,9 +36,9 @@ void cf_place_wrong_type(const struct cf_place *place, const char *expected, con
                   lua_pushfstring(place->L, "%s: %s expected, got %s", item_field_of(place), expected, got));
 }
 
-bool cf_place_write(const struct cf_place *place, const char *json, size_t len)
+bool cf_place_no_memory(const struct cf_place *place)
 {
-    return cf_buffer_add(place->body, json, len) == CF_BUFFER_OK || cf_place_refuse(place, no_memory);
+    return cf_place_refuse(place, "the body does not fit into memory");
 }
 
 static bool item_write_text(const struct cf_place *place, const char *text, size_t len)
@@ -55,7 +53,7 @@ static bool item_write_text(const struct cf_place *place, const char *text, size
     case CF_JSON_NO_MEMORY:
         break;
     }
-    return cf_place_refuse(place, no_memory);
+    return cf_place_no_memory(place);
 }
 
 static bool item_write_checked(const struct cf_place *place, const char *text, size_t len, cf_rule *rule)

@@ -22,8 +22,14 @@ struct cf_place {
 bool cf_place_refuse(const struct cf_place *place, const char *problem);
 /* Raises: the value at the place is no `expected`, but a `got`. */
 void cf_place_wrong_type(const struct cf_place *place, const char *expected, const char *got);
-/* Adds JSON to the body. False: an error was pushed. */
-bool cf_place_write(const struct cf_place *place, const char *json, size_t len);
+/* The same for want of memory. */
+bool cf_place_no_memory(const struct cf_place *place);
+
+/* Adds JSON to the body. False: an error was pushed. Inline: of most pieces the compiler knows the size. */
+static inline bool cf_place_write(const struct cf_place *place, const char *json, size_t len)
+{
+    return cf_buffer_add(place->body, json, len) == CF_BUFFER_OK || cf_place_no_memory(place);
+}
 
 /* Adds the item on the top of the stack to the body. False: an error was pushed; raises where a type is wrong. Leaves
  * anything on the stack above the item. Allocates nothing in Lua unless it refuses. */

@@ -140,7 +140,7 @@ static bool params_write_list(struct writing *writing, size_t most)
     if (!cf_place_write(place, "[", 1))
         return false;
     if (!cf_distinct_begin(writing->slots, count))
-        return cf_place_refuse(place, "the body does not fit into memory");
+        return cf_place_no_memory(place);
     if (!params_write_in_order(writing, &is_all) || (!is_all && params_refuse_extra(place, count)))
         return false;
     lua_settop(L, list);
