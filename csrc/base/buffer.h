@@ -1,4 +1,4 @@
-/* Capped growable bytes; failure is a code. */
+/* Bytes that grow up to a cap. Failure is a code. */
 #ifndef CFPURGE_BUFFER_H
 #define CFPURGE_BUFFER_H
 

@@ -1,4 +1,4 @@
-/* Which items of a body are the same to the API. */
+/* Finds items of a body that are the same to the API. */
 #include "base/distinct.h"
 
 #include <stdint.h>
@@ -44,8 +44,8 @@ static uint64_t distinct_mix(uint64_t hash, const char *bytes, size_t len)
     return hash ^ (hash >> 29);
 }
 
-/* Of the bytes without their case everywhere: distinct_same tells for certain. Two halves, so that the processor need
- * not wait for one product before it begins the next. */
+/* Leaves the case out everywhere: distinct_same decides. It has two halves, so that the processor need not wait for one
+ * product before it begins the next. */
 static uint64_t distinct_hash_of(const char *item, size_t len)
 {
     const char *end = item + len;

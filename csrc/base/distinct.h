@@ -1,5 +1,5 @@
-/* Which items of a body are the same to the API: tags and hosts whatever their case, URLs and prefixes whatever their
- * host's. */
+/* Finds items of a body that are the same to the API. It does not tell the case of tags and hosts, nor of the host in a
+ * URL or prefix. */
 #ifndef CFPURGE_DISTINCT_H
 #define CFPURGE_DISTINCT_H
 
@@ -8,7 +8,7 @@
 
 #include "base/buffer.h"
 
-/* How far into an item, as written in JSON, letters have no case to the API. */
+/* The length of the part, from the start of an item as JSON, in which the API does not tell the case. */
 typedef size_t cf_distinct_folded(const char *item, size_t len);
 cf_distinct_folded cf_distinct_whole;  /* tags, hosts */
 cf_distinct_folded cf_distinct_url;    /* a string or an object that begins with its url: to the end of the host */

@@ -1,4 +1,4 @@
-/* What is read of an answer without a decoder. */
+/* Reads the usual answer without a decoder. */
 #define _GNU_SOURCE
 #include "base/envelope.h"
 
@@ -31,7 +31,7 @@ static bool envelope_eat_none(struct cursor *cursor)
     return envelope_eat(cursor, ":") && envelope_eat(cursor, "[") && envelope_eat(cursor, "]");
 }
 
-/* Cloudflare's ids are hexadecimal; whatever else a JSON string may hold is the decoder's. */
+/* Cloudflare's ids are hexadecimal. Any other string is left to the decoder. */
 static bool envelope_eat_id(struct cursor *cursor, const char **id, size_t *len)
 {
     if (!envelope_eat(cursor, "\""))

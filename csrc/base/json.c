@@ -1,4 +1,4 @@
-/* JSON strings: escaped, and refused where they are no text. */
+/* Writes JSON strings, and refuses bytes that are no text. */
 #include "base/json.h"
 
 #include <stdbool.h>
@@ -7,8 +7,9 @@
 
 #define EVERY(byte) (UINT64_C(0x0101010101010101) * (byte))
 
-/* Eight bytes that may be copied as they are: no control character, quote, backslash or byte of a longer character.
- * Each term has a byte's highest bit where one of these stands; what a byte borrows from the next does no harm then. */
+/* May these eight bytes be copied as they are? They may where none is a control character, a quote, a backslash or part
+ * of a longer character. Each term sets a byte's highest bit where it is one of these. A byte may borrow from the next
+ * one, but only where a bit is set already. */
 static bool json_is_plain(const char *text)
 {
     uint64_t word;
@@ -69,7 +70,7 @@ enum cf_json_status cf_json_string(struct cf_buffer *buffer, const char *text, s
             memcpy(out, text, 8);
         if (text == end)
             break;
-        /* Fewer than eight at the end are copied with those before them, which were as plain, not one by one. */
+        /* The last ones, fewer than eight, are copied together with those before them. */
         if (end - text < 8 && len >= 8 && json_is_plain(end - 8)) {
             out += end - text;
             memcpy(out - 8, end - 8, 8);

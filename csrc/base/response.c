@@ -1,4 +1,4 @@
-/* What came back: the status, the few headers that are kept, the body. */
+/* An answer as it comes in: its status, the few headers that we keep, its body. */
 #include "base/response.h"
 
 #include <string.h>
@@ -27,7 +27,7 @@ void cf_response_free(struct cf_response *response)
     cf_buffer_wipe(&response->body);
 }
 
-/* A value that is too long or not printable is dropped: nothing that we keep is half of what was sent. */
+/* Drops a value that is too long or not printable: we keep whole values or none. */
 static void response_keep(char *field, size_t size, const char *value, size_t len)
 {
     size_t used = strlen(field), at = used ? used + 1 : 0, i;

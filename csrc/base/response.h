@@ -1,4 +1,4 @@
-/* What came back: the status, the few headers that are kept, the body. */
+/* An answer as it comes in: its status, the few headers that we keep, its body. */
 #ifndef CFPURGE_RESPONSE_H
 #define CFPURGE_RESPONSE_H
 
@@ -9,7 +9,7 @@
 
 #define CF_RESPONSE_MAX_BODY ((size_t)1 << 20)
 #define CF_RESPONSE_MAX_HEADERS \
-    ((size_t)256 << 10) /* of all its headers; a libcurl before 8.3 has no cap of its own \
+    ((size_t)256 << 10) /* of all its headers; libcurl before 8.3 has no cap of its own \
                          */
 
 struct cf_response {
@@ -27,10 +27,10 @@ struct cf_response {
 /* Empties it for the next attempt; keeps the body's memory. */
 void cf_response_reset(struct cf_response *response);
 void cf_response_free(struct cf_response *response);
-/* One header line as it came, with or without its line end. A status line starts the headers anew, so that what an
- * informational answer (1xx) said does not stay. False: over the cap (then too_big is set). */
+/* Takes one header line, with or without its line end. A status line starts the headers anew: those of an informational
+ * answer (1xx) do not stay. False: they are over the cap, and too_big is set. */
 bool cf_response_header(struct cf_response *response, const char *line, size_t len);
-/* False: out of memory or over the cap (then too_big is set). */
+/* Takes a piece of the body. False: memory is short, or the body is over its cap and too_big is set. */
 bool cf_response_body(struct cf_response *response, const char *bytes, size_t len);
 
 #endif

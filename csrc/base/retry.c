@@ -1,4 +1,4 @@
-/* Pure policy: retry this outcome? when? Times are microseconds. */
+/* The policy of retries: is an outcome tried again, and when? Times are microseconds. */
 #include "base/retry.h"
 
 #include "base/date.h"
@@ -61,7 +61,7 @@ int64_t cf_retry_after(const char *value, int64_t now)
             return -1;
         seconds = date > now ? date - now : 0;
     } else {
-        /* Not of the RFC, but sent: a fraction is rounded up. */
+        /* The RFC knows no fraction, but some servers send one: it is rounded up. */
         if (*p == '.')
             for (p++, seconds++; *p >= '0' && *p <= '9'; p++)
                 continue;

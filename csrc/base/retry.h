@@ -1,4 +1,4 @@
-/* Pure policy: retry this outcome? when? Times are microseconds. */
+/* The policy of retries: is an outcome tried again, and when? Times are microseconds. */
 #ifndef CFPURGE_RETRY_H
 #define CFPURGE_RETRY_H
 
@@ -13,7 +13,7 @@ enum cf_failure {
     CF_TIMEOUT,
     CF_CUT_SHORT, /* the connection ended inside the answer */
     CF_TOO_BIG,   /* the answer went over a cap */
-    CF_REFUSED,   /* libcurl would not begin or go on, for want of memory mostly */
+    CF_REFUSED,   /* libcurl would not begin or go on, mostly for want of memory */
     CF_CANCELLED,
     CF_CLOSED,
     CF_HELD_BACK /* not sent: the server had ordered a longer wait than the request allows */
@@ -31,8 +31,8 @@ struct cf_outcome {
     int64_t retry_after; /* -1 where absent */
 };
 
-/* Is it of the kind that another attempt may mend? Connection errors, time-outs, answers cut short, 408, 409, 429 and
- * 5xx are, unless x-should-retry says otherwise: what the official SDKs do. */
+/* May another attempt end better? After connection errors, time-outs, answers cut short, 408, 409, 429 and 5xx it may,
+ * unless x-should-retry says otherwise. The official SDKs do the same. */
 bool cf_retry_may_help(const struct cf_outcome *outcome);
 /* After `attempts` attempts: try again, and how long from now? `chance` is in [0, 1) and shortens the back-off of
  * 0.5 s doubling to 8 s by up to a quarter. */

@@ -1,4 +1,4 @@
-/* What the command needs of the system and Lua has not. */
+/* Functions of the system that the command needs and Lua does not have. */
 #define _GNU_SOURCE /* sigaction */
 #include "binding/cli.h"
 

@@ -1,4 +1,4 @@
-/* What the command needs of the system and Lua has not. */
+/* Functions of the system that the command needs and Lua does not have. */
 #ifndef CFPURGE_CLI_H
 #define CFPURGE_CLI_H
 

@@ -59,8 +59,8 @@ static inline void cf_get_uservalue(lua_State *L, int index)
 
 #endif
 
-/* An address as a Lua value. Not light userdata: LuaJIT before 2.1's later ones holds 47 bits in it, and arm64 has
- * more. A number, whose making neither allocates nor collects, is exact to 53 bits. */
+/* An address as a Lua value. It is a number, which is exact to 53 bits and whose making neither allocates nor collects.
+ * Light userdata of older LuaJITs has 47 bits, and arm64 has wider addresses. */
 static inline void cf_push_address(lua_State *L, const void *address)
 {
     lua_pushinteger(L, (lua_Integer)(intptr_t)address);

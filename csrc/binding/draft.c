@@ -6,7 +6,7 @@
 #include "binding/error.h"
 #include "base/memory.h"
 
-/* What Cloudflare takes as a body on its smallest plans. */
+/* The largest body that Cloudflare takes on its smallest plans. */
 #define MAX_BODY ((size_t)100 << 20)
 #define MAX_PATH 1024
 

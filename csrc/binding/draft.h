@@ -9,20 +9,20 @@
 #include "binding/options.h"
 #include "binding/params.h"
 
-/* Scratch, owned by the client. While one is written nothing is allocated in Lua, unless the call is refused: so no
- * finalizer can come back to the client in the middle. */
+/* Scratch, owned by the client. While one is written nothing is allocated in Lua, unless the call is refused: no
+ * finalizer comes back to the client in the middle. */
 struct cf_draft {
     struct cf_buffer body, lines, headers, url, slots;
 };
 
-/* Where in the stack a call has its parts, and which of the caller's arguments they are; 0 for none. */
+/* The places in the stack where a call has its parts, and their numbers as the caller's arguments; 0 for none. */
 struct cf_call {
     int params, params_arg, environment, environment_arg;
 };
 
 void cf_draft_init(struct cf_draft *draft);
 void cf_draft_wipe(struct cf_draft *draft);
-/* What cf_draft_write left of a credential is overwritten. */
+/* Overwrites the credential that cf_draft_write left. */
 void cf_draft_forget(struct cf_draft *draft);
 
 /* Writes a purge; the options stand behind the params. Everything in `submission` is borrowed from the draft, from

@@ -74,7 +74,7 @@ static const char **text_member(struct cf_options *options, const struct option 
 
 static int64_t options_microseconds(double seconds)
 {
-    /* More than 30 years is for ever, which infinity says too. */
+    /* More than 30 years, and infinity, is for ever. */
     return seconds > 1e9 ? 0 : (int64_t)(seconds * 1e6);
 }
 
@@ -133,7 +133,7 @@ static bool options_read_text(lua_State *L, int arg, const struct option *option
         options_wrong_type(L, arg, option->name, "string", -1);
     text = lua_tolstring(L, -1, &len);
     problem = cf_options_text_problem(text, len);
-    /* An empty proxy is an order: none, whatever the environment says. */
+    /* An empty proxy is an order: use none, not even the environment's. */
     if (!problem && len == 0 && strcmp(option->name, "proxy") != 0 && strcmp(option->name, "user_agent") != 0)
         problem = "must not be empty";
     if (problem)
@@ -157,7 +157,7 @@ static bool options_read_number(lua_State *L, int arg, const struct option *opti
                                               (int)option->least));
     if (option->type == SECONDS) {
         int64_t duration = options_microseconds(number);
-        /* A wait of 0 is none allowed; without a limit is as far as it goes. */
+        /* Of a wait, 0 means that none is allowed: for ever is the largest number. */
         if (option->least <= 0 && number > 1e9)
             duration = INT64_MAX / 2;
         *(int64_t *)options_member(options, option) = duration;
@@ -219,8 +219,8 @@ static const char *options_environment(const char *name)
     return value && *value ? value : NULL;
 }
 
-/* An explicit credential of either scheme beats any that stood before; a token beats a key. `given` is what the table
- * alone said. */
+/* A credential in the table beats any that stood before, of either scheme; a token beats a key. `given` has those of
+ * the table alone. */
 static void options_choose_credential(struct cf_options *options, const struct cf_options *given,
                                       const struct cf_options *before)
 {

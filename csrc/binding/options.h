@@ -21,28 +21,28 @@ struct cf_options {
     int64_t max_connections, max_queued;
     struct cf_rates rates; /* by plan and rate; all 0 where neither was given */
     bool allow_http, isolate, invalidate, dry_run, on_progress;
-    bool has_lua_layer;              /* of a client: whoever calls it does what the core alone does not */
-    bool direct;                     /* worked out: no proxy of the environment */
-    bool is_unchecked;               /* the environment's alone, so far: a call may have better ones */
+    bool has_lua_layer;              /* of a client: the Lua layer has it, which does more than the core alone */
+    bool direct;                     /* worked out: the environment's proxy is not used */
+    bool is_unchecked;               /* they are the environment's: a call may have better ones */
     const struct cf_buffer *headers; /* borrowed: default_headers as lines, each NUL-terminated; NULL for none */
 };
 
 enum cf_scope { CF_SCOPE_CLIENT = 1, CF_SCOPE_REQUEST = 2, CF_SCOPE_CALL = 4 };
 
 void cf_options_default(struct cf_options *options);
-/* Reads the table at `index`, argument `arg` of the running function, into `options`, which holds what is to stand
- * where the table is silent; nil is an empty table. Options of a scope outside `scopes` are unknown. False: an error
+/* Reads the table at `index`, argument `arg` of the running function, into `options`. Where the table is silent,
+ * `options` keeps its values; nil is an empty table. Options of a scope outside `scopes` are unknown. False: an error
  * table was pushed. Raises where a type is wrong. Texts are borrowed from the table and from the environment, which
  * `from_environment` consults; default_headers are written into `lines`. Allocates nothing in Lua unless it refuses, so
  * that no finalizer can run in the middle. */
 bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_environment, struct cf_buffer *lines,
                      struct cf_options *options);
-/* What the environment says, over the defaults: read once, and checked with each call, which may change it. */
+/* Reads the environment over the defaults. It is checked with each call, which may have better options. */
 void cf_options_read_environment(struct cf_options *options);
 /* False: a rule is broken, and an error table was pushed. `checked`, NULL for none, have passed and are the options
  * that a call has begun with: the address is parsed only where it is another, and rates are the client's. */
 bool cf_options_check(lua_State *L, struct cf_options *options, const struct cf_options *checked);
-/* False: they hold what only the Lua layer does, there is none, and an error table was pushed. */
+/* False: they hold an option that needs the Lua layer, there is none, and an error table was pushed. */
 bool cf_options_are_for_core(lua_State *L, const struct cf_options *options);
 /* False: there is no whole credential, and an error table was pushed. */
 bool cf_options_need_credential(lua_State *L, const struct cf_options *options);

@@ -43,13 +43,13 @@ static const char *params_key_text(lua_State *L, int index)
     return lua_tostring(L, -1);
 }
 
-/* Which key of the list on the top of the stack is not one of 1 to `count`? False where there is none. */
+/* Refuses the list on the top of the stack for a key that is not one of 1 to `count`. False: it has none. */
 static bool params_refuse_extra(struct cf_place *place, size_t count)
 {
     lua_State *L = place->L;
     size_t keys = 0;
 
-    /* As many keys as items: one that is too many then leaves a hole, which is found when the items are read. */
+    /* With as many keys as items, a wrong key leaves a hole, which is found when the items are read. */
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
         keys++;
     if (keys <= count)
@@ -74,7 +74,7 @@ static bool params_refuse_extra(struct cf_place *place, size_t count)
     return false;
 }
 
-/* What a list is written with. */
+/* The parts that writing a list needs. */
 struct writing {
     struct cf_place place;
     const struct kind *kind;

@@ -1,4 +1,4 @@
-/* Purge table -> body, validated and written as JSON in one pass. */
+/* Purge table -> body, checked and written as JSON in one pass. */
 #ifndef CFPURGE_PARAMS_H
 #define CFPURGE_PARAMS_H
 
@@ -14,7 +14,7 @@
 
 struct cf_purge {
     const char *zone_id, *environment_id; /* borrowed from the table; NULL where it is silent */
-    size_t items;                         /* that are not the same to the API; 1 for purge_everything */
+    size_t items;                         /* equal ones counted once; 1 for purge_everything */
     enum cf_bucket bucket;
 };
 
@@ -24,8 +24,9 @@ struct cf_purge {
  * that no finalizer can run in the middle. */
 bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t max_items, struct cf_buffer *body,
                      struct cf_buffer *slots, struct cf_purge *purge);
-/* Writes what is the same for two items on the top of the stack if they are the same to the API. False: the item breaks
- * a rule, and an error table was pushed; raises where its type is wrong. Allocates in Lua no more than cf_params_write.
+/* Writes a key of the item on the top of the stack: two items have the same key if the API takes them for the same.
+ * False: the item breaks a rule, and an error table was pushed; raises where its type is wrong. Allocates in Lua no
+ * more than cf_params_write.
  */
 bool cf_params_write_key(lua_State *L, int kind_index, struct cf_buffer *body);
 

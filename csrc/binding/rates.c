@@ -1,4 +1,4 @@
-/* What an account may do: by its plan, or by the option rate. */
+/* The rates that an account may use: those of its plan, or of the option rate. */
 #include "binding/rates.h"
 
 #include <math.h>

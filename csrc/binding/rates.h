@@ -1,4 +1,4 @@
-/* What an account may do: by its plan, or by the option rate. */
+/* The rates that an account may use: those of its plan, or of the option rate. */
 #ifndef CFPURGE_RATES_H
 #define CFPURGE_RATES_H
 
@@ -12,7 +12,7 @@ void cf_rates_open(struct cf_rates *rates);
 /* Reads the table on the top of the stack, the option `name` of argument `arg`. False: an error was pushed; raises
  * where a type is wrong. */
 bool cf_rates_read(lua_State *L, int arg, const char *name, struct cf_rates *rates);
-/* What is open becomes what the plan says; NULL is none, which limits nothing. False: there is no such plan. */
+/* Each open rate becomes the plan's; NULL is no plan, which limits nothing. False: there is no such plan. */
 bool cf_rates_settle(struct cf_rates *rates, const char *plan);
 
 #endif

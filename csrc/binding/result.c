@@ -16,7 +16,7 @@ static const char decoder = 0;
 
 /* ---- the decoder ---- */
 
-/* No memory is no verdict about what was called, nor is an error of the host's finalizers. */
+/* Raises where memory is short or a finalizer of the host raised: neither is the function's verdict. */
 static bool result_try_call(lua_State *L)
 {
     int status = cf_protect_call(L, 1, 1);
@@ -50,7 +50,7 @@ void cf_result_open(lua_State *L)
     if (!result_require_cjson(L))
         luaL_error(L, "cfpurge needs lua-cjson: the module 'cjson' was not found");
     json = lua_gettop(L);
-    /* The host's settings are neither changed nor obeyed. */
+    /* A private instance: we neither change nor obey the host's settings. */
     lua_getfield(L, json, "new");
     if (lua_isfunction(L, -1)) {
         lua_call(L, 0, 1);
@@ -108,8 +108,8 @@ static void result_set_seconds(lua_State *L, const char *name, int64_t microseco
     lua_setfield(L, -2, name);
 }
 
-/* A server that repeats what it was shown would put the credential into errors and logs: its every occurrence in the
- * string on the top becomes "***". */
+/* A server may repeat the credential, and errors are logged: each place where the string on the top has it becomes
+ * "***". */
 static void result_mask(lua_State *L, const char *secret)
 {
     size_t size = secret ? strlen(secret) : 0, len;
@@ -143,8 +143,8 @@ static void result_copy_string(lua_State *L, const struct cf_ending *ending, int
     }
 }
 
-/* Pushes { code, message, documentation_url, source = { pointer } } made of the member of errors or messages on the
- * top, whatever that is. */
+/* Pushes { code, message, documentation_url, source = { pointer } } made of the value on the top, a member of
+ * errors or messages. */
 static void result_push_info(lua_State *L, const struct cf_ending *ending)
 {
     int from = lua_gettop(L), info = from + 1;
@@ -178,7 +178,7 @@ static void result_push_info(lua_State *L, const struct cf_ending *ending)
     lua_settop(L, info);
 }
 
-/* A request has 500 items at most. In a megabyte there is room for 500,000 of these, which would hold up the host. */
+/* A request has 500 items at most. A body of a megabyte may have 500,000 of these, which would hold up the host. */
 #define MOST_INFOS 1000
 
 /* Sets field `name` of the table at `to` to the list that the envelope has under it; an empty one where it has none. */
@@ -214,7 +214,7 @@ static void result_set_id(lua_State *L, const struct cf_ending *ending, int resu
     lua_rawseti(L, result + 1, 1);
 }
 
-/* Of the envelope, or where there is none (0) with the id that was read without it. */
+/* `envelope` is 0 where the id was read without a decoder. */
 static void result_push_result(lua_State *L, const struct cf_ending *ending, int envelope, const char *id,
                                size_t id_len)
 {
@@ -229,7 +229,7 @@ static void result_push_result(lua_State *L, const struct cf_ending *ending, int
         lua_pushlstring(L, id, id_len);
         result_set_id(L, ending, result);
     } else if (lua_istable(L, -1) && ending->body_len == 0) {
-        /* What was fetched, as it came, and how many pages there are of it. */
+        /* A fetch returns the result as it came, and the count of its pages. */
         lua_setfield(L, result, "result");
         cf_rawgetfield(L, envelope, "result_info");
         lua_setfield(L, result, "result_info");
@@ -301,7 +301,7 @@ static bool result_push_id(lua_State *L, const char *path, const char *marker)
     return true;
 }
 
-/* What was asked, read back from what was sent: so it costs nothing unless it is needed, and cannot differ. */
+/* The items are read back from the body that was sent: that costs nothing unless it is needed. */
 static void result_set_remaining(lua_State *L, const struct cf_ending *ending, const char *zone_id)
 {
     int top = lua_gettop(L);

@@ -1,4 +1,4 @@
-/* Where a request may go: base_url and proxy, checked by the parser that will use them. */
+/* Checks where a request may go, base_url and proxy, by the parser that will use them: libcurl's. */
 #include "engine/address.h"
 
 #include <arpa/inet.h>
@@ -9,7 +9,7 @@
 
 static const char *const no_memory = "could not be checked: out of memory";
 
-/* An address that is looked at. Once memory ran out nothing that was found, or not found, counts. */
+/* An address while it is checked. Where no_memory is set, no finding counts. */
 struct address {
     CURLU *url;
     bool no_memory;
@@ -57,7 +57,7 @@ static bool address_is_loopback(struct address *address)
 {
     struct in_addr number;
     char *host = address_part_of(address, CURLUPART_HOST);
-    /* 127.0.0.1.2 is no address but a name, which is whose the resolver says. */
+    /* 127.0.0.1.2 is a name: the resolver says whose. */
     bool loopback = host && (cf_ascii_is(host, strlen(host), "localhost") || strcmp(host, "[::1]") == 0 ||
                              (strncmp(host, "127.", 4) == 0 && inet_pton(AF_INET, host, &number) == 1));
     curl_free(host);
@@ -99,14 +99,14 @@ const char *cf_address_proxy_problem(const char *proxy)
     if (address_open_address(&address, proxy, CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME) &&
         !address_has_control(proxy))
         for (i = 0; i < sizeof schemes / sizeof *schemes && problem; i++)
-            /* With one slash it is read as a scheme by some and as a host by others. */
+            /* Some parsers read "http:/x" as a scheme, others as a host. */
             if (strstr(proxy, "://") ? address_is_scheme(&address, schemes[i]) : !strstr(proxy, ":/"))
                 problem = NULL;
     curl_url_cleanup(address.url);
     return address.no_memory ? no_memory : problem;
 }
 
-/* A handle of its own: in one that holds a URL, "proxy.example:3128" would be a path below that. */
+/* It has a handle of its own: in one that holds a URL, "proxy.example:3128" would be a path below that. */
 static bool address_is_own_proxy(const char *proxy, bool *lost)
 {
     struct address address;

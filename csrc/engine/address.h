@@ -1,4 +1,4 @@
-/* Where a request may go: base_url and proxy, checked by the parser that will use them. */
+/* Checks where a request may go, base_url and proxy, by the parser that will use them: libcurl's. */
 #ifndef CFPURGE_ADDRESS_H
 #define CFPURGE_ADDRESS_H
 
@@ -7,8 +7,8 @@
 /* NULL, or what is wrong, as a static text. */
 const char *cf_address_base_problem(const char *base_url);
 const char *cf_address_proxy_problem(const char *proxy);
-/* The same where a credential would leave this machine in clear text. `proxy` is NULL for none of our own; then a plain
- * request to loopback has to go there directly, past any proxy of the environment: `direct` is set to that. */
+/* The same where a credential would leave this machine in clear text. `proxy` is NULL where none was given. Then a
+ * plain request to loopback has to go there directly, past any proxy of the environment: `direct` is set. */
 const char *cf_address_clear_text_problem(const char *base_url, const char *proxy, bool *direct);
 
 #endif

@@ -1,4 +1,4 @@
-/* What there is once a process: libcurl's global state and the mark by which a fork is noticed. */
+/* The state of the process: libcurl's own, and the mark by which we notice a fork. */
 #define _GNU_SOURCE
 #include "engine/global.h"
 

@@ -1,4 +1,4 @@
-/* What there is once a process: libcurl's global state and the mark by which a fork is noticed. */
+/* The state of the process: libcurl's own, and the mark by which we notice a fork. */
 #ifndef CFPURGE_GLOBAL_H
 #define CFPURGE_GLOBAL_H
 
