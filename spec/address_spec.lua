@@ -148,6 +148,14 @@ describe("proxy", function()
       "5ttp:/[::1]", "http:/[::1]", "p example", "sock5://p.example" } do
       refused({ proxy = proxy }, "proxy", "must be a URL with the scheme")
     end
+    for _, proxy in ipairs { "ftp://me:password@p.example", "http://me:password@p.example:99999", "http:/me:password@p",
+      "http://me:password@p.example/\r\nX: y", "http://me:password\r\n@p.example" } do
+      local _, message, err = new { proxy = proxy }
+      err = err or message
+      assert.equal("proxy", err.field)
+      assert.is_nil(tostring(err):find "password")
+      assert.is_nil(tostring(err):find "%c")
+    end
   end)
 
   it("of an option carries the purge", function()

@@ -1,7 +1,6 @@
 /* The options: one schema says their names, types, defaults, environment variables and scope. */
 #include "binding/options.h"
 
-#include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,7 +161,7 @@ static bool options_read_number(lua_State *L, int arg, const struct option *opti
             duration = INT64_MAX / 2;
         *(int64_t *)options_member(options, option) = duration;
     } else {
-        if (number > 1e6 || floor(number) < number)
+        if (number > 1e6 || (double)(int64_t)number < number)
             return options_refuse(L, option->name, "must be a whole number, at most 1000000");
         *(int64_t *)options_member(options, option) = (int64_t)number;
     }

@@ -1,7 +1,7 @@
 /* Purge table -> body, checked and written as JSON in one pass. */
 #include "binding/params.h"
 
-#include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "base/ascii.h"
@@ -43,6 +43,12 @@ static const char *params_key_text(lua_State *L, int index)
     return lua_tostring(L, -1);
 }
 
+/* Is it a key that a list may have? Beyond 2^53 every number is whole. */
+static bool params_is_index(lua_Number key)
+{
+    return key >= 1 && (key > 9007199254740992.0 || (lua_Number)(int64_t)key >= key);
+}
+
 /* Refuses the list on the top of the stack for a key that is not one of 1 to `count`. False: it has none. */
 static bool params_refuse_extra(struct cf_place *place, size_t count)
 {
@@ -61,7 +67,7 @@ static bool params_refuse_extra(struct cf_place *place, size_t count)
                 lua_pushfstring(L, "is not a list: it has the key \"%s\"", lua_tostring(L, -2));
             else
                 lua_pushfstring(L, "is not a list: it has a key that is a %s", luaL_typename(L, -2));
-        } else if (lua_tonumber(L, -2) < 1 || floor(lua_tonumber(L, -2)) < lua_tonumber(L, -2)) {
+        } else if (!params_is_index(lua_tonumber(L, -2))) {
             lua_pushfstring(L, "is not a list: it has the key %s", params_key_text(L, -2));
         } else if (lua_tonumber(L, -2) > (double)count) {
             lua_pushfstring(L, "has a hole: item %d is nil", (int)count + 1);
