@@ -220,7 +220,8 @@ describe("options", function()
       refused("default_headers", { [name] = "a" }, "is not a header's name", "default_headers." .. name)
     end
     for _, name in ipairs { "Authorization", "authorization", "X-Auth-Email", "X-AUTH-KEY", "Host", "Content-Length",
-      "Content-Type", "Transfer-Encoding", "Connection", "Expect", "User-Agent", "Accept", "Accept-Encoding", "accept-encoding" } do
+      "Content-Type", "Transfer-Encoding", "Connection", "Expect", "User-Agent",
+      "Accept", "Accept-Encoding", "accept-encoding" } do
       refused("default_headers", { [name] = "a" }, "is set by the request itself", "default_headers." .. name)
     end
     refused("default_headers", { X = ("x"):rep(65536) }, "are too large")

@@ -75,7 +75,7 @@ static bool result_push_decoded(lua_State *L, const char *json, size_t len)
 
     while (blank < len && json[blank] && strchr(" \t\r\n", json[blank]))
         blank++;
-    if (blank == len || json[blank] != '{')
+    if (blank >= len || json[blank] != '{')
         return false;
     cf_registry_get(L, &decoder);
     lua_pushlstring(L, json, len);
@@ -394,7 +394,7 @@ int cf_result_push(lua_State *L, const struct cf_ending *ending, const char *zon
     const struct cf_buffer *body = &ending->response->body;
     int envelope = 0, top = lua_gettop(L);
     size_t id_len = 0, start = body->len >= 3 && memcmp(body->data, bom, 3) == 0 ? 3 : 0;
-    const char *id = NULL, *json = body->len ? body->data + start : NULL;
+    const char *id = NULL, *json = body->len ? body->data + start : "";
 
     luaL_checkstack(L, 20, "result");
     if (ending->failure == CF_OK && result_is_success(ending->response->status) && ending->body_len > 0 &&
