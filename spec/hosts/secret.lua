@@ -1,6 +1,6 @@
--- Run by spec/hosts/secret.c: all that can be done with credentials, then none of our blocks may hold one. Arguments: two
--- functions of the host; which credential, a zone, a base_url, an open proxy or "". Prints {before, after, freed}: pieces
--- of the markers.
+-- Run by spec/hosts/secret.c: all that can be done with credentials, then none of our blocks may hold one.
+-- Arguments: two functions of the host; which credential, a zone, a base_url, an open proxy or "".
+-- Prints {before, after, freed}: pieces of the markers.
 local secret, found, scenario, zone, base, proxy = ...
 local cfpurge = require "cfpurge"
 
