@@ -5,6 +5,9 @@
 --   peer.tls(words, said?, flood?)   a TLS server with the edge's certificate and these words for s_server -> its port;
 --                            `said` are the bytes for the first who comes, `flood` those that follow for ever
 --   peer.certificate(name, subject, signer?)  makes one and its key -> the words for s_server
+--   peer.path(name)          the path of a new file, gone with the edge
+--   peer.launch(command, out)   runs it in the background until peer.stop, two minutes at most; `out` is its output's file
+--   peer.await(what, look)   what look() returns, once it is true
 --   peer.stop()              ends all of them: for teardown
 --   peer.growth(f)           by how many bytes this process was larger at most while f ran; what f returned
 local cjson = require("cjson").new()
@@ -17,7 +20,7 @@ local M = {}
 local pids, count = {}, 0
 local LUA = "lua5.4"
 
-local function path(name)
+function M.path(name)
   count = count + 1
   return ("%s/peer.%d.%s.%s"):format(edge.up().EDGE, count, tostring({}):match "%w+$", name)
 end
@@ -28,13 +31,12 @@ local function write(to, text)
   file:close()
 end
 
--- Runs it in the background until peer.stop, two minutes at most.
-local function launch(command, out)
+function M.launch(command, out)
   host.must(("timeout 120 %s >%s 2>&1 </dev/null & echo $! >%s.pid"):format(command, out, out))
   pids[#pids + 1] = read(out .. ".pid"):match "%d+"
 end
 
-local function await(what, look)
+function M.await(what, look)
   for _ = 1, 1000 do
     local found = look()
     if found then return found end
@@ -44,14 +46,14 @@ local function await(what, look)
 end
 
 function M.start(steps)
-  local play, log, out = path "play", path "log", path "out"
+  local play, log, out = M.path "play", M.path "log", M.path "out"
   write(play, cjson.encode(steps))
   write(log, "")
-  launch(("env -u LUA_PATH -u LUA_CPATH %s spec/hosts/peer.lua %s %s"):format(LUA, play, log), out)
-  local port = await("port", function() return read(out):match "^(%d+)%s+%d+\n" end)
+  M.launch(("env -u LUA_PATH -u LUA_CPATH %s spec/hosts/peer.lua %s %s"):format(LUA, play, log), out)
+  local port = M.await("port", function() return read(out):match "^(%d+)%s+%d+\n" end)
   local self = { port = tonumber(port), address = "127.0.0.1:" .. port }
   function self.log(wanted)
-    return await("connections", function()
+    return M.await("connections", function()
       local list = {}
       for line in io.lines(log) do list[#list + 1] = cjson.decode(line) end
       return #list >= (wanted or 0) and list
@@ -61,15 +63,15 @@ function M.start(steps)
 end
 
 function M.tls(words, said, flood)
-  local out, input = path "out", path "in"
+  local out, input = M.path "out", M.path "in"
   local env = edge.up()
   if not words:find("-cert ", 1, true) then
     words = words .. (" -cert %s/ssl/server.pem -key %s/ssl/server.key"):format(env.EDGE, env.EDGE)
   end
   if not said then
     -- Where its standard input ends it goes.
-    launch(("sh -c 'sleep 100 | openssl s_server -accept 127.0.0.1:0 %s'"):format(words), out)
-    return tonumber((await("port", function() return read(out):match "ACCEPT [%d.]+:(%d+)" end)))
+    M.launch(("sh -c 'sleep 100 | openssl s_server -accept 127.0.0.1:0 %s'"):format(words), out)
+    return tonumber((M.await("port", function() return read(out):match "ACCEPT [%d.]+:(%d+)" end)))
   end
   -- Quiet, or it would take what it is to say for commands; then it does not tell a port that the system chose.
   local free = assert(socket.bind("127.0.0.1", 0))
@@ -77,10 +79,10 @@ function M.tls(words, said, flood)
   free:close()
   write(input, said)
   write(input .. ".flood", flood:rep(math.ceil(65536 / #flood)))
-  launch(("sh -c '{ cat %s; while cat %s.flood; do :; done; } | openssl s_server -quiet "
+  M.launch(("sh -c '{ cat %s; while cat %s.flood; do :; done; } | openssl s_server -quiet "
     .. "-accept 127.0.0.1:%d %s'"):format(input, input, port, words), out)
   local line = (":%04X 00000000:0000 0A"):format(port)
-  await("server", function() return read "/proc/net/tcp":find(line, 1, true) end)
+  M.await("server", function() return read "/proc/net/tcp":find(line, 1, true) end)
   return tonumber(port)
 end
 
