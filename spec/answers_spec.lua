@@ -49,7 +49,7 @@ describe("where connections of one host speak different protocols", function()
     end)
 
     it("a balancer stands before one machine of each: " .. width .. " in flight", function()
-      mix { alpn = "alternate", delay = 0.01 }
+      mix { alpn = "alternate", streams = math.ceil(width / 8), delay = 0.01 }
       for _ = 1, 2 do
         local c = api.client(server, { max_retries = 4 })
         told_rightly(server, c, api.tags(count / 4), nil, width)
@@ -65,12 +65,12 @@ describe("where connections of one host speak different protocols", function()
       clients.close()
     end)
 
-    it("a proxy that ends the TLS itself is on the way of every second call: " .. width .. " in flight", function()
+    it("a proxy that ends the TLS itself is on the way of half of the calls: " .. width .. " in flight", function()
       mix { alpn = "h2", delay = 0.01 }
       local calls = 0
       told_rightly(server, api.client(server, { max_retries = 4 }), api.tags(count), function()
         calls = calls + 1
-        return calls % 2 == 0 and { proxy = server.proxy } or nil
+        return calls % 4 < 2 and { proxy = server.proxy } or nil
       end, width)
       local opened = server.counts().opened
       assert.is_true(opened.h1 > 0 and opened.h2 > 0)

@@ -27,7 +27,7 @@ function M.start(settings)
   peer.launch(("env -u LUA_PATH -u LUA_CPATH -u LUA_INIT_5_4 PATH=/usr/local/bin:/usr/bin:/bin lua5.4 spec/hosts/api.lua %s")
     :format(edge.up().EDGE), out)
   local ports = cjson.decode(peer.await("api", function() return read(out):match "^{.-}\n" end))
-  local self = { url = ("https://127.0.0.1:%d/client/v4"):format(ports.tls), proxy = "http://127.0.0.1:" .. ports.proxy,
+  local self = { url = ("https://127.0.0.1:%d/client/v4"):format(ports.tls), proxy = ("http://127.0.0.1:%d"):format(ports.proxy),
     clear_url = ("http://127.0.0.1:%d/client/v4"):format(ports.clear) }
   local function ask(call, params)
     local url = ("http://127.0.0.1:%d/%s"):format(ports.control, call)
