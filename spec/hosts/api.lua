@@ -13,10 +13,10 @@
 --   reset     {code, every}: h2: each every-th stream is reset by this code
 --   refuse    h2: so many streams (of all connections) are reset as refused, before they are read
 --   half      h2: of so many streams of the first connection the second half is refused by GOAWAY
---   cut       {at, how, times}: a connection's at-th request is read and the connection ends, by "rst", "fin" (without TLS's
+--   cut       {at, how, times}: a connection's at-th request (0: any) is read and the connection ends, by "rst", "fin" (without TLS's
 --             close_notify) or "goaway" (that stream was the last one processed, then fin)
 --   idle      seconds without a request, from the first answer on, until a connection ends by "fin"
--- Counts: seen {tag = how often it was read}, reads, refused, cuts, opened {h1, h2}, open, most (open at once).
+-- Counts: seen {tag = how often it was read}, reads, refused, unread {tag = true}, cuts, opened {h1, h2}, open, most (open at once).
 local cqueues = require "cqueues"
 local errno = require "cqueues.errno"
 local socket = require "cqueues.socket"
@@ -34,7 +34,7 @@ local handshakes = 0
 
 local function reset_counts()
   local open = counts and counts.open or 0
-  counts = { seen = {}, reads = 0, refused = 0, cuts = 0, opened = { h1 = 0, h2 = 0 }, open = open, most = open }
+  counts = { seen = {}, reads = 0, refused = 0, unread = {}, cuts = 0, opened = { h1 = 0, h2 = 0 }, open = open, most = open }
   handshakes = 0
 end
 reset_counts()
@@ -135,6 +135,13 @@ function Connection:close(how)
   loop:wrap(function() self.socket:close() end) -- when those who poll it have left it
 end
 
+local function tag_of(body) return body:match '"tags":%["([^"]*)"' or "?" end
+
+local function note_refused(body)
+  counts.refused = counts.refused + 1
+  counts.unread[tag_of(body)] = true
+end
+
 local function envelope(tag)
   if not tag:find "7$" then
     return 200, ('{"success":true,"errors":[],"messages":[],"result":{"id":"%s"}}'):format(tag)
@@ -144,12 +151,12 @@ end
 
 -- A whole request was read: its status and its answer, or nil where the connection ends before a byte of it.
 function Connection:request(body, last)
-  local tag = body:match '"tags":%["([^"]*)"' or "?"
+  local tag = tag_of(body)
   self.requests = self.requests + 1
   counts.reads = counts.reads + 1
   counts.seen[tag] = (counts.seen[tag] or 0) + 1
   local cut = settings.cut
-  if cut and self.requests == cut.at and counts.cuts < (cut.times or math.huge) then
+  if cut and (cut.at == 0 or self.requests == cut.at) and counts.cuts < (cut.times or math.huge) then
     counts.cuts = counts.cuts + 1
     if cut.how == "goaway" then self:put(("\0\0\8\7\0\0\0\0\0") .. string.pack(">I4I4", last or 0, 0)) end
     self:close(cut.how)
@@ -196,29 +203,26 @@ end
 local function stream_done(self, id, body)
   self.streams = self.streams + 1
   if settings.refuse and counts.refused < settings.refuse then
-    counts.refused = counts.refused + 1
+    note_refused(body)
     return self:put(frame(RST_STREAM, 0, id, string.pack(">I4", REFUSED_STREAM)))
   end
   if settings.half and self.n == 1 then
-    local first = settings.half / 2
-    if self.streams == 1 then self.halved = true end
-    if self.halved then
-      if self.streams > first then
-        counts.refused = counts.refused + 1
-        self.late = (self.late or 0) + 1
-        if self.late == first then
-          self.leaving = true
-          self:put(frame(GOAWAY, 0, 0, string.pack(">I4I4", self.last, 0)))
+    if self.streams > settings.half / 2 then
+      note_refused(body)
+      if self.streams == settings.half then
+        self.leaving = true
+        self:put(frame(GOAWAY, 0, 0, string.pack(">I4I4", self.held[#self.held].id, 0)))
+        loop:wrap(function()
+          cqueues.sleep(0.02)
           for _, one in ipairs(self.held) do answer(self, one.id, one.status, one.text) end
-        end
-        return
+        end)
       end
-      self.last, self.held = id, self.held or {}
-      local status, text = self:request(body, id)
-      self.running = self.running + 1
-      table.insert(self.held, { id = id, status = status, text = text })
       return
     end
+    local status, text = self:request(body, id)
+    self.running, self.held = self.running + 1, self.held or {}
+    table.insert(self.held, { id = id, status = status, text = text })
+    return
   end
   local status, text = self:request(body, id)
   if not status then return end

@@ -1,0 +1,165 @@
+-- Each sending is an attempt: libcurl sends no purge again by itself where a kept connection dies, a purge that the server
+-- refused unread costs no attempt, and one that met a dead connection is tried again at once.
+local api = require "spec.support.api"
+local clients = require "spec.support.client"
+local edge = require "spec.support.edge"
+local host = require "spec.support.host"
+local socket = require "socket"
+
+local env = edge.up()
+local AT_ONCE = host.watched and 4 or 0.4 -- seconds; the first wait of the back-off is 0.5
+local TRANSPORTS = {
+  { name = "HTTP/1.1 without TLS", clear = true, ways = { "rst", "fin" } },
+  { name = "HTTP/1.1 over TLS", alpn = "http/1.1", ways = { "rst", "fin" } },
+  { name = "HTTP/2", alpn = "h2", ways = { "rst", "fin", "goaway" } },
+}
+
+describe("a kept connection that ends when the server has read a purge", function()
+  local server
+  setup(function() server = api.start() end)
+  teardown(function()
+    clients.close()
+    api.stop()
+  end)
+
+  -- A client whose connection has carried a purge.
+  local function warm(transport, options)
+    server.set { alpn = transport.alpn or false, cut = false, idle = false, refuse = false, half = false, delay = false }
+    local filled = { base_url = transport.clear and server.clear_url or nil }
+    for name, value in pairs(options) do filled[name] = value end
+    local c = api.client(server, filled)
+    local tag = api.tags(1)[1]
+    assert.equal(tag, assert(c:purge { tags = { tag } }).id)
+    return c
+  end
+
+  for _, transport in ipairs(TRANSPORTS) do
+    for _, how in ipairs(transport.ways) do
+      local where = (" (%s, %s)"):format(transport.name, how)
+
+      it("was sent once, where no retry is allowed" .. where, function()
+        local c, tag = warm(transport, { max_retries = 0 }), api.tags(1)[1]
+        server.set { cut = { at = 2, how = how } }
+        local result, err = c:purge { tags = { tag } }
+        assert.equal(1, server.counts().seen[tag])
+        assert.is_nil(result)
+        assert.same({ "connection", 1 }, { err.kind, err.attempts }, tostring(err))
+        c:close()
+      end)
+
+      it("is tried again at once on a fresh one, and that is an attempt" .. where, function()
+        local c, tag = warm(transport, { max_retries = 2 }), api.tags(1)[1]
+        server.set { cut = { at = 2, how = how } }
+        local result = assert(c:purge { tags = { tag } })
+        assert.equal(2, server.counts().seen[tag])
+        assert.same({ tag, 2 }, { result.id, result.attempts })
+        assert.is_true(result.elapsed < AT_ONCE, result.elapsed)
+        assert.equal(1, c:stats().retries)
+        c:close()
+      end)
+
+      it("ends every one: each sending is counted" .. where, function()
+        local c, tag = warm(transport, { max_retries = 2 }), api.tags(1)[1]
+        server.set { cut = { at = 0, how = how } }
+        local result, err = c:purge { tags = { tag } }
+        assert.is_nil(result)
+        assert.same({ "connection", 3, 3 }, { err.kind, err.attempts, server.counts().seen[tag] }, tostring(err))
+        c:close()
+      end)
+
+      it("with eight in flight: none is sent more often than it was tried" .. where, function()
+        local c = warm(transport, { max_retries = 3 })
+        server.set { delay = 0.02 }
+        api.burst(c, api.tags(8))
+        server.reset()
+        -- Of HTTP/2 it is the one connection of all, in the middle of its streams.
+        server.set { cut = transport.alpn == "h2" and { at = 13, how = how, times = 2 } or { at = 4, how = how } }
+        local ended = api.burst(c, api.tags(40), nil, 8)
+        local counts = server.counts()
+        assert.is_true(counts.cuts > 0)
+        local wrong = api.wrong(ended, counts.seen)
+        assert(not wrong[1], ("%d wrong: %s"):format(#wrong, tostring(wrong[1])))
+        assert.equal(36, api.accepted(ended))
+        c:close()
+      end)
+    end
+  end
+
+  it("by nginx, which says so over TLS: was sent once, and is tried again at once where that is allowed", function()
+    for _, url in ipairs { env.API_HTTP, env.API_TLS1 } do
+      for retries = 0, 2, 2 do
+        local c, zone = clients.new { base_url = url, ca_file = env.CA_FILE, max_retries = retries, loop = "blocking" }
+        assert(c:purge { tags = { "warm" } })
+        edge.script(zone, { { close = true } })
+        local result, err = c:purge { tags = { "cut" } }
+        assert.equal(retries == 0 and 2 or 3, #edge.requests(zone))
+        assert.equal(retries == 0 and 1 or 2, (result or err).attempts)
+        assert.equal(retries == 0 and "connection" or nil, err and err.kind)
+        assert.is_true((result or err).elapsed < AT_ONCE, (result or err).elapsed)
+        c:close()
+      end
+    end
+  end)
+
+  for _, count in ipairs { 1, 32 } do
+    it("streams that are refused cost no attempt: " .. count, function()
+      local c = warm({ alpn = "h2" }, { max_retries = 0 })
+      server.reset()
+      server.set { refuse = count, delay = 0.02 }
+      local tags = api.tags(count, "refused")
+      local ended = api.burst(c, tags)
+      local counts = server.counts()
+      assert.equal(count, counts.refused)
+      for _, tag in ipairs(tags) do
+        if not tag:find "7$" then
+          local one = ended[tag]
+          assert.is_nil(one.err and tostring(one.err))
+          assert.same({ 1, 1 }, { one.result.attempts, counts.seen[tag] })
+          assert.is_true(one.result.elapsed < AT_ONCE, one.result.elapsed)
+        end
+      end
+      c:close()
+    end)
+  end
+
+  it("GOAWAY that refuses the second half of 32 streams costs no attempt", function()
+    server.reset()
+    server.set { alpn = "h2", half = 32, refuse = false, delay = false }
+    local c, tags = api.client(server, { max_retries = 0, timeout = 5 }), api.tags(32, "half")
+    local ended = api.burst(c, tags)
+    server.set { half = false }
+    local counts = server.counts()
+    assert.equal(16, counts.refused)
+    assert.same({}, api.wrong(ended, counts.seen))
+    -- libcurl 7.88 loses one of the answers that come after GOAWAY: that purge was sent, and has an error.
+    local lost = 0
+    for _, tag in ipairs(tags) do
+      local one = ended[tag]
+      lost = lost + (one.err and one.err.kind == "connection" and 1 or 0)
+      assert.same({ 1, 1 }, { (one.result or one.err).attempts, counts.seen[tag] })
+      if counts.unread[tag] then assert.is_true(one.result ~= nil or one.err.kind == "bad_request", tostring(one.err)) end
+    end
+    assert.is_true(lost <= 1, lost .. " lost")
+    c:close()
+  end)
+
+  for _, transport in ipairs(TRANSPORTS) do
+    it("while it was idle: eight at once go on without a wait (" .. transport.name .. ")", function()
+      local c = warm(transport, { max_retries = 2 })
+      server.set { idle = 0.05, delay = 0.005 }
+      -- Some begin just before the server gives up, some just after.
+      for round = -8, 8 do
+        local tags = api.tags(6, "idle")
+        local ended = api.burst(c, tags)
+        assert.same({}, api.wrong(ended, server.counts().seen))
+        for _, tag in ipairs(tags) do
+          local one = ended[tag]
+          assert.is_nil(one.err and tostring(one.err))
+          assert.is_true(one.result.elapsed < AT_ONCE, one.result.elapsed)
+        end
+        socket.sleep(0.05 + round / 2000)
+      end
+      c:close()
+    end)
+  end
+end)
