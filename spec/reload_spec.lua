@@ -121,11 +121,12 @@ describe("nginx, reloaded", function()
     end)
   end
 
-  it("speaks HTTP/2 again with a client that was idle for a moment", function()
+  -- The engine offers HTTP/2 anew some seconds after it has met HTTP/1.1.
+  it("speaks HTTP/2 again with a client that has met HTTP/1.1", function()
     reload "http2"
     local c = api.client({ url = ("https://127.0.0.1:%s/client/v4"):format(ports.TLS) }, { max_retries = 6 })
     local function until_it_speaks(protocol)
-      for _ = 1, 50 do
+      for _ = 1, 75 do
         local ended = api.burst(c, { "idle-1", "idle-2", "idle-3" })
         assert.equal(3, api.accepted(ended))
         if seen().protocol == protocol then return true end

@@ -15,6 +15,8 @@ local TRANSPORTS = {
 }
 
 describe("a kept connection that ends when the server has read a purge", function()
+  if (os.getenv "CFPURGE_LUA" or "lua5.4") ~= "lua5.4" then return pending "the engine's: once is enough" end
+
   local server
   setup(function() server = api.start() end)
   teardown(function()
@@ -22,15 +24,21 @@ describe("a kept connection that ends when the server has read a purge", functio
     api.stop()
   end)
 
-  -- A client whose connection has carried a purge.
+  -- A client with a kept connection: it has learned by then what the server speaks, and opens no more.
   local function warm(transport, options)
     server.set { alpn = transport.alpn or false, cut = false, idle = false, refuse = false, half = false, delay = false }
     local filled = { base_url = transport.clear and server.clear_url or nil }
     for name, value in pairs(options) do filled[name] = value end
     local c = api.client(server, filled)
-    local tag = api.tags(1)[1]
-    assert.equal(tag, assert(c:purge { tags = { tag } }).id)
-    return c
+    for _ = 1, 5 do
+      local before, tag = c:stats().connections, api.tags(1)[1]
+      assert.equal(tag, assert(c:purge { tags = { tag } }).id)
+      if before > 0 and c:stats().connections == before then
+        server.reset()
+        return c
+      end
+    end
+    error "no connection is kept"
   end
 
   for _, transport in ipairs(TRANSPORTS) do
@@ -39,7 +47,7 @@ describe("a kept connection that ends when the server has read a purge", functio
 
       it("was sent once, where no retry is allowed" .. where, function()
         local c, tag = warm(transport, { max_retries = 0 }), api.tags(1)[1]
-        server.set { cut = { at = 2, how = how } }
+        server.set { cut = { at = 0, how = how, times = 1 } }
         local result, err = c:purge { tags = { tag } }
         assert.equal(1, server.counts().seen[tag])
         assert.is_nil(result)
@@ -49,7 +57,7 @@ describe("a kept connection that ends when the server has read a purge", functio
 
       it("is tried again at once on a fresh one, and that is an attempt" .. where, function()
         local c, tag = warm(transport, { max_retries = 2 }), api.tags(1)[1]
-        server.set { cut = { at = 2, how = how } }
+        server.set { cut = { at = 0, how = how, times = 1 } }
         local result = assert(c:purge { tags = { tag } })
         assert.equal(2, server.counts().seen[tag])
         assert.same({ tag, 2 }, { result.id, result.attempts })
@@ -68,7 +76,7 @@ describe("a kept connection that ends when the server has read a purge", functio
       end)
 
       it("with eight in flight: none is sent more often than it was tried" .. where, function()
-        local c = warm(transport, { max_retries = 3 })
+        local c = warm(transport, { max_retries = 4 })
         server.set { delay = 0.02 }
         api.burst(c, api.tags(8))
         server.reset()
@@ -89,10 +97,10 @@ describe("a kept connection that ends when the server has read a purge", functio
     for _, url in ipairs { env.API_HTTP, env.API_TLS1 } do
       for retries = 0, 2, 2 do
         local c, zone = clients.new { base_url = url, ca_file = env.CA_FILE, max_retries = retries, loop = "blocking" }
-        assert(c:purge { tags = { "warm" } })
+        for _ = 1, 3 do assert(c:purge { tags = { "warm" } }) end
         edge.script(zone, { { close = true } })
         local result, err = c:purge { tags = { "cut" } }
-        assert.equal(retries == 0 and 2 or 3, #edge.requests(zone))
+        assert.equal(retries == 0 and 4 or 5, #edge.requests(zone))
         assert.equal(retries == 0 and 1 or 2, (result or err).attempts)
         assert.equal(retries == 0 and "connection" or nil, err and err.kind)
         assert.is_true((result or err).elapsed < AT_ONCE, (result or err).elapsed)
@@ -104,7 +112,6 @@ describe("a kept connection that ends when the server has read a purge", functio
   for _, count in ipairs { 1, 32 } do
     it("streams that are refused cost no attempt: " .. count, function()
       local c = warm({ alpn = "h2" }, { max_retries = 0 })
-      server.reset()
       server.set { refuse = count, delay = 0.02 }
       local tags = api.tags(count, "refused")
       local ended = api.burst(c, tags)

@@ -41,7 +41,8 @@ describe("many purges of one host", function()
     server.set(settings)
   end
 
-  for _, case in ipairs { { streams = 100, count = whole and 900 or 600, delay = 1.5 }, { streams = 10, count = 160, delay = 0.4 } } do
+  for _, case in ipairs { { streams = 100, count = whole and 900 or 450, delay = whole and 1.5 or 0.7 },
+    { streams = 10, count = 160, delay = 0.4 } } do
     it(("wait for a stream and not for an answer: %d, of which a connection carries %d"):format(case.count, case.streams), function()
       ready { streams = case.streams, delay = case.delay }
       local c, tags = api.client(server, { timeout = case.delay + 0.5, max_retries = 0 }), tags_of(case.count)
@@ -80,6 +81,8 @@ describe("many purges of one host", function()
   end)
 
   for _, way in ipairs { "clear_url", "url" } do
+    -- One that was offered HTTP/2 may stay open beside those of HTTP/1.1.
+    local probe = way == "url" and 1 or 0
     local over = way == "url" and "HTTP/1.1 over TLS" or "HTTP/1.1"
 
     it("open 64 connections and no more, over " .. over, function()
@@ -88,7 +91,7 @@ describe("many purges of one host", function()
       local ended = api.burst(c, tags)
       local counts = server.counts()
       all_accepted(ended, counts.seen, tags)
-      assert.is_true(counts.most <= 64, counts.most .. " at once")
+      assert.is_true(counts.most <= 64 + probe, counts.most .. " at once")
       assert.is_true(counts.most >= 32, "only " .. counts.most .. " at once")
       c:close()
     end)
@@ -100,7 +103,7 @@ describe("many purges of one host", function()
       local ended = api.burst(c, tags)
       local counts = server.counts()
       all_accepted(ended, counts.seen, tags)
-      assert.equal(5, counts.most)
+      assert.is_true(counts.most >= 5 and counts.most <= 5 + probe, counts.most .. " at once")
       c:close()
     end)
   end
@@ -115,14 +118,14 @@ describe("many purges of one host", function()
     end)
     local counts = server.counts()
     all_accepted(ended, counts.seen, tags)
-    assert.is_true(counts.most <= 12, counts.most .. " at once")
+    assert.is_true(counts.most <= 13, counts.most .. " at once")
     c:close()
   end)
 end)
 
 describe("a burst over HTTP/2", function()
   -- 20,000 where a machine has the time.
-  local count = whole and 20000 or 3000
+  local count = whole and 20000 or 2000
 
   it("is told rightly, each of " .. count, function()
     local c, zone = clients.new { zone_id = edge.zone { blind = true }, base_url = env.API_TLS, ca_file = env.CA_FILE, loop = "blocking" }
