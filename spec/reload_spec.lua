@@ -22,6 +22,7 @@ http {
   proxy_temp_path %DIR%.t; fastcgi_temp_path %DIR%.t; uwsgi_temp_path %DIR%.t; scgi_temp_path %DIR%.t;
   client_body_buffer_size 64k;
   keepalive_requests 40;
+  keepalive_timeout 1s;
   ssl_certificate %EDGE%/ssl/server.pem;
   ssl_certificate_key %EDGE%/ssl/server.key;
   lua_shared_dict seen 4m;
@@ -121,24 +122,24 @@ describe("nginx, reloaded", function()
     end)
   end
 
-  -- The engine offers HTTP/2 anew some seconds after it has met HTTP/1.1.
-  it("speaks HTTP/2 again with a client that has met HTTP/1.1", function()
-    reload "http2"
+  it("speaks HTTP/2 again with a client that was idle", function()
     local c = api.client({ url = ("https://127.0.0.1:%s/client/v4"):format(ports.TLS) }, { max_retries = 6 })
-    local function until_it_speaks(protocol)
-      for _ = 1, 75 do
-        local ended = api.burst(c, { "idle-1", "idle-2", "idle-3" })
-        assert.equal(3, api.accepted(ended))
-        if seen().protocol == protocol then return true end
-        socket.sleep(0.2)
+    local function burst_until(protocol, tries, pause)
+      for _ = 1, tries do
+        assert.equal(3, api.accepted(api.burst(c, { "idle-1", "idle-2", "idle-3" })))
+        if seen().protocol == protocol then return end
+        socket.sleep(pause)
       end
-      error("it never speaks " .. protocol)
+      error("it never speaks " .. protocol, 2)
     end
-    until_it_speaks "HTTP/2.0"
-    reload ""
-    until_it_speaks "HTTP/1.1"
     reload "http2"
-    until_it_speaks "HTTP/2.0"
+    socket.sleep(0.3)
+    burst_until("HTTP/2.0", 1)
+    reload ""
+    burst_until("HTTP/1.1", 50, 0.1)
+    reload "http2"
+    -- The engine offers it anew ten seconds after it has met HTTP/1.1.
+    burst_until("HTTP/2.0", 2, 10.5)
     local before = c:stats().connections
     api.burst(c, api.tags(60))
     assert.is_true(c:stats().connections - before <= 8, c:stats().connections - before .. " connections for 60 purges")
