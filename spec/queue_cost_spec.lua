@@ -124,7 +124,9 @@ describe("a client's queue", function()
       if order == "close" then
         c:close()
       else
-        for i = 1, MANY do assert.is_true(requests[order == "first" and i or MANY + 1 - i]:cancel()) end
+        local first, last, by = 2, MANY, 1 -- the bucket lets the first one go
+        if order == "last" then first, last, by = last, first, -by end
+        for i = first, last, by do assert.is_true(requests[i]:cancel()) end
       end
       local seconds = socket.gettime() - start
       assert.is_true(seconds < 2, order .. ": " .. seconds)
