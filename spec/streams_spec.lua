@@ -43,7 +43,7 @@ describe("many purges of one host", function()
 
   for _, case in ipairs { { streams = 100, count = whole and 900 or 450, delay = whole and 1.5 or 0.7 },
     { streams = 10, count = 160, delay = 0.4 } } do
-    it(("wait for a stream and not for an answer: %d, of which a connection carries %d"):format(case.count, case.streams), function()
+    it(("wait for a stream, not for an answer: %d, %d a connection"):format(case.count, case.streams), function()
       ready { streams = case.streams, delay = case.delay }
       local c, tags = api.client(server, { timeout = case.delay + 0.5, max_retries = 0 }), tags_of(case.count)
       local start = socket.gettime()
@@ -128,7 +128,8 @@ describe("a burst over HTTP/2", function()
   local count = whole and 20000 or 2000
 
   it("is told rightly, each of " .. count, function()
-    local c, zone = clients.new { zone_id = edge.zone { blind = true }, base_url = env.API_TLS, ca_file = env.CA_FILE, loop = "blocking" }
+    local c, zone = clients.new { zone_id = edge.zone { blind = true }, base_url = env.API_TLS, ca_file = env.CA_FILE,
+      loop = "blocking" }
     local accepted, wrong = 0, {}
     local function on_done(result, err)
       if result then accepted = accepted + 1 else wrong[#wrong + 1] = tostring(err) end

@@ -1,5 +1,5 @@
--- An API in a process of its own, HTTP/1.1 and HTTP/2, that counts each sending that it reads: api.lua DIR, which is the
--- edge's with its certificates. Prints its ports, {tls, clear, proxy, control}, and its process id.
+-- An API in a process of its own, HTTP/1.1 and HTTP/2, that counts each sending that it reads: api.lua DIR. DIR is the
+-- edge's and has the certificates. Prints its ports, {tls, clear, proxy, control}.
 --
 --   tls       speaks what `alpn` says; clear: HTTP/1.1 without TLS
 --   proxy     answers CONNECT, ends the TLS of the client itself and speaks HTTP/1.1 there
@@ -13,10 +13,11 @@
 --   reset     {code, every}: h2: each every-th stream is reset by this code
 --   refuse    h2: so many streams (of all connections) are reset as refused, before they are read
 --   half      h2: of so many streams of the first connection the second half is refused by GOAWAY
---   cut       {at, how, times}: a connection's at-th request (0: any) is read and the connection ends, by "rst", "fin" (without TLS's
---             close_notify) or "goaway" (that stream was the last one processed, then fin)
+--   cut       {at, how, times}: a connection's at-th request (0: any) is read and the connection ends, by "rst", "fin"
+--             (without TLS's close_notify) or "goaway" (that stream was the last one processed, then fin)
 --   idle      seconds without a request, from the first answer on, until a connection ends by "fin"
--- Counts: seen {tag = how often it was read}, reads, refused, unread {tag = true}, cuts, opened {h1, h2}, open, most (open at once).
+-- Counts: seen {tag = how often it was read}, refused, unread {tag = true} (refused), cuts, opened {h1, h2}, open, and
+-- most, which were open at once.
 local cqueues = require "cqueues"
 local errno = require "cqueues.errno"
 local socket = require "cqueues.socket"
@@ -34,7 +35,7 @@ local handshakes = 0
 
 local function reset_counts()
   local open = counts and counts.open or 0
-  counts = { seen = {}, reads = 0, refused = 0, unread = {}, cuts = 0, opened = { h1 = 0, h2 = 0 }, open = open, most = open }
+  counts = { seen = {}, refused = 0, unread = {}, cuts = 0, opened = { h1 = 0, h2 = 0 }, open = open, most = open }
   handshakes = 0
 end
 reset_counts()
@@ -146,14 +147,14 @@ local function envelope(tag)
   if not tag:find "7$" then
     return 200, ('{"success":true,"errors":[],"messages":[],"result":{"id":"%s"}}'):format(tag)
   end
-  return 400, ('{"success":false,"errors":[{"code":1100,"message":"refused: %s"}],"messages":[],"result":null}'):format(tag)
+  return 400, ('{"success":false,"errors":[{"code":1100,"message":"refused: %s"}],"messages":[],"result":null}')
+    :format(tag)
 end
 
 -- A whole request was read: its status and its answer, or nil where the connection ends before a byte of it.
 function Connection:request(body, last)
   local tag = tag_of(body)
   self.requests = self.requests + 1
-  counts.reads = counts.reads + 1
   counts.seen[tag] = (counts.seen[tag] or 0) + 1
   local cut = settings.cut
   if cut and (cut.at == 0 or self.requests == cut.at) and counts.cuts < (cut.times or math.huge) then
@@ -177,7 +178,8 @@ local function serve_h1(self)
     local status, text = self:request(body)
     if not status then return end
     if settings.delay then cqueues.sleep(settings.delay) end
-    self:put(("HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"):format(status, #text, text))
+    self:put(("HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s")
+      :format(status, #text, text))
   end
 end
 
@@ -207,21 +209,22 @@ local function stream_done(self, id, body)
     return self:put(frame(RST_STREAM, 0, id, string.pack(">I4", REFUSED_STREAM)))
   end
   if settings.half and self.n == 1 then
-    if self.streams > settings.half / 2 then
+    -- The requests may end in any order: GOAWAY goes by the streams' numbers, which are odd.
+    if id > settings.half then
       note_refused(body)
-      if self.streams == settings.half then
-        self.leaving = true
-        self:put(frame(GOAWAY, 0, 0, string.pack(">I4I4", self.held[#self.held].id, 0)))
-        loop:wrap(function()
-          cqueues.sleep(0.02)
-          for _, one in ipairs(self.held) do answer(self, one.id, one.status, one.text) end
-        end)
-      end
-      return
+    else
+      local status, text = self:request(body, id)
+      self.running, self.held = self.running + 1, self.held or {}
+      table.insert(self.held, { id = id, status = status, text = text })
     end
-    local status, text = self:request(body, id)
-    self.running, self.held = self.running + 1, self.held or {}
-    table.insert(self.held, { id = id, status = status, text = text })
+    if self.streams == settings.half then
+      self.leaving = true
+      self:put(frame(GOAWAY, 0, 0, string.pack(">I4I4", settings.half - 1, 0)))
+      loop:wrap(function()
+        cqueues.sleep(0.02)
+        for _, one in ipairs(self.held) do answer(self, one.id, one.status, one.text) end
+      end)
+    end
     return
   end
   local status, text = self:request(body, id)
