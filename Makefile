@@ -193,8 +193,7 @@ fuzz: deps
 	@BUILD='$(BUILD)' spec/fuzz/run '$(FUZZ_S)' $(ARGS)
 
 bench: deps
-	$(SUBMAKE) -s build LUA=lua5.4
-	$(SUBMAKE) -s build LUA=luajit
+	$(SUBMAKE) -s all-luas LUAS='lua5.4 lua5.1 luajit'
 	@BUILD='$(BUILD)' spec/bench/run $(ARGS)
 
 proof:

@@ -42,4 +42,16 @@ function M.options(port, zone)
   }
 end
 
+--- A client with `options`, and of `newer` those that this build knows: so the same rows run on an older one.
+function M.client(options, newer)
+  local cfpurge = require "cfpurge"
+  for name, value in pairs(newer) do
+    options[name] = value
+    if not cfpurge.new(options) then
+      options[name] = nil
+    end
+  end
+  return assert(cfpurge.new(options))
+end
+
 return M

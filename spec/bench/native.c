@@ -1,8 +1,9 @@
-/* What the benchmarks need of C, as a Lua module: clocks, a sleep, and a purge by libcurl's blocking easy interface. */
+/* The benchmarks' functions of C, as a Lua module: clocks, waits, and a purge by libcurl's blocking easy interface. */
 #define _GNU_SOURCE
 #include <curl/curl.h>
 #include <lauxlib.h>
 #include <lua.h>
+#include <poll.h>
 #include <time.h>
 
 static int clock_of(lua_State *L, clockid_t clock)
@@ -39,6 +40,15 @@ static int sleep_until(lua_State *L)
     when.tv_sec = (time_t)at;
     when.tv_nsec = (long)((at - (double)when.tv_sec) * 1e9);
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &when, NULL);
+    return 0;
+}
+
+/* wait(fd, seconds): until the descriptor is readable, or for so long. */
+static int wait_readable(lua_State *L)
+{
+    struct pollfd watched = {.fd = (int)luaL_checkinteger(L, 1), .events = POLLIN};
+
+    poll(&watched, 1, (int)(luaL_checknumber(L, 2) * 1e3 + 0.999));
     return 0;
 }
 
@@ -100,7 +110,7 @@ int luaopen_bench_native(lua_State *L)
         const char *name;
         lua_CFunction function;
     } functions[] = {{"now", now}, {"cpu", cpu}, {"thread_cpu", thread_cpu}, {"sleep_until", sleep_until},
-                   {"read", read_value}, {"post", post}};
+                   {"wait", wait_readable}, {"read", read_value}, {"post", post}};
     size_t i;
 
     lua_newtable(L);
