@@ -103,7 +103,7 @@ end
 
 M[#M + 1] = { "instructions", function()
   local mine, theirs = in_turns(instructions(function(count)
-    return measure.command("lua5.4", "ours.lua HTTP small 0 %d", count)
+    return "lua5.4 spec/bench/ours.lua HTTP small 0 " .. count
   end), instructions(function(count)
     return bare_command("poll", "HTTP", 1, count)
   end), 3)
