@@ -1,8 +1,8 @@
 -- Runs programs, takes medians, and prints the rows of the table.
 local M = {}
 
--- Pairs of a row: ours and the baseline run in turns.
-M.PAIRS = 7
+-- Pairs of a row: ours and the baseline run in turns. BENCH_PAIRS=1 gives a first look.
+M.PAIRS = tonumber(os.getenv "BENCH_PAIRS") or 7
 
 -- The API's ports.
 M.names = { TLS = "HTTP/2+TLS", HTTP = "HTTP/1.1" }

@@ -27,7 +27,7 @@ M[#M + 1] = { "step0", function()
       ratio_row(what, column(mine, 1), column(theirs, 1), us, 1.5)
       ratio_row("  start and cancel of one more", column(mine, 2), column(theirs, 2), us)
     else
-      measure.line(what .. ": no max_connections")
+      measure.line(what .. ": no max_connections", "")
     end
   end
 end }
@@ -75,7 +75,7 @@ end }
 
 M[#M + 1] = { "million", function()
   for _, name in ipairs { "lua5.4", "lua5.1", "luajit" } do
-    local all = runs(3, function()
+    local all = runs(math.min(3, measure.PAIRS), function()
       return measure.numbers(measure.run("%s", measure.command(name, "list.lua 1000000")))
     end)
     figure_row(("a table of 1,000,000 URLs, %s: the longest step"):format(name), column(all, 2), ms, 5e-3)
