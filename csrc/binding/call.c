@@ -1,0 +1,181 @@
+/* How a client begins a request: the draft of a call, what is refused of it, its id. */
+#include "binding/client_private.h"
+
+#include <string.h>
+
+#include "binding/error.h"
+#include "binding/result.h"
+
+/* The new request's id, or 0 with an error pushed. */
+static uint64_t call_submit(lua_State *L, struct client *client, struct cf_submission *submission)
+{
+    uint64_t id = cf_engine_submit(client->engine, submission);
+    if (id == 0)
+        cf_error_push(L, "connection", NULL, "out of memory or descriptors");
+    return id;
+}
+
+bool cf_client_is_open(lua_State *L, const struct client *client)
+{
+    if (client->closed)
+        cf_error_push(L, "closed", NULL, "the client is closed");
+    return !client->closed;
+}
+
+/* Sets a field of a copy of the caller's params, whose place on the stack is `copy` once there is one. The value is on
+ * the top, and nil is none. */
+static void call_carry(lua_State *L, int params, const char *name, int *copy)
+{
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        return;
+    }
+    if (*copy == 0) {
+        lua_newtable(L);
+        for (lua_pushnil(L); lua_next(L, params);) {
+            lua_pushvalue(L, -2);
+            lua_insert(L, -2);
+            lua_rawset(L, -4);
+        }
+        lua_insert(L, -2);
+        *copy = lua_gettop(L) - 1;
+    }
+    lua_setfield(L, *copy, name);
+}
+
+/* What was refused here remains as a whole: the caller's own table, untouched; or, where the zone and the environment
+ * stand beside it, a copy that has them. The error is on the top. */
+static void call_set_remaining(lua_State *L, const struct cf_call *call)
+{
+    static const char *const names[][2] = {{"zone_id", "zone"}, {"environment_id", "environment"}};
+    int error = lua_gettop(L), options = call->params + 1, copy = 0, i, j;
+    bool is_named;
+
+    if (!lua_istable(L, call->params))
+        return;
+    if (call->environment) {
+        lua_pushvalue(L, call->environment);
+        call_carry(L, call->params, names[1][0], &copy);
+    }
+    for (i = 0; lua_istable(L, options) && i < (call->environment ? 1 : 2); i++) {
+        cf_rawgetfield(L, call->params, names[i][0]);
+        cf_rawgetfield(L, call->params, names[i][1]);
+        is_named = !lua_isnil(L, -1) || !lua_isnil(L, -2);
+        lua_pop(L, 2);
+        for (j = 0; !is_named && j < 2; j++) {
+            cf_rawgetfield(L, options, names[i][j]);
+            call_carry(L, call->params, names[i][j], &copy);
+        }
+    }
+    lua_pushvalue(L, copy ? copy : call->params);
+    lua_setfield(L, error, "remaining");
+    lua_settop(L, error);
+}
+
+static bool call_draft(lua_State *L, struct client *client, const struct cf_call *call,
+                       struct cf_submission *submission)
+{
+    if (cf_client_is_open(L, client) && cf_draft_write(L, &client->options, &client->draft, call, submission))
+        return true;
+    call_set_remaining(L, call);
+    return false;
+}
+
+uint64_t cf_client_begin(lua_State *L, struct client *client, const struct cf_call *call)
+{
+    struct cf_submission submission;
+    uint64_t id = 0;
+
+    if (call_draft(L, client, call, &submission) && (id = call_submit(L, client, &submission)) == 0)
+        call_set_remaining(L, call);
+    cf_draft_forget(&client->draft);
+    return id;
+}
+
+/* start and check: params, options, environment_id. */
+static struct cf_call call_call_of(lua_State *L)
+{
+    lua_settop(L, 4);
+    return (struct cf_call){2, 2, lua_isnil(L, 4) ? 0 : 4, 4};
+}
+
+static int call_push_id(lua_State *L, uint64_t id)
+{
+    if (id == 0)
+        return cf_client_push_failure(L);
+    /* No event yet: a handler that steps or closes would end a request whose id nobody has seen. */
+    lua_pushinteger(L, (lua_Integer)id);
+    return 1;
+}
+
+int cf_client_start_request(lua_State *L)
+{
+    struct client *client = cf_client_check(L);
+    struct cf_call call = call_call_of(L);
+    return call_push_id(L, cf_client_begin(L, client, &call));
+}
+
+/* check(…) -> path, body, items: what start would send. */
+int cf_client_check_request(lua_State *L)
+{
+    struct client *client = cf_client_check(L);
+    struct cf_call call = call_call_of(L);
+    struct cf_submission submission;
+
+    if (!call_draft(L, client, &call, &submission))
+        return cf_client_push_failure(L);
+    cf_draft_forget(&client->draft);
+    return cf_taking_copy(L, client, &submission);
+}
+
+/* fetch(path, options) -> id: a GET, whose result is the envelope's. */
+int cf_client_fetch(lua_State *L)
+{
+    struct client *client = cf_client_check(L);
+    struct cf_submission submission;
+    uint64_t id = 0;
+
+    lua_settop(L, 3);
+    if (cf_client_is_open(L, client) && cf_draft_write_get(L, &client->options, &client->draft, 2, &submission))
+        id = call_submit(L, client, &submission);
+    cf_draft_forget(&client->draft);
+    return call_push_id(L, id);
+}
+
+static bool call_read_call_options(lua_State *L, struct client *client, int index, struct cf_options *options)
+{
+    return cf_client_is_open(L, client) && cf_draft_options(L, &client->options, &client->draft, index, index, options);
+}
+
+/* limits(kind, options) -> max_items, max_in_flight, max_retry_wait, isolate, deadline: as they hold for a call. */
+int cf_client_limits(lua_State *L)
+{
+    struct client *client = cf_client_check(L);
+    struct cf_options options;
+    bool of_files = strcmp(luaL_checkstring(L, 2), "files") == 0;
+
+    lua_settop(L, 3);
+    if (!call_read_call_options(L, client, 3, &options))
+        return cf_client_push_failure(L);
+    lua_pushinteger(L, (lua_Integer)cf_draft_max_items(&options, of_files));
+    lua_pushinteger(L, (lua_Integer)options.max_in_flight);
+    lua_pushnumber(L, (lua_Number)options.max_retry_wait / 1e6);
+    lua_pushboolean(L, options.isolate);
+    if (options.deadline)
+        lua_pushnumber(L, (lua_Number)options.deadline / 1e6);
+    else
+        lua_pushnil(L);
+    return 5;
+}
+
+/* key(kind, item): the same string for two items that are the same to the API; nil for one that breaks a rule. */
+int cf_client_key(lua_State *L)
+{
+    struct client *client = cf_client_check(L);
+    lua_settop(L, 3);
+    if (client->closed || !cf_params_write_key(L, 2, &client->draft.body)) {
+        lua_pushnil(L);
+        return 1;
+    }
+    return cf_taking_copy(L, client, NULL);
+}
