@@ -72,7 +72,7 @@ bool cf_distinct_begin(struct cf_buffer *slots, size_t count)
     while (size < 2 * count)
         size *= 2;
     slots->len = 0;
-    if (cf_buffer_reserve(slots, size * sizeof(struct slot)) != CF_BUFFER_OK)
+    if (cf_buffer_reserve(slots, size * sizeof(struct slot)) != CF_BUFFER_OK || !slots->data)
         return false;
     slots->len = size * sizeof(struct slot);
     memset(slots->data, 0, slots->len);
@@ -96,4 +96,73 @@ bool cf_distinct_add(struct cf_buffer *slots, const struct cf_buffer *body, size
     slot->len = len;
     slot->hash = hash;
     return true;
+}
+
+/* ---- a set that grows ---- */
+
+static size_t distinct_no_folding(const char *item, size_t len)
+{
+    (void)item;
+    (void)len;
+    return 0;
+}
+
+/* Makes room for one more, twice as many slots where half of them are taken. */
+static bool distinct_share_reserve(struct cf_distinct_share *share)
+{
+    struct cf_buffer larger = {NULL, 0, 0, share->slots.max};
+    const struct slot *old = (const struct slot *)(const void *)share->slots.data;
+    struct slot *table;
+    size_t i, at, size = share->slots.len / sizeof *old, mask;
+
+    if (2 * (share->count + 1) <= size)
+        return true;
+    if (!cf_distinct_begin(&larger, size ? size : 4))
+        return false;
+    table = (struct slot *)(void *)larger.data;
+    mask = larger.len / sizeof *table - 1;
+    for (i = 0; i < size; i++)
+        if (old[i].len != 0) {
+            for (at = (size_t)old[i].hash & mask; table[at].len != 0;)
+                at = (at + 1) & mask;
+            table[at] = old[i];
+        }
+    cf_buffer_free(&share->slots);
+    share->slots = larger;
+    return true;
+}
+
+void cf_distinct_set_init(struct cf_distinct_set *set)
+{
+    size_t i;
+
+    memset(set, 0, sizeof *set);
+    for (i = 0; i < CF_DISTINCT_SHARES; i++)
+        set->shares[i].items.max = set->shares[i].slots.max = SIZE_MAX / 2;
+}
+
+void cf_distinct_set_free(struct cf_distinct_set *set)
+{
+    size_t i;
+
+    for (i = 0; i < CF_DISTINCT_SHARES; i++) {
+        cf_buffer_free(&set->shares[i].items);
+        cf_buffer_free(&set->shares[i].slots);
+    }
+}
+
+bool cf_distinct_set_add(struct cf_distinct_set *set, const char *item, size_t len)
+{
+    /* The slots go by the hash's lowest bits. */
+    struct cf_distinct_share *share = &set->shares[distinct_hash_of(item, len) >> 48 & (CF_DISTINCT_SHARES - 1)];
+    size_t start = share->items.len;
+
+    if (!distinct_share_reserve(share) || cf_buffer_add(&share->items, item, len) != CF_BUFFER_OK)
+        return true;
+    if (cf_distinct_add(&share->slots, &share->items, start, distinct_no_folding)) {
+        share->count++;
+        return true;
+    }
+    share->items.len = start;
+    return false;
 }

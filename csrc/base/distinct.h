@@ -19,4 +19,20 @@ bool cf_distinct_begin(struct cf_buffer *slots, size_t count);
 /* Adds the item that `body` ends with, from `start` on; false where the same one is there already. */
 bool cf_distinct_add(struct cf_buffer *slots, const struct cf_buffer *body, size_t start, cf_distinct_folded *folded);
 
+/* A set that grows without ever standing still for long: it has many shares, and one of them grows at a time. All zero
+ * but `max`es is empty; cf_distinct_set_init sets these. */
+#define CF_DISTINCT_SHARES 1024
+
+struct cf_distinct_set {
+    struct cf_distinct_share {
+        struct cf_buffer items, slots;
+        size_t count;
+    } shares[CF_DISTINCT_SHARES];
+};
+
+void cf_distinct_set_init(struct cf_distinct_set *set);
+void cf_distinct_set_free(struct cf_distinct_set *set);
+/* Adds these bytes; false where the same ones are there already. Without memory it adds nothing and says true. */
+bool cf_distinct_set_add(struct cf_distinct_set *set, const char *item, size_t len);
+
 #endif

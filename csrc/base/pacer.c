@@ -88,7 +88,7 @@ static int64_t pacer_later(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* What has to be in the bucket. A request that is larger than it goes when it is full. */
+/* The tokens that have to be in the bucket. A request that is larger than it goes when it is full. */
 static double pacer_needed(const struct cf_pacer_bucket *bucket, double cost)
 {
     double with_reserve = cost + bucket->rate * JITTER;
@@ -157,6 +157,11 @@ void cf_pacer_answered(struct cf_pacer *pacer, enum cf_bucket bucket, double cos
 
     pacer_set_left(own, pacer_refill(own, now) - cost, now);
     own->pending -= cost;
+}
+
+void cf_pacer_returned(struct cf_pacer *pacer, enum cf_bucket bucket, double cost)
+{
+    pacer->buckets[bucket].pending -= cost;
 }
 
 static void pacer_pause_bucket(struct cf_pacer_bucket *bucket, int64_t until, int64_t now)

@@ -49,11 +49,13 @@ int64_t cf_pacer_when(struct cf_pacer *pacer, enum cf_bucket bucket, double cost
 bool cf_pacer_awaits_answer(const struct cf_pacer *pacer, enum cf_bucket bucket, double cost);
 /* It goes out. */
 void cf_pacer_take(struct cf_pacer *pacer, enum cf_bucket bucket, double cost, int64_t now);
-/* What was taken is over, whatever came of it. */
+/* A request that was taken is over, whatever came of it. */
 void cf_pacer_answered(struct cf_pacer *pacer, enum cf_bucket bucket, double cost, int64_t now);
+/* It did not go out after all. */
+void cf_pacer_returned(struct cf_pacer *pacer, enum cf_bucket bucket, double cost);
 /* Then: it was a 429 that says to wait; `overall` where it is about all calls. */
 void cf_pacer_refused(struct cf_pacer *pacer, enum cf_bucket bucket, bool overall, int64_t wait, int64_t now);
-/* What an answer's Ratelimit header says: "name";r=left;t=seconds, … (draft-ietf-httpapi-ratelimit-headers). */
+/* An answer's Ratelimit header has come: "name";r=left;t=seconds, … (draft-ietf-httpapi-ratelimit-headers). */
 void cf_pacer_heard(struct cf_pacer *pacer, enum cf_bucket bucket, const char *ratelimit, int64_t now);
 /* How long `requests` requests of `cost` each would take from full buckets on; -1: out of memory. */
 int64_t cf_pacer_forecast(const struct cf_rates *rates, enum cf_bucket bucket, uint64_t requests, double cost);

@@ -14,6 +14,7 @@
 
 struct cf_poller_slot {
     unsigned char wanted;     /* what the owner waits for */
+    unsigned char lane;       /* whose the descriptor is, for the owner */
     unsigned char registered; /* what the kernel was told */
     unsigned char tracked;    /* between cf_poller_opened and cf_poller_closing */
 };
@@ -119,15 +120,25 @@ static bool poller_settle(struct cf_poller *poller, int fd, struct cf_poller_slo
     return true;
 }
 
-bool cf_poller_watch(struct cf_poller *poller, int fd, int what)
+bool cf_poller_watch(struct cf_poller *poller, int fd, int what, unsigned char lane)
 {
     struct cf_poller_slot *slot = poller_slot_of(poller, fd);
     if (!slot)
         return false;
     slot->wanted = (unsigned char)what;
+    slot->lane = lane;
     /* A descriptor that curl opens behind our back (its resolver's socketpair) may be another one when it comes back.
      */
     return (what == 0 && slot->tracked) || poller_settle(poller, fd, slot);
+}
+
+void cf_poller_each(struct cf_poller *poller, void (*visit)(int fd, void *data), void *data)
+{
+    size_t fd;
+
+    for (fd = 0; fd < poller->slot_count; fd++)
+        if (poller->slots[fd].tracked)
+            visit((int)fd, data);
 }
 
 void cf_poller_deadline(struct cf_poller *poller, int64_t deadline)
@@ -150,10 +161,12 @@ static int poller_keep_wanted(struct cf_poller *poller, struct cf_poller_event *
 
     for (i = 0; i < count; i++) {
         struct cf_poller_slot *slot = &poller->slots[events[i].fd];
-        if (slot->wanted)
+        if (slot->wanted) {
+            events[i].lane = slot->lane;
             events[kept++] = events[i];
-        else
+        } else {
             poller_settle(poller, events[i].fd, slot);
+        }
     }
     return kept;
 }

@@ -18,6 +18,7 @@
 
 struct cf_poller_event {
     int fd, what;
+    unsigned char lane; /* as it was given to cf_poller_watch */
 };
 
 struct cf_poller_slot;
@@ -46,8 +47,10 @@ int cf_poller_show(struct cf_poller *poller);
  */
 bool cf_poller_opened(struct cf_poller *poller, int fd);
 void cf_poller_closing(struct cf_poller *poller, int fd);
-/* What is wanted of `fd` from now on, 0 for nothing. */
-bool cf_poller_watch(struct cf_poller *poller, int fd, int what);
+/* From now on `what` is wanted of `fd`, 0 for nothing. `lane` comes back with its events. */
+bool cf_poller_watch(struct cf_poller *poller, int fd, int what, unsigned char lane);
+/* Visits the descriptors between cf_poller_opened and cf_poller_closing. */
+void cf_poller_each(struct cf_poller *poller, void (*visit)(int fd, void *data), void *data);
 
 /* When the owner has to be called at the latest; CF_POLLER_NEVER for no such time. */
 void cf_poller_deadline(struct cf_poller *poller, int64_t deadline);

@@ -16,6 +16,8 @@ bool cf_retry_may_help(const struct cf_outcome *outcome)
     case CF_TIMEOUT:
     case CF_CUT_SHORT:
     case CF_HELD_BACK:
+    case CF_EXHAUSTED:
+    case CF_FULL:
         return true;
     case CF_OK:
         break;
@@ -39,6 +41,10 @@ bool cf_retry_decide(const struct cf_retry_policy *policy, int attempts, const s
     if (outcome->retry_after >= 0) {
         *wait = outcome->retry_after;
         return *wait <= policy->max_wait;
+    }
+    if (outcome->was_kept) {
+        *wait = 0;
+        return true;
     }
     for (i = 1; i < attempts && backoff < 8 * SECOND; i++)
         backoff *= 2;

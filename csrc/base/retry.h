@@ -11,9 +11,12 @@ enum cf_failure {
     CF_CONNECTION,
     CF_TLS,
     CF_TIMEOUT,
-    CF_CUT_SHORT, /* the connection ended inside the answer */
-    CF_TOO_BIG,   /* the answer went over a cap */
-    CF_REFUSED,   /* libcurl would not begin or go on, mostly for want of memory */
+    CF_CUT_SHORT,    /* the connection ended inside the answer */
+    CF_TOO_BIG,      /* the answer went over a cap */
+    CF_REFUSED,      /* libcurl would not begin */
+    CF_EXHAUSTED,    /* memory or descriptors ran out */
+    CF_PROXY_DENIED, /* the proxy wants another login */
+    CF_FULL,         /* not taken: as many as may wait are waiting */
     CF_CANCELLED,
     CF_CLOSED,
     CF_HELD_BACK /* not sent: the server had ordered a longer wait than the request allows */
@@ -29,6 +32,7 @@ struct cf_outcome {
     int status;
     int should_retry;    /* x-should-retry: 1, 0, or -1 where absent */
     int64_t retry_after; /* -1 where absent */
+    bool was_kept;       /* a kept connection failed before a byte of the answer came: it had died while it was idle */
 };
 
 /* May another attempt end better? After connection errors, time-outs, answers cut short, 408, 409, 429 and 5xx it may,

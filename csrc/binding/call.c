@@ -3,15 +3,26 @@
 
 #include <string.h>
 
+#include "base/distinct.h"
 #include "binding/error.h"
 #include "binding/result.h"
 
 /* The new request's id, or 0 with an error pushed. */
 static uint64_t call_submit(lua_State *L, struct client *client, struct cf_submission *submission)
 {
-    uint64_t id = cf_engine_submit(client->engine, submission);
-    if (id == 0)
-        cf_error_push(L, "connection", NULL, "out of memory or descriptors");
+    enum cf_failure failure;
+    uint64_t id;
+
+    if (!cf_client_trust(L, client, submission->ca_file))
+        return 0;
+    id = cf_engine_submit(client->engine, submission, &failure);
+    if (id == 0) {
+        cf_error_push(L, cf_result_kind(failure, 0), NULL,
+                      failure == CF_FULL ? "max_queued requests are in flight already"
+                                         : "out of memory or descriptors");
+        lua_pushboolean(L, 1);
+        lua_setfield(L, -2, "retryable");
+    }
     return id;
 }
 
@@ -43,8 +54,8 @@ static void call_carry(lua_State *L, int params, const char *name, int *copy)
     lua_setfield(L, *copy, name);
 }
 
-/* What was refused here remains as a whole: the caller's own table, untouched; or, where the zone and the environment
- * stand beside it, a copy that has them. The error is on the top. */
+/* A purge that was refused here remains as a whole: the caller's own table, untouched; or, where the zone and the
+ * environment stand beside it, a copy that has them. The error is on the top. */
 static void call_set_remaining(lua_State *L, const struct cf_call *call)
 {
     static const char *const names[][2] = {{"zone_id", "zone"}, {"environment_id", "environment"}};
@@ -86,17 +97,21 @@ uint64_t cf_client_begin(lua_State *L, struct client *client, const struct cf_ca
     struct cf_submission submission;
     uint64_t id = 0;
 
-    if (call_draft(L, client, call, &submission) && (id = call_submit(L, client, &submission)) == 0)
-        call_set_remaining(L, call);
+    if (call_draft(L, client, call, &submission)) {
+        submission.is_part = call->is_part;
+        id = call_submit(L, client, &submission);
+        if (id == 0)
+            call_set_remaining(L, call);
+    }
     cf_draft_forget(&client->draft);
     return id;
 }
 
-/* start and check: params, options, environment_id. */
-static struct cf_call call_call_of(lua_State *L)
+/* start and check: params, options, environment_id, is_part. */
+static struct cf_call call_arguments(lua_State *L)
 {
-    lua_settop(L, 4);
-    return (struct cf_call){2, 2, lua_isnil(L, 4) ? 0 : 4, 4};
+    lua_settop(L, 5);
+    return (struct cf_call){2, 2, lua_isnil(L, 4) ? 0 : 4, 4, lua_toboolean(L, 5)};
 }
 
 static int call_push_id(lua_State *L, uint64_t id)
@@ -111,7 +126,7 @@ static int call_push_id(lua_State *L, uint64_t id)
 int cf_client_start_request(lua_State *L)
 {
     struct client *client = cf_client_check(L);
-    struct cf_call call = call_call_of(L);
+    struct cf_call call = call_arguments(L);
     return call_push_id(L, cf_client_begin(L, client, &call));
 }
 
@@ -119,7 +134,7 @@ int cf_client_start_request(lua_State *L)
 int cf_client_check_request(lua_State *L)
 {
     struct client *client = cf_client_check(L);
-    struct cf_call call = call_call_of(L);
+    struct cf_call call = call_arguments(L);
     struct cf_submission submission;
 
     if (!call_draft(L, client, &call, &submission))
@@ -142,12 +157,12 @@ int cf_client_fetch(lua_State *L)
     return call_push_id(L, id);
 }
 
-static bool call_read_call_options(lua_State *L, struct client *client, int index, struct cf_options *options)
+static bool call_read_options(lua_State *L, struct client *client, int index, struct cf_options *options)
 {
     return cf_client_is_open(L, client) && cf_draft_options(L, &client->options, &client->draft, index, index, options);
 }
 
-/* limits(kind, options) -> max_items, max_in_flight, max_retry_wait, isolate, deadline: as they hold for a call. */
+/* limits(kind, options) -> { max_items, max_in_flight, max_retry_wait, isolate, deadline }: as they hold for a call. */
 int cf_client_limits(lua_State *L)
 {
     struct client *client = cf_client_check(L);
@@ -155,27 +170,56 @@ int cf_client_limits(lua_State *L)
     bool of_files = strcmp(luaL_checkstring(L, 2), "files") == 0;
 
     lua_settop(L, 3);
-    if (!call_read_call_options(L, client, 3, &options))
+    if (!call_read_options(L, client, 3, &options))
         return cf_client_push_failure(L);
+    lua_createtable(L, 0, 5);
     lua_pushinteger(L, (lua_Integer)cf_draft_max_items(&options, of_files));
+    lua_setfield(L, -2, "max_items");
     lua_pushinteger(L, (lua_Integer)options.max_in_flight);
+    lua_setfield(L, -2, "max_in_flight");
     lua_pushnumber(L, (lua_Number)options.max_retry_wait / 1e6);
+    lua_setfield(L, -2, "max_retry_wait");
     lua_pushboolean(L, options.isolate);
-    if (options.deadline)
+    lua_setfield(L, -2, "isolate");
+    if (options.deadline) {
         lua_pushnumber(L, (lua_Number)options.deadline / 1e6);
-    else
-        lua_pushnil(L);
-    return 5;
+        lua_setfield(L, -2, "deadline");
+    }
+    return 1;
 }
 
-/* key(kind, item): the same string for two items that are the same to the API; nil for one that breaks a rule. */
-int cf_client_key(lua_State *L)
+#define SET "cfpurge.set"
+
+static int call_collect_set(lua_State *L)
+{
+    cf_distinct_set_free(luaL_checkudata(L, 1, SET));
+    return 0;
+}
+
+/* set() -> an empty set of items. */
+int cf_client_set(lua_State *L)
+{
+    struct cf_distinct_set *set = lua_newuserdata(L, sizeof *set);
+
+    cf_distinct_set_init(set);
+    if (luaL_newmetatable(L, SET)) {
+        lua_pushcfunction(L, call_collect_set);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_setmetatable(L, -2);
+    return 1;
+}
+
+/* add(set, kind, item) -> true; false where the set has one that is the same to the API; nil and an error of an item
+ * that breaks a rule. Unless it refuses the item, it makes nothing in Lua. */
+int cf_client_add(lua_State *L)
 {
     struct client *client = cf_client_check(L);
-    lua_settop(L, 3);
-    if (client->closed || !cf_params_write_key(L, 2, &client->draft.body)) {
-        lua_pushnil(L);
-        return 1;
-    }
-    return cf_taking_copy(L, client, NULL);
+    struct cf_distinct_set *set = luaL_checkudata(L, 2, SET);
+
+    lua_settop(L, 4);
+    if (!cf_client_is_open(L, client) || !cf_params_write_key(L, 3, &client->draft.body))
+        return cf_client_push_failure(L);
+    lua_pushboolean(L, cf_distinct_set_add(set, client->draft.body.data, client->draft.body.len));
+    return 1;
 }

@@ -8,6 +8,8 @@
 #include "binding/error.h"
 
 #define TYPE "cfpurge.client"
+/* Of one request, in a forecast: more than a body holds. */
+#define MAX_ITEMS 1e9
 
 static const char own_client = 0;
 
@@ -41,10 +43,21 @@ static struct client *client_push_new(lua_State *L)
 /* The client is on the top. */
 static void client_furnish(lua_State *L, struct client *client, const struct cf_options *options)
 {
-    client->engine = cf_engine_new();
-    if (!client->engine || !cf_engine_pace(client->engine, &options->rates) ||
-        !cf_options_own(&client->options, options))
+    struct cf_engine_settings settings = {options->rates, (size_t)options->max_connections,
+                                          (size_t)options->max_queued};
+
+    client->engine = cf_engine_new(&settings);
+    if (!client->engine || !cf_options_own(&client->options, options))
         luaL_error(L, "not enough memory");
+}
+
+bool cf_client_trust(lua_State *L, struct client *client, const char *ca_file)
+{
+    const char *problem = ca_file ? cf_engine_trust(client->engine, ca_file) : NULL;
+
+    if (problem)
+        cf_error_push(L, "invalid_request", "ca_file", "ca_file: %s: %s", ca_file, problem);
+    return !problem;
 }
 
 int cf_client_new(lua_State *L)
@@ -61,6 +74,8 @@ int cf_client_new(lua_State *L)
         !cf_options_need_credential(L, &options))
         return cf_client_push_failure(L);
     client_furnish(L, client, &options);
+    if (!cf_client_trust(L, client, options.ca_file))
+        return cf_client_push_failure(L);
     if (lua_istable(L, 1)) {
         cf_rawgetfield(L, 1, "on_event");
         if (lua_isfunction(L, -1)) {
@@ -91,14 +106,15 @@ static int client_purge_with(lua_State *L, int skipped)
 {
     struct client *client = cf_client_check(L);
     lua_settop(L, 3);
-    return cf_taking_wait(L, client, cf_client_begin(L, client, &(struct cf_call){2, 2 - skipped, 0, 0}));
+    return cf_taking_wait(L, client, cf_client_begin(L, client, &(struct cf_call){2, 2 - skipped, 0, 0, false}));
 }
 
 static int client_purge_environment_with(lua_State *L, int skipped)
 {
     struct client *client = cf_client_check(L);
     lua_settop(L, 4);
-    return cf_taking_wait(L, client, cf_client_begin(L, client, &(struct cf_call){3, 3 - skipped, 2, 2 - skipped}));
+    return cf_taking_wait(L, client,
+                          cf_client_begin(L, client, &(struct cf_call){3, 3 - skipped, 2, 2 - skipped, false}));
 }
 
 static int client_purge(lua_State *L)
@@ -116,28 +132,53 @@ static int client_forecast(lua_State *L)
 {
     struct client *client = cf_client_check(L);
     enum cf_bucket bucket = strcmp(luaL_checkstring(L, 2), "files") == 0 ? CF_BUCKET_URLS : CF_BUCKET_REQUESTS;
-    int64_t duration = cf_pacer_forecast(&client->options.rates, bucket, (uint64_t)luaL_checkinteger(L, 3),
-                                         bucket == CF_BUCKET_URLS ? luaL_checknumber(L, 4) : 1);
+    lua_Integer requests = luaL_checkinteger(L, 3);
+    lua_Number items = bucket == CF_BUCKET_URLS ? luaL_checknumber(L, 4) : 1;
+    int64_t duration;
+
+    luaL_argcheck(L, requests >= 0, 3, "not a count");
+    luaL_argcheck(L, items >= 0 && items <= MAX_ITEMS, 4, "not a count");
+    duration = cf_pacer_forecast(&client->options.rates, bucket, (uint64_t)requests, items);
     if (duration < 0)
         return luaL_error(L, "not enough memory");
     lua_pushnumber(L, (lua_Number)duration / 1e6);
     return 1;
 }
 
+/* How many are in flight, and how many have ended and were not taken. */
+static int client_push_counts(lua_State *L, const struct client *client)
+{
+    lua_pushinteger(L, client->engine ? (lua_Integer)cf_engine_in_flight(client->engine) : 0);
+    lua_pushinteger(L, client->engine ? (lua_Integer)cf_engine_done(client->engine) : 0);
+    return 2;
+}
+
+/* step(timeout) -> in flight, ended. */
 static int client_step(lua_State *L)
 {
     struct client *client = cf_client_check(L);
     lua_Number seconds = luaL_optnumber(L, 2, HUGE_VAL);
-    size_t in_flight = 0;
 
     lua_settop(L, 1);
     if (client->engine)
-        in_flight = cf_engine_step(client->engine, seconds > 1e9 ? CF_NEVER
-                                                   : seconds > 0 ? (int64_t)(seconds * 1e6)
-                                                                 : 0);
+        cf_engine_step(client->engine, seconds > 1e9 ? CF_NEVER : seconds > 0 ? (int64_t)(seconds * 1e6) : 0);
     cf_taking_emit(L, client);
-    lua_pushinteger(L, (lua_Integer)in_flight);
-    return 1;
+    return client_push_counts(L, client);
+}
+
+/* wait() -> the same: steps until something has ended or nothing is in flight. A hook may raise between the steps. */
+static int client_wait(lua_State *L)
+{
+    struct client *client = cf_client_check(L);
+
+    lua_settop(L, 1);
+    do {
+        if (client->engine)
+            cf_engine_step(client->engine, cf_engine_done(client->engine) > 0 ? 0 : CF_NEVER);
+        cf_taking_emit(L, client);
+        cf_taking_heed(L);
+    } while (client->engine && cf_engine_done(client->engine) == 0 && cf_engine_in_flight(client->engine) > 0);
+    return client_push_counts(L, client);
 }
 
 static int client_take(lua_State *L)
@@ -167,6 +208,15 @@ static int client_file_number(lua_State *L)
     else
         lua_pushinteger(L, fd);
     return 1;
+}
+
+/* wake(): whoever calls this has work for the next step, and the descriptor is readable until then. */
+static int client_wake(lua_State *L)
+{
+    struct client *client = cf_client_check(L);
+    if (client->engine)
+        cf_engine_wake(client->engine);
+    return 0;
 }
 
 static int client_timeout(lua_State *L)
@@ -294,8 +344,8 @@ static int client_to_string(lua_State *L)
 
 /* ---- without a client ---- */
 
-/* Puts the state's own client before the arguments. What the environment says is checked with each call, which may have
- * options of its own. */
+/* Puts the state's own client before the arguments. The environment's settings are checked with each call, which may
+ * have options of its own. */
 static void client_insert_own_client(lua_State *L)
 {
     cf_registry_get(L, &own_client);
@@ -336,12 +386,15 @@ void cf_client_open(lua_State *L)
                                        {"check", cf_client_check_request},
                                        {"fetch", cf_client_fetch},
                                        {"limits", cf_client_limits},
-                                       {"key", cf_client_key},
+                                       {"set", cf_client_set},
+                                       {"add", cf_client_add},
                                        {"forecast", client_forecast},
                                        {"step", client_step},
+                                       {"wait", client_wait},
                                        {"take", client_take},
                                        {"cancel", client_cancel},
                                        {"fileno", client_file_number},
+                                       {"wake", client_wake},
                                        {"timeout", client_timeout},
                                        {"stats", client_stats},
                                        {"close", client_close_client},

@@ -1,4 +1,4 @@
-/* What the files of the client share: client.c makes, drives and closes it, call.c begins requests, and
+/* The client, as its files share it: client.c makes, drives and closes it, call.c begins requests, and
  * taking.c runs what may raise where nothing may be lost. */
 #ifndef CFPURGE_CLIENT_PRIVATE_H
 #define CFPURGE_CLIENT_PRIVATE_H
@@ -33,12 +33,13 @@ int cf_client_push_failure(lua_State *L);
 bool cf_client_is_open(lua_State *L, const struct client *client);
 /* Begins a purge: its id, or 0 with an error pushed; raises where a type is wrong. */
 uint64_t cf_client_begin(lua_State *L, struct client *client, const struct cf_call *call);
-/* The methods start, check, fetch, limits and key. */
+/* The methods start, check, fetch, limits, set and add. */
 int cf_client_start_request(lua_State *L);
 int cf_client_check_request(lua_State *L);
 int cf_client_fetch(lua_State *L);
 int cf_client_limits(lua_State *L);
-int cf_client_key(lua_State *L);
+int cf_client_set(lua_State *L);
+int cf_client_add(lua_State *L);
 
 /* ---- taking.c ---- */
 
@@ -47,10 +48,15 @@ void cf_taking_open(lua_State *L);
 /* Shows on_event what has happened since; the client is at index 1. */
 void cf_taking_emit(lua_State *L, struct client *client);
 int cf_taking_take(lua_State *L, struct client *client, uint64_t id, bool known);
+/* Calls a debug hook if one is set, as Lua itself would have between two lines: lua(1) raises by it on Ctrl-C. */
+void cf_taking_heed(lua_State *L);
 int cf_taking_wait(lua_State *L, struct client *client, uint64_t id);
-/* Copies into Lua what the draft holds: a purge where `submission` is given, else a key. */
+/* Copies the draft of a purge into Lua: its path, body and number of items. */
 int cf_taking_copy(lua_State *L, struct client *client, const struct cf_submission *submission);
 /* Calls the function that settle was given; what lua_pcall returned. */
 int cf_taking_report_end(lua_State *L);
+
+/* Reads a file of CAs for the client's requests. False: an error was pushed. */
+bool cf_client_trust(lua_State *L, struct client *client, const char *ca_file);
 
 #endif

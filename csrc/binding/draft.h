@@ -18,6 +18,7 @@ struct cf_draft {
 /* The places in the stack where a call has its parts, and their numbers as the caller's arguments; 0 for none. */
 struct cf_call {
     int params, params_arg, environment, environment_arg;
+    bool is_part; /* of a list */
 };
 
 void cf_draft_init(struct cf_draft *draft);

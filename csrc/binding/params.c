@@ -238,7 +238,7 @@ bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t 
 
 bool cf_params_write_key(lua_State *L, int kind_index, struct cf_buffer *body)
 {
-    struct cf_place place = {L, 2, body, "item", 0, NULL, NULL};
+    struct cf_place place = {L, 4, body, "item", 0, NULL, NULL};
     const struct kind *kind = params_kind_at(L, kind_index);
     size_t i, folded;
 

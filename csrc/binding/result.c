@@ -279,7 +279,11 @@ const char *cf_result_kind(enum cf_failure failure, int status)
         return "cancelled";
     case CF_CLOSED:
         return "closed";
+    case CF_FULL:
+        return "queue_full";
     case CF_CONNECTION:
+    case CF_EXHAUSTED:
+    case CF_PROXY_DENIED:
     case CF_REFUSED:
         return "connection";
     }

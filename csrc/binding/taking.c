@@ -1,5 +1,5 @@
-/* What runs protected: it allocates in Lua, may raise, and may run a finalizer that comes back to the client, where an
- * ending, a draft or an event must not be lost. */
+/* The functions that run protected: each allocates in Lua, may raise, and may run a finalizer that comes back to the
+ * client, where an ending, a draft or an event must not be lost. */
 #include "binding/client_private.h"
 
 #include <string.h>
@@ -10,7 +10,7 @@
 
 /* The functions that run protected, made once: on Lua 5.1 each lua_pushcfunction makes one more, which may collect and
  * may raise, where nothing may come between. */
-enum ready { EMIT_ONE, PUSH_ENDING, REPORT_END, COPY_KEY, COPY_DRAFT, READY };
+enum ready { EMIT_ONE, PUSH_ENDING, REPORT_END, COPY_DRAFT, READY };
 
 static const char ready_keys[READY];
 
@@ -96,6 +96,41 @@ int cf_taking_take(lua_State *L, struct client *client, uint64_t id, bool known)
     return status == LUA_OK ? lua_gettop(L) - top : lua_error(L);
 }
 
+static int taking_do_nothing(lua_State *L)
+{
+    (void)L;
+    return 0;
+}
+
+void cf_taking_heed(lua_State *L)
+{
+    if (lua_gethook(L) && lua_checkstack(L, 2)) {
+        lua_pushcfunction(L, taking_do_nothing);
+        lua_call(L, 0, 0);
+    }
+}
+
+/* The same, for one whose request nobody would take after it: false, and what the hook raised on the top. */
+static bool taking_is_undisturbed(lua_State *L)
+{
+    if (!lua_gethook(L) || !lua_checkstack(L, 2))
+        return true;
+    lua_pushcfunction(L, taking_do_nothing);
+    return lua_pcall(L, 0, 0, 0) == LUA_OK;
+}
+
+static void taking_give_up(struct client *client, uint64_t id)
+{
+    struct cf_transfer *transfer;
+
+    if (!client->engine)
+        return;
+    cf_engine_cancel(client->engine, id);
+    transfer = cf_engine_take(client->engine, id);
+    if (transfer)
+        cf_engine_release(client->engine, transfer);
+}
+
 int cf_taking_wait(lua_State *L, struct client *client, uint64_t id)
 {
     int count;
@@ -105,6 +140,10 @@ int cf_taking_wait(lua_State *L, struct client *client, uint64_t id)
     cf_taking_emit(L, client);
     while ((count = cf_taking_take(L, client, id, false)) == 0 && client->engine &&
            cf_engine_in_flight(client->engine) > 0) {
+        if (!taking_is_undisturbed(L)) {
+            taking_give_up(client, id);
+            return lua_error(L);
+        }
         cf_engine_step(client->engine, CF_NEVER);
         cf_taking_emit(L, client);
     }
@@ -115,7 +154,7 @@ int cf_taking_wait(lua_State *L, struct client *client, uint64_t id)
 
 /* ---- copying the draft ---- */
 
-/* What copy_draft and copy_key copy into Lua. */
+/* The draft that copy_draft copies into Lua. */
 struct lent {
     struct cf_draft draft;
     struct cf_submission submission;
@@ -132,24 +171,14 @@ static int taking_copy_draft(lua_State *L)
     return 3;
 }
 
-static int taking_copy_key(lua_State *L)
-{
-    const struct lent *lent = cf_to_address(L, 1);
-
-    lua_pushlstring(L, lent->draft.body.data, lent->draft.body.len);
-    return 1;
-}
-
 /* Calls the function that copies the draft, with the draft. While that makes strings Lua may collect, and a finalizer
  * come back to the client, to write another draft or to close: this one is nobody else's meanwhile. */
 int cf_taking_copy(lua_State *L, struct client *client, const struct cf_submission *submission)
 {
-    struct lent lent = {client->draft, {0}};
+    struct lent lent = {client->draft, *submission};
     int top = lua_gettop(L), status;
 
-    if (submission)
-        lent.submission = *submission;
-    taking_push_ready(L, submission ? COPY_DRAFT : COPY_KEY);
+    taking_push_ready(L, COPY_DRAFT);
     cf_draft_init(&client->draft);
     cf_push_address(L, &lent);
     status = lua_pcall(L, 1, LUA_MULTRET, 0);
@@ -184,7 +213,7 @@ int cf_taking_report_end(lua_State *L)
 
 void cf_taking_open(lua_State *L)
 {
-    static const lua_CFunction ready[READY] = {taking_emit_one, taking_push_ending, taking_report_end, taking_copy_key,
+    static const lua_CFunction ready[READY] = {taking_emit_one, taking_push_ending, taking_report_end,
                                                taking_copy_draft};
     int i;
 

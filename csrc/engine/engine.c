@@ -1,97 +1,60 @@
-/* A client's requests on one CURLM: submit, step, take, cancel. */
+/* A client's requests: submit, step, take, cancel. */
 #define _GNU_SOURCE
 #include "engine/engine_private.h"
 
 #include <string.h>
+#include <unistd.h>
 
-#include "base/memory.h"
 #include "base/clock.h"
+#include "base/memory.h"
 #include "engine/global.h"
+#include "engine/secrets.h"
 #include "engine/sigpipe.h"
 
 /* Transfers that are kept for the next requests, with their easy handles. */
 #define POOLED 64
-/* A step that has worked so long leaves what is due now to the next one: a TLS handshake and the requests that waited
- * for it are too much for one frame of a host. */
-#define LONG_STEP 1000
+/* A step works for about twice as long, in microseconds: once before and once after it has waited. It leaves the rest
+ * to the next step, for a host has other things to do: a frame, another request. */
+#define HALF_STEP 700
 /* A connection may have more news than one look finds. */
 #define LATE_LOOKS 8
 
-struct cf_engine *cf_engine_new(void)
+struct cf_engine *cf_engine_new(const struct cf_engine_settings *settings)
 {
     struct cf_engine *engine = cf_zalloc(sizeof *engine);
-    if (engine) {
-        engine->curl_due = engine->pace_due = engine->first_overdue = CF_NEVER;
-        engine->random = (uint64_t)cf_clock_now() ^ (uint64_t)(uintptr_t)engine;
-        engine->generation = cf_global_generation();
+
+    if (!engine)
+        return NULL;
+    engine->now = cf_clock_now();
+    engine->pace_due = engine->lanes[0].due = engine->lanes[1].due = CF_NEVER;
+    engine->random = ((uint64_t)engine->now ^ (uint64_t)(uintptr_t)engine ^ ((uint64_t)getpid() << 32)) | 1;
+    engine->generation = cf_global_generation();
+    engine->max_connections = settings->max_connections;
+    engine->max_queued = settings->max_queued;
+    if (!cf_pacer_set(&engine->pacer, &settings->rates, engine->now)) {
+        cf_engine_free(engine);
+        return NULL;
     }
     return engine;
 }
 
-bool cf_engine_pace(struct cf_engine *engine, const struct cf_rates *rates)
-{
-    return cf_pacer_set(&engine->pacer, rates, cf_clock_now());
-}
-
 /* ---- moving forward ---- */
 
-static void engine_learn_protocol(struct cf_engine *engine, const struct cf_transfer *transfer)
+bool cf_engine_is_late(struct cf_engine *engine, int64_t until)
 {
-    long version = 0;
-
-    if (transfer->response.status == 0 || engine->protocol == HTTP1 ||
-        curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version) != CURLE_OK)
-        return;
-    cf_multi_protocol(engine, version >= CURL_HTTP_VERSION_2_0 ? HTTP2 : HTTP1);
+    engine->now = cf_clock_now();
+    engine->unfinished = engine->unfinished || engine->now >= until;
+    return engine->unfinished;
 }
 
-static void engine_drain(struct cf_engine *engine)
+size_t cf_engine_in_flight(struct cf_engine *engine)
 {
-    CURLMsg *message;
-    int left;
-
-    while ((message = curl_multi_info_read(engine->multi, &left))) {
-        struct cf_transfer *transfer = NULL;
-        CURLcode code = message->data.result;
-        CURL *easy = message->easy_handle;
-
-        curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
-        engine_learn_protocol(engine, transfer);
-        cf_multi_count(engine, transfer);
-        curl_multi_remove_handle(engine->multi, easy);
-        cf_schedule_attempt_ended(engine, transfer, code);
-    }
+    return engine->queued + engine->running.count + engine->waiting.count;
 }
 
-/* False: the multi is gone. */
-static bool engine_act(struct cf_engine *engine, curl_socket_t fd, int what)
+size_t cf_engine_done(struct cf_engine *engine)
 {
-    int running;
-    CURLMcode code;
-
-    code = curl_multi_socket_action(engine->multi, fd, what, &running);
-    engine_drain(engine);
-    if (code == CURLM_OK && !engine->broken)
-        return true;
-    cf_multi_give_up(engine, code == CURLM_OK ? CURLM_OUT_OF_MEMORY : code);
-    return false;
-}
-
-static void engine_run_timers(struct cf_engine *engine)
-{
-    engine->unfinished = false;
-    cf_schedule_due(engine);
-    if (engine->multi && engine->curl_due <= cf_clock_now()) {
-        engine->curl_due = CF_NEVER;
-        if (engine_act(engine, CURL_SOCKET_TIMEOUT, 0) && engine->curl_due == CF_NEVER && engine->running.count > 0) {
-            /* libcurl is silent where its timer did not change, though it may not have been due. */
-            long left = -1;
-            if (curl_multi_timeout(engine->multi, &left) == CURLM_OK)
-                cf_multi_timer(engine->multi, left, engine);
-        }
-    }
-    cf_schedule_overdue(engine);
-    cf_schedule_queued(engine);
+    return engine->done.count;
 }
 
 static void engine_tell_poller(struct cf_engine *engine)
@@ -102,49 +65,62 @@ static void engine_tell_poller(struct cf_engine *engine)
     }
 }
 
-/* False: there were none, or the multi is gone. */
-static bool engine_wait_for_events(struct cf_engine *engine, int64_t timeout)
+/* The work that no descriptor has news of. */
+static void engine_move(struct cf_engine *engine, int64_t until)
+{
+    cf_multi_run_timers(engine);
+    if (cf_engine_is_late(engine, until))
+        return;
+    cf_schedule_overdue(engine);
+    cf_schedule_run(engine, until);
+    if (!cf_engine_is_late(engine, until))
+        cf_multi_run_timers(engine);
+}
+
+/* Lets libcurl work on the descriptors that have news. False: there were none, or some are left. */
+static bool engine_look(struct cf_engine *engine, int64_t timeout)
 {
     struct cf_poller_event events[CF_POLLER_BATCH];
     int count = cf_poller_wait(&engine->poller, events, timeout), i;
+    int64_t until = engine->poller.looked + HALF_STEP;
 
-    for (i = 0; i < count && engine->multi; i++)
-        if (!engine_act(engine, events[i].fd,
-                        (events[i].what & CF_POLLER_READ ? CURL_CSELECT_IN : 0) |
-                            (events[i].what & CF_POLLER_WRITE ? CURL_CSELECT_OUT : 0) |
-                            (events[i].what & CF_POLLER_ERROR ? CURL_CSELECT_ERR : 0)))
-            return false;
-    return count > 0;
-}
-
-size_t cf_engine_in_flight(struct cf_engine *engine)
-{
-    return engine->queued.count + engine->running.count + engine->waiting.count;
+    engine->now = engine->poller.looked;
+    for (i = 0; i < count && engine->now < until; i++)
+        cf_multi_act(&engine->lanes[events[i].lane], events[i].fd,
+                     (events[i].what & CF_POLLER_READ ? CURL_CSELECT_IN : 0) |
+                         (events[i].what & CF_POLLER_WRITE ? CURL_CSELECT_OUT : 0) |
+                         (events[i].what & CF_POLLER_ERROR ? CURL_CSELECT_ERR : 0));
+    engine->unread = i < count || count == CF_POLLER_BATCH;
+    engine->unfinished = engine->unread;
+    return count > 0 && !engine->unread;
 }
 
 size_t cf_engine_step(struct cf_engine *engine, int64_t timeout)
 {
+    struct cf_heap_node *overdue;
+    struct cf_sigpipe guard;
     int64_t woken;
     bool moved;
     int i;
 
     cf_multi_notice_fork(engine);
     if (engine->poller_open) {
-        struct cf_sigpipe guard = cf_sigpipe_hold();
-        engine_run_timers(engine);
+        guard = cf_sigpipe_hold();
+        engine->now = cf_clock_now();
+        engine->unfinished = false;
+        engine_move(engine, engine->now + HALF_STEP);
         if ((engine->untold && engine->done.first) || cf_engine_in_flight(engine) == 0)
             timeout = 0;
         cf_poller_deadline(&engine->poller, cf_schedule_next(engine));
-        /* What was left untaken must not keep this wait from waiting. */
+        /* The answers that nobody has taken yet must not keep this wait from waiting. */
         cf_poller_ring(&engine->poller, false);
-        moved = engine_wait_for_events(engine, timeout);
+        moved = engine_look(engine, timeout);
         woken = engine->poller.looked;
-        /* A host that comes late finds what was there in time: all of it, before time is up. */
-        for (i = 0; moved && engine->first_overdue <= woken && i < LATE_LOOKS; i++)
-            moved = engine_wait_for_events(engine, 0);
-        engine->unfinished = cf_clock_now() - woken >= LONG_STEP;
+        /* A host that comes late finds all answers that were there in time, before time is up. */
+        for (i = 0; moved && (overdue = cf_heap_first(&engine->overdue)) && overdue->at <= woken && i < LATE_LOOKS; i++)
+            moved = engine_look(engine, 0);
         if (!engine->unfinished)
-            engine_run_timers(engine);
+            engine_move(engine, engine->now + HALF_STEP);
         engine_tell_poller(engine);
         cf_sigpipe_release(guard);
     }
@@ -152,30 +128,115 @@ size_t cf_engine_step(struct cf_engine *engine, int64_t timeout)
     return cf_engine_in_flight(engine);
 }
 
-/* ---- what the binding calls ---- */
+/* ---- the index by id ---- */
 
-uint64_t cf_engine_submit(struct cf_engine *engine, struct cf_submission *submission)
+static struct cf_transfer **engine_chain_of(struct cf_engine *engine, uint64_t id)
 {
+    return &engine->by_id[id & (engine->by_id_size - 1)];
+}
+
+/* Where memory is short the chains grow longer. False: there is none. */
+static bool engine_reserve_index(struct cf_engine *engine)
+{
+    size_t size = engine->by_id_size ? engine->by_id_size * 2 : 64, i;
+    struct cf_transfer **old = engine->by_id, **table, *transfer, *next;
+
+    if (engine->by_id_count < engine->by_id_size)
+        return true;
+    table = cf_zalloc(size * sizeof(struct cf_transfer *));
+    if (!table)
+        return old != NULL;
+    engine->by_id = table;
+    for (i = 0; i < engine->by_id_size; i++)
+        for (transfer = old[i]; transfer; transfer = next) {
+            next = transfer->chained;
+            transfer->chained = table[transfer->id & (size - 1)];
+            table[transfer->id & (size - 1)] = transfer;
+        }
+    engine->by_id_size = size;
+    cf_free(old);
+    return true;
+}
+
+static void engine_index(struct cf_engine *engine, struct cf_transfer *transfer)
+{
+    struct cf_transfer **chain = engine_chain_of(engine, transfer->id);
+
+    transfer->chained = *chain;
+    *chain = transfer;
+    engine->by_id_count++;
+}
+
+static struct cf_transfer *engine_find(struct cf_engine *engine, uint64_t id)
+{
+    struct cf_transfer *transfer = engine->by_id_size ? *engine_chain_of(engine, id) : NULL;
+
+    while (transfer && transfer->id != id)
+        transfer = transfer->chained;
+    return transfer;
+}
+
+static void engine_unindex(struct cf_engine *engine, struct cf_transfer *transfer)
+{
+    struct cf_transfer **at = engine_chain_of(engine, transfer->id);
+
+    while (*at != transfer)
+        at = &(*at)->chained;
+    *at = transfer->chained;
+    transfer->chained = NULL;
+    engine->by_id_count--;
+}
+
+/* ---- the binding's calls ---- */
+
+/* A transfer with room for it in every state that it will be in. NULL: out of memory or descriptors. */
+static struct cf_transfer *engine_new_transfer(struct cf_engine *engine, struct cf_submission *submission)
+{
+    size_t count = cf_engine_in_flight(engine) + 1;
     struct cf_transfer *transfer;
 
-    cf_multi_notice_fork(engine);
-    if (!cf_multi_open(engine))
-        return 0;
+    if (engine->closed || !cf_global_init() || !cf_multi_open_poller(engine) || !engine_reserve_index(engine) ||
+        !cf_heap_reserve(&engine->instants, count) || !cf_heap_reserve(&engine->overdue, count))
+        return NULL;
     transfer = engine->idle.last;
     if (transfer)
         cf_transfer_move(transfer, NULL);
     else
-        transfer = cf_transfer_new();
+        transfer = cf_transfer_new(engine);
+    if (!transfer)
+        return NULL;
+    if (!cf_transfer_fill(transfer, submission, engine->now) ||
+        !(transfer->origin = cf_origin_of(&engine->origins, transfer))) {
+        cf_transfer_free(transfer);
+        return NULL;
+    }
+    return transfer;
+}
+
+const char *cf_engine_trust(struct cf_engine *engine, const char *ca_file)
+{
+    return cf_ca_read(&engine->cas, ca_file);
+}
+
+uint64_t cf_engine_submit(struct cf_engine *engine, struct cf_submission *submission, enum cf_failure *failure)
+{
+    struct cf_transfer *transfer;
+
+    cf_multi_notice_fork(engine);
+    engine->now = cf_clock_now();
+    *failure = CF_FULL;
+    if (cf_engine_in_flight(engine) + engine->done.count >= engine->max_queued)
+        return 0;
+    *failure = CF_EXHAUSTED;
+    transfer = engine_new_transfer(engine, submission);
     if (!transfer)
         return 0;
-    if (!cf_transfer_fill(transfer, submission, cf_clock_now())) {
-        cf_transfer_free(transfer);
-        return 0;
-    }
+    *failure = CF_OK;
     transfer->id = ++engine->last_id;
+    engine_index(engine, transfer);
     engine->stats.started++;
     cf_events_warn(engine);
-    cf_transfer_move(transfer, &engine->queued);
+    cf_schedule_submit(engine, transfer);
     /* The step begins it, and with it the time of its attempt: until then nobody would send or read for it. */
     engine->unfinished = true;
     engine_tell_poller(engine);
@@ -184,25 +245,21 @@ uint64_t cf_engine_submit(struct cf_engine *engine, struct cf_submission *submis
 
 bool cf_engine_cancel(struct cf_engine *engine, uint64_t id)
 {
-    struct cf_transfer_list *lists[3];
     struct cf_transfer *transfer;
-    int i;
-
     struct cf_sigpipe guard;
 
     cf_multi_notice_fork(engine);
-    lists[0] = &engine->running, lists[1] = &engine->waiting, lists[2] = &engine->queued;
-    for (i = 0; i < 3; i++)
-        for (transfer = lists[i]->first; transfer; transfer = transfer->next)
-            if (transfer->id == id) {
-                guard = cf_sigpipe_hold();
-                cf_multi_end(engine, transfer, CF_CANCELLED, "cancelled");
-                cf_sigpipe_release(guard);
-                cf_schedule_queued(engine);
-                engine_tell_poller(engine);
-                return true;
-            }
-    return false;
+    transfer = engine_find(engine, id);
+    if (!transfer || !transfer->origin)
+        return false;
+    engine->now = cf_clock_now();
+    guard = cf_sigpipe_hold();
+    cf_schedule_end(engine, transfer, CF_CANCELLED, "cancelled");
+    cf_sigpipe_release(guard);
+    /* Another one may have its place. */
+    engine->unfinished = true;
+    engine_tell_poller(engine);
+    return true;
 }
 
 struct cf_transfer *cf_engine_take(struct cf_engine *engine, uint64_t id)
@@ -211,26 +268,27 @@ struct cf_transfer *cf_engine_take(struct cf_engine *engine, uint64_t id)
 
     /* Before a release in a child could silence the parent's descriptor. */
     cf_multi_notice_fork(engine);
-    transfer = engine->done.first;
-    while (transfer && id != 0 && transfer->id != id)
-        transfer = transfer->next;
-    if (transfer)
-        cf_transfer_move(transfer, &engine->taken);
+    transfer = id == 0 ? engine->done.first : engine_find(engine, id);
+    if (!transfer || transfer->list != &engine->done)
+        return NULL;
+    engine_unindex(engine, transfer);
+    cf_transfer_move(transfer, &engine->taken);
     return transfer;
 }
 
 void cf_engine_put_back(struct cf_engine *engine, struct cf_transfer *transfer)
 {
+    engine_index(engine, transfer);
     cf_transfer_move(transfer, &engine->done);
     if (engine->closed)
-        cf_transfer_redact(transfer);
+        cf_secrets_redact(transfer);
     engine_tell_poller(engine);
 }
 
 void cf_engine_ending(const struct cf_transfer *transfer, struct cf_ending *ending)
 {
     struct cf_outcome outcome = {transfer->failure, transfer->response.status, transfer->response.should_retry,
-                                 transfer->retry_after};
+                                 transfer->retry_after, transfer->was_kept};
     ending->id = transfer->id;
     ending->failure = transfer->failure;
     ending->error = transfer->error;
@@ -249,7 +307,7 @@ void cf_engine_ending(const struct cf_transfer *transfer, struct cf_ending *endi
 void cf_engine_release(struct cf_engine *engine, struct cf_transfer *transfer)
 {
     cf_transfer_move(transfer, NULL);
-    if (engine->multi && engine->idle.count < POOLED) {
+    if (!engine->closed && engine->idle.count < POOLED) {
         cf_transfer_clear(transfer);
         cf_transfer_move(transfer, &engine->idle);
     } else {
@@ -266,6 +324,13 @@ int cf_engine_fd(struct cf_engine *engine)
         return -1;
     engine_tell_poller(engine);
     return cf_poller_show(&engine->poller);
+}
+
+void cf_engine_wake(struct cf_engine *engine)
+{
+    cf_multi_notice_fork(engine);
+    engine->unfinished = true;
+    engine_tell_poller(engine);
 }
 
 int64_t cf_engine_timeout(struct cf_engine *engine)
@@ -289,7 +354,7 @@ void cf_engine_stats(struct cf_engine *engine, struct cf_engine_stats *stats)
 
     cf_multi_notice_fork(engine);
     *stats = engine->stats;
-    stats->queued = engine->queued.count;
+    stats->queued = engine->queued;
     stats->running = engine->running.count;
     stats->waiting = engine->waiting.count;
     stats->done = engine->done.count;
@@ -308,12 +373,16 @@ void cf_engine_close(struct cf_engine *engine)
 
     cf_multi_notice_fork(engine);
     engine->closed = true;
-    cf_multi_end_all(engine, &engine->running, CF_CLOSED, why);
-    cf_multi_end_all(engine, &engine->waiting, CF_CLOSED, why);
-    cf_multi_end_all(engine, &engine->queued, CF_CLOSED, why);
+    engine->now = cf_clock_now();
+    cf_schedule_end_all(engine, CF_CLOSED, why);
+    while ((transfer = engine->idle.first)) {
+        cf_transfer_move(transfer, NULL);
+        cf_transfer_free(transfer);
+    }
     cf_multi_close(engine);
+    cf_origin_free_all(&engine->origins);
     for (transfer = engine->done.first; transfer; transfer = transfer->next)
-        cf_transfer_redact(transfer);
+        cf_secrets_redact(transfer);
     if (engine->poller_open)
         cf_poller_close(&engine->poller, false);
     engine->poller_open = false;
@@ -332,6 +401,10 @@ void cf_engine_free(struct cf_engine *engine)
         cf_transfer_free(transfer);
     }
     cf_pacer_free(&engine->pacer);
+    cf_heap_free(&engine->instants);
+    cf_heap_free(&engine->overdue);
+    cf_ca_free_all(&engine->cas);
+    cf_free(engine->by_id);
     cf_free(engine->events);
     cf_free(engine);
 }

@@ -19,17 +19,24 @@ struct cf_engine_stats {
     uint64_t started, finished, attempts, retries, connections, bytes_sent, bytes_received;
 };
 
+struct cf_engine_settings {
+    struct cf_rates rates;  /* full buckets at first */
+    size_t max_connections; /* to an origin that speaks HTTP/1.1 */
+    size_t max_queued;      /* requests in flight, and those that have ended and were not taken */
+};
+
 /* NULL: out of memory. It opens nothing until it is first used, and starts anew in a forked child. */
-struct cf_engine *cf_engine_new(void);
-/* Holds requests back to these rates, from full buckets on. False: out of memory. */
-bool cf_engine_pace(struct cf_engine *engine, const struct cf_rates *rates);
+struct cf_engine *cf_engine_new(const struct cf_engine_settings *settings);
 /* Frees everything, requests in flight and those not taken included; NULL is fine. */
 void cf_engine_free(struct cf_engine *engine);
 /* Ends all that is in flight with CF_CLOSED, ready to be taken, and frees the connections. */
 void cf_engine_close(struct cf_engine *engine);
 
-/* The id of the new request, 0 where memory or descriptors ran out. */
-uint64_t cf_engine_submit(struct cf_engine *engine, struct cf_submission *submission);
+/* Reads a file of CAs that requests are to trust beside the system's, unless it was read before. NULL, or what is wrong
+ * with it. */
+const char *cf_engine_trust(struct cf_engine *engine, const char *ca_file);
+/* The id of the new request. 0: *failure says why, CF_EXHAUSTED (memory or descriptors) or CF_FULL (max_queued). */
+uint64_t cf_engine_submit(struct cf_engine *engine, struct cf_submission *submission, enum cf_failure *failure);
 /* Moves everything forward, waits at most `timeout` for something to happen; how many requests are in flight. */
 size_t cf_engine_step(struct cf_engine *engine, int64_t timeout);
 /* False where no such request is in flight. Otherwise it is ready to be taken, CF_CANCELLED. */
@@ -44,9 +51,13 @@ void cf_engine_release(struct cf_engine *engine, struct cf_transfer *transfer);
 
 /* Readable when a step has work; -1 where the system has no such thing or nothing could be opened. */
 int cf_engine_fd(struct cf_engine *engine);
+/* The caller has work for the next step: until then the descriptor is readable. */
+void cf_engine_wake(struct cf_engine *engine);
 /* How long a step may be put off; CF_NEVER where nothing is in flight. */
 int64_t cf_engine_timeout(struct cf_engine *engine);
 size_t cf_engine_in_flight(struct cf_engine *engine);
+/* How many have ended and were not taken. */
+size_t cf_engine_done(struct cf_engine *engine);
 
 void cf_engine_want_events(struct cf_engine *engine);
 /* The oldest event not seen yet. */

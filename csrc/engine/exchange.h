@@ -1,4 +1,4 @@
-/* What goes into the engine and comes out of it: a submission, an ending, an event. Times are microseconds, instants
+/* The binding gives the engine a submission, and gets an ending and events back. Times are microseconds, instants
  * those of cf_clock_now. */
 #ifndef CFPURGE_EXCHANGE_H
 #define CFPURGE_EXCHANGE_H
@@ -14,7 +14,7 @@
 
 #define CF_NEVER INT64_MAX
 
-/* What to send. All is borrowed for the call; `body` is swapped for another buffer on success, NULL means GET. */
+/* A request to send. All is borrowed for the call; `body` is swapped for another buffer on success, NULL means GET. */
 struct cf_submission {
     const char *url;
     size_t path_at;      /* where in `url` the part begins that events name */
@@ -24,8 +24,10 @@ struct cf_submission {
     const char *secrets[2]; /* masked in whatever comes back; NULL for none */
     size_t items;           /* comes back in the ending; what it costs where `bucket` counts URLs */
     enum cf_bucket bucket;
-    const char *proxy, *ca_file, *user_agent; /* NULL for none; an empty proxy means: not even the environment's */
-    bool direct;                              /* no proxy of the environment either */
+    const char *proxy, *user_agent; /* NULL for none; an empty proxy means: not even the environment's */
+    const char *ca_file;            /* read by cf_engine_trust before; NULL for none */
+    bool direct;                    /* no proxy of the environment either */
+    bool is_part;                   /* of a list: single requests that wait for the same bucket go first */
     struct cf_retry_policy retry;
     int64_t timeout, connect_timeout, deadline; /* durations; 0 for none */
 };

@@ -2,6 +2,8 @@
 #ifndef CFPURGE_LIBCURL_H
 #define CFPURGE_LIBCURL_H
 
+#include <stdbool.h>
+
 #include <curl/curl.h>
 
 /* 7.62.0 brought curl_url, which checks base_url with the parser that will send it.
@@ -29,6 +31,42 @@
 #if LIBCURL_VERSION_NUM >= 0x074600
 #define CF_HAVE_CA_PATHS 1
 #endif
+
+/* 7.77 takes CA certificates from memory. */
+#if LIBCURL_VERSION_NUM >= 0x074D00
+#define CF_HAVE_CA_BLOB 1
+#endif
+
+/* 7.80: a callback that is asked before each sending. */
+#if LIBCURL_VERSION_NUM >= 0x075000 && !defined(CF_NO_PREREQ)
+#define CF_HAVE_PREREQ 1
+#endif
+
+/* 7.73 tells why a proxy refused. */
+#if LIBCURL_VERSION_NUM >= 0x074900
+#define CF_HAVE_PROXY_ERROR 1
+#endif
+
+static inline bool cf_libcurl_is_since(unsigned version)
+{
+    return curl_version_info(CURLVERSION_NOW)->version_num >= version;
+}
+
+/* The running libcurl calls CURLOPT_PREREQFUNCTION. */
+static inline bool cf_libcurl_asks_before_sending(void)
+{
+#ifdef CF_HAVE_PREREQ
+    return cf_libcurl_is_since(0x075000);
+#else
+    return false;
+#endif
+}
+
+/* The running libcurl may give an HTTP/1.1 connection that is busy to a second request (multi_is_shared says why). */
+static inline bool cf_libcurl_mixes_answers(void)
+{
+    return !cf_libcurl_is_since(0x080500);
+}
 
 /* NULL, or how the running libcurl blocks its caller while a name is looked up. */
 static inline const char *cf_libcurl_resolver_problem(void)

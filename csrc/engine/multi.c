@@ -1,200 +1,218 @@
-/* The engine's CURLM: opening it, ending what is on it, and starting anew after a fork or an error. */
+/* The engine's CURLMs, one for each lane: opening them, their callbacks, and starting anew after a fork or an error. */
 #define _GNU_SOURCE
 #include "engine/engine_private.h"
 
-#include <string.h>
-
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdatomic.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
-#include "base/memory.h"
 #include "base/clock.h"
+#include "base/memory.h"
 #include "engine/global.h"
+#include "engine/tls.h"
 
-#define HTTP2_STREAMS 256L
+#ifndef SOCK_CLOEXEC
+#define SOCK_CLOEXEC 0
+#endif
 
-static int multi_on_socket(CURL *easy, curl_socket_t fd, int what, void *engine, void *unused)
+/* Of a server that speaks HTTP/2, this many connections carry all streams. */
+#define STREAM_CONNECTIONS 4L
+/* We allow ourselves this many on each; most servers allow 100 or 128. */
+#define STREAMS 256L
+/* The idle connections that a lane keeps at least. */
+#define KEPT_CONNECTIONS 16L
+
+/* ---- sockets ---- */
+
+static int multi_on_socket(CURL *easy, curl_socket_t fd, int what, void *lane, void *unused)
 {
-    struct cf_engine *self = engine;
+    struct cf_lane *self = lane;
+    int wanted = (what & CURL_POLL_IN && what != CURL_POLL_REMOVE ? CF_POLLER_READ : 0) |
+                 (what & CURL_POLL_OUT && what != CURL_POLL_REMOVE ? CF_POLLER_WRITE : 0);
     (void)easy, (void)unused;
-    if (!cf_poller_watch(&self->poller, fd,
-                         (what & CURL_POLL_IN && what != CURL_POLL_REMOVE ? CF_POLLER_READ : 0) |
-                             (what & CURL_POLL_OUT && what != CURL_POLL_REMOVE ? CF_POLLER_WRITE : 0)))
+
+    if (!cf_poller_watch(&self->engine->poller, fd, wanted, (unsigned char)(self - self->engine->lanes)))
         self->broken = true;
     return 0;
 }
 
-int cf_multi_timer(CURLM *multi, long milliseconds, void *engine)
+static int multi_on_timer(CURLM *multi, long milliseconds, void *lane)
 {
     (void)multi;
     /* libcurl rounds down, and a call that comes too early does nothing: a millisecond more is sure to be late enough.
      */
-    ((struct cf_engine *)engine)->curl_due =
+    ((struct cf_lane *)lane)->due =
         milliseconds < 0 ? CF_NEVER : cf_clock_now() + (milliseconds > 0 ? (int64_t)milliseconds * 1000 + 1000 : 0);
     return 0;
 }
 
-static bool multi_open_multi(struct cf_engine *engine)
+/* A peer that has vanished acknowledges nothing: the kernel gives up on it, and the requests that wait there go
+ * elsewhere, long before their time is over. The limit is the time that the peer may take to accept a connection, and a
+ * little, for then libcurl's own time-out is first. */
+static void multi_expect_acknowledgement(int fd, int64_t patience)
 {
-    CURLM *multi = engine->multi = curl_multi_init();
-
-    if (!engine->share) {
-        engine->share = curl_share_init();
-        if (engine->share &&
-            curl_share_setopt(engine->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) != CURLSHE_OK)
-            return false;
-    }
-    engine->max_connections = 16;
-    engine->broken = false;
-    if (!multi || !engine->share || curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, multi_on_socket) != CURLM_OK ||
-        curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, engine) != CURLM_OK ||
-        curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, cf_multi_timer) != CURLM_OK ||
-        curl_multi_setopt(multi, CURLMOPT_TIMERDATA, engine) != CURLM_OK ||
-        curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, engine->max_connections) != CURLM_OK)
-        return false;
-#ifdef CF_HAVE_MAX_CONCURRENT_STREAMS
-    curl_multi_setopt(multi, CURLMOPT_MAX_CONCURRENT_STREAMS, HTTP2_STREAMS);
+#ifdef TCP_USER_TIMEOUT
+    bool is_endless = patience >= INT64_C(3600) * 1000000;
+    unsigned limit = is_endless ? 0 : (unsigned)(patience / 1000) + 1000;
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit, sizeof limit);
+#else
+    (void)fd, (void)patience;
 #endif
-    if (engine->protocol == HTTP2)
-        curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, CF_HTTP2_CONNECTIONS);
-    return true;
 }
 
-/* notice_fork has seen to it that they are our own. */
-static void multi_drop_easy(struct cf_transfer_list *list)
+static void multi_extend(int fd, void *engine)
 {
-    struct cf_transfer *transfer;
-    for (transfer = list->first; transfer; transfer = transfer->next) {
-        if (transfer->easy)
-            curl_easy_cleanup(transfer->easy);
-        transfer->easy = NULL;
+    multi_expect_acknowledgement(fd, ((struct cf_engine *)engine)->patience);
+}
+
+void cf_multi_be_patient(struct cf_engine *engine, int64_t connect_timeout)
+{
+    int64_t patience = connect_timeout ? connect_timeout : CF_NEVER;
+
+    if (patience > engine->patience) {
+        engine->patience = patience;
+        cf_poller_each(&engine->poller, multi_extend, engine);
     }
 }
 
-void cf_multi_close(struct cf_engine *engine)
+curl_socket_t cf_multi_open_socket(void *transfer, curlsocktype purpose, struct curl_sockaddr *address)
 {
-    struct cf_transfer *transfer;
+    struct cf_transfer *self = transfer;
+    struct cf_engine *engine = self->engine;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol), spare;
+    (void)purpose;
 
-    /* An easy handle holds on to the share. */
-    while ((transfer = engine->idle.first)) {
-        cf_transfer_move(transfer, NULL);
-        cf_transfer_free(transfer);
+    /* TLS reads certificates from files. It would tell of a certificate that it has no descriptor for as of a bad one.
+     */
+    spare = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (spare >= 0)
+        close(spare);
+    if (spare < 0 || !cf_poller_opened(&engine->poller, fd)) {
+        self->is_starved = true;
+        if (fd >= 0)
+            close(fd);
+        return CURL_SOCKET_BAD;
     }
-    multi_drop_easy(&engine->done);
-    multi_drop_easy(&engine->taken);
-    multi_drop_easy(&engine->waiting);
-    multi_drop_easy(&engine->queued);
-    if (engine->multi)
-        curl_multi_cleanup(engine->multi);
+    if (SOCK_CLOEXEC == 0)
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+    multi_expect_acknowledgement(fd, engine->patience);
+    return fd;
+}
+
+int cf_multi_close_socket(void *engine, curl_socket_t fd)
+{
+    cf_poller_closing(&((struct cf_engine *)engine)->poller, fd);
+    return close(fd);
+}
+
+/* ---- before a request is sent ---- */
+
+/* libcurl before 8.5.0 takes all connections to a host for HTTP/2 once one of them is, and hands a busy HTTP/1.1
+ * connection to a second request: the two are told each other's answers (curl's issue 4885, mended by its commit
+ * 1c37d472a0). This goes when the oldest libcurl that serves is 8.5.0. */
+static bool multi_is_shared(const struct cf_transfer *transfer)
+{
+    const struct cf_transfer *other;
+
+    if (!transfer->tls || !cf_libcurl_mixes_answers())
+        return false;
+    for (other = transfer->engine->running.first; other; other = other->next)
+        if (other != transfer && other->tls == transfer->tls && cf_tls_of(other->easy) == transfer->tls)
+            return true;
+    return false;
+}
+
+static bool multi_speaks_http1(struct cf_transfer *transfer)
+{
+    struct cf_origin *origin = transfer->origin;
+    enum cf_tls_protocol protocol;
+
+    if (transfer->lane != &transfer->engine->lanes[CF_LANE_STREAMS])
+        return false;
+    transfer->tls = cf_tls_of(transfer->easy);
+    protocol = cf_tls_protocol(transfer->tls);
+    transfer->is_stream = protocol == CF_TLS_HTTP2;
+    if (protocol == CF_TLS_OTHER)
+        cf_origin_speaks(origin, CF_PROTOCOL_HTTP1, transfer->engine->now);
+    else if (protocol == CF_TLS_HTTP2)
+        cf_origin_speaks(origin, CF_PROTOCOL_HTTP2, transfer->engine->now);
+    return protocol == CF_TLS_OTHER;
+}
+
+/* Has a server refused the stream on which libcurl had sent the request? It then says that it has done nothing about it
+ * (RFC 9113, section 8.7), and libcurl sends it again. Every other end of a connection has left its words in the
+ * error's text by now. */
+static bool multi_was_stream_refused(const struct cf_transfer *transfer)
+{
+    return transfer->is_stream && transfer->error[0] == '\0';
+}
+
+int cf_multi_before_request(void *transfer, char *ip, char *local_ip, int port, int local_port)
+{
+    struct cf_transfer *self = transfer;
+    (void)ip, (void)local_ip, (void)port, (void)local_port;
+
+    if (self->sendings > 0 && !multi_was_stream_refused(self))
+        self->refusal = CF_REFUSAL_AGAIN;
+    else if (multi_speaks_http1(self) && multi_is_shared(self))
+        self->refusal = CF_REFUSAL_SHARED;
+    if (self->refusal != CF_REFUSAL_NONE)
+        return 1; /* CURL_PREREQFUNC_ABORT */
+    if (self->sendings++ == 0) {
+        self->origin->unsent -= self->lane == &self->engine->lanes[CF_LANE_STREAMS];
+        /* Its time begins: until now it may have waited for a connection that others use. */
+        self->attempt_started = cf_clock_now();
+        if (self->is_timed)
+            cf_heap_put(&self->engine->overdue, &self->instant, cf_transfer_overdue_at(self));
+    }
+    return 0;
+}
+
+/* ---- opening and closing ---- */
+
+static bool multi_open_share(struct cf_engine *engine)
+{
+    CURLSHcode code;
+
     if (engine->share)
-        curl_share_cleanup(engine->share);
-    engine->multi = NULL;
+        return true;
+    engine->share = curl_share_init();
+    if (!engine->share)
+        return false;
+    code = curl_share_setopt(engine->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
+    /* A libcurl without TLS has no sessions to share. */
+    if (code == CURLSHE_OK || code == CURLSHE_NOT_BUILT_IN)
+        return true;
+    curl_share_cleanup(engine->share);
     engine->share = NULL;
-    engine->curl_due = CF_NEVER;
+    return false;
 }
 
-void cf_multi_protocol(struct cf_engine *engine, enum protocol protocol)
+static bool multi_open_lane(struct cf_engine *engine, struct cf_lane *lane)
 {
-    if (protocol != engine->protocol)
-        curl_multi_setopt(engine->multi, CURLMOPT_MAX_HOST_CONNECTIONS, protocol == HTTP2 ? CF_HTTP2_CONNECTIONS : 0L);
-    engine->protocol = protocol;
-}
+    CURLM *multi = lane->multi = curl_multi_init();
 
-void cf_multi_count(struct cf_engine *engine, const struct cf_transfer *transfer)
-{
-    long connects = 0;
-    curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
-    engine->stats.connections += (uint64_t)connects;
-}
-
-void cf_multi_ended(struct cf_engine *engine, struct cf_transfer *transfer)
-{
-    engine->stats.finished++;
-    engine->untold = true;
-    transfer->elapsed = cf_clock_now() - transfer->started;
-    cf_events_add(engine, transfer, CF_EVENT_DONE, 0);
-    cf_transfer_move(transfer, &engine->done);
-}
-
-void cf_multi_end(struct cf_engine *engine, struct cf_transfer *transfer, enum cf_failure failure, const char *error)
-{
-    if (transfer->list == &engine->running) {
-        if (transfer->easy)
-            curl_multi_remove_handle(engine->multi, transfer->easy);
-        cf_pacer_answered(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer), cf_clock_now());
+    lane->engine = engine;
+    lane->due = CF_NEVER;
+    lane->broken = false;
+    lane->max_connections = KEPT_CONNECTIONS;
+    if (!multi || curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, multi_on_socket) != CURLM_OK ||
+        curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, lane) != CURLM_OK ||
+        curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, multi_on_timer) != CURLM_OK ||
+        curl_multi_setopt(multi, CURLMOPT_TIMERDATA, lane) != CURLM_OK ||
+        curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, lane->max_connections) != CURLM_OK)
+        return false;
+    if (lane == &engine->lanes[CF_LANE_STREAMS]) {
+        curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, STREAM_CONNECTIONS);
+#ifdef CF_HAVE_MAX_CONCURRENT_STREAMS
+        curl_multi_setopt(multi, CURLMOPT_MAX_CONCURRENT_STREAMS, STREAMS);
+#endif
     }
-    transfer->failure = failure;
-    transfer->retry_after = -1;
-    strncpy(transfer->error, error, sizeof transfer->error - 1);
-    cf_transfer_mask(transfer);
-    cf_multi_ended(engine, transfer);
-}
-
-void cf_multi_end_all(struct cf_engine *engine, struct cf_transfer_list *list, enum cf_failure failure,
-                      const char *error)
-{
-    while (list->first)
-        cf_multi_end(engine, list->first, failure, error);
-}
-
-/* Handles inherited over a fork are the parent's: a call of libcurl on them would take the parent's answers or end its
- * TLS sessions, and cleaning them up stalls it (libcurl-facts). They are left behind, reachable for the sake of leak
- * checkers. */
-struct abandoned {
-    struct abandoned *next;
-    CURLM *multi;
-    CURLSH *share;
-    CURL *easy;
-};
-static _Atomic(struct abandoned *) abandoned_handles;
-
-static void multi_abandon(CURLM *multi, CURLSH *share, CURL *easy)
-{
-    struct abandoned *entry = cf_zalloc(sizeof *entry);
-    if (entry) {
-        entry->multi = multi;
-        entry->share = share;
-        entry->easy = easy;
-        entry->next = abandoned_handles;
-        while (!atomic_compare_exchange_weak(&abandoned_handles, &entry->next, entry))
-            continue;
-    }
-}
-
-static void multi_leave_easy(struct cf_transfer_list *list)
-{
-    struct cf_transfer *transfer;
-    for (transfer = list->first; transfer; transfer = transfer->next) {
-        if (transfer->easy)
-            multi_abandon(NULL, NULL, transfer->easy);
-        transfer->easy = NULL;
-    }
-}
-
-void cf_multi_notice_fork(struct cf_engine *engine)
-{
-    static const char *const why = "the process that started it goes on with it";
-    uint64_t generation = cf_global_generation();
-
-    if (engine->generation == generation)
-        return;
-    engine->generation = generation;
-    multi_leave_easy(&engine->idle);
-    multi_leave_easy(&engine->done);
-    multi_leave_easy(&engine->taken);
-    multi_leave_easy(&engine->running);
-    multi_leave_easy(&engine->waiting);
-    multi_leave_easy(&engine->queued);
-    if (engine->multi)
-        multi_abandon(engine->multi, engine->share, NULL);
-    engine->multi = NULL;
-    engine->share = NULL;
-    engine->curl_due = CF_NEVER;
-    if (engine->poller_open)
-        cf_poller_close(&engine->poller, true);
-    engine->poller_open = false;
-    cf_multi_end_all(engine, &engine->running, CF_CLOSED, why);
-    cf_multi_end_all(engine, &engine->waiting, CF_CLOSED, why);
-    cf_multi_end_all(engine, &engine->queued, CF_CLOSED, why);
+    return true;
 }
 
 bool cf_multi_open_poller(struct cf_engine *engine)
@@ -207,21 +225,224 @@ bool cf_multi_open_poller(struct cf_engine *engine)
     return engine->poller_open;
 }
 
-bool cf_multi_open(struct cf_engine *engine)
+static void multi_close_lane(struct cf_lane *lane)
 {
-    if (engine->closed || !cf_global_init() || !cf_multi_open_poller(engine))
+    if (lane->multi)
+        curl_multi_cleanup(lane->multi);
+    lane->multi = NULL;
+    lane->due = CF_NEVER;
+    lane->running = 0;
+}
+
+bool cf_multi_open(struct cf_engine *engine, enum cf_lane_name name)
+{
+    struct cf_lane *lane = &engine->lanes[name];
+
+    if (engine->closed || !cf_global_init() || !cf_multi_open_poller(engine) || !multi_open_share(engine))
         return false;
-    if (!engine->multi && !multi_open_multi(engine)) {
-        cf_multi_close(engine);
+    if (!lane->multi && !multi_open_lane(engine, lane)) {
+        multi_close_lane(lane);
         return false;
     }
     return true;
 }
 
-/* After an error libcurl's transfers would never end by themselves (libcurl-facts). */
-void cf_multi_give_up(struct cf_engine *engine, CURLMcode code)
+static struct cf_transfer *multi_next(struct cf_engine *engine, size_t *chain, struct cf_transfer *transfer)
 {
-    cf_multi_end_all(engine, &engine->running, CF_REFUSED, curl_multi_strerror(code));
-    cf_multi_close(engine);
-    engine->broken = false;
+    transfer = transfer ? transfer->chained : NULL;
+    while (!transfer && *chain < engine->by_id_size)
+        transfer = engine->by_id[(*chain)++];
+    return transfer;
+}
+
+/* Of every transfer that is in flight or done, and of the idle and taken ones. */
+static void multi_each(struct cf_engine *engine, void (*visit)(struct cf_transfer *))
+{
+    struct cf_transfer *transfer;
+    size_t chain = 0;
+
+    for (transfer = multi_next(engine, &chain, NULL); transfer; transfer = multi_next(engine, &chain, transfer))
+        visit(transfer);
+    for (transfer = engine->idle.first; transfer; transfer = transfer->next)
+        visit(transfer);
+    for (transfer = engine->taken.first; transfer; transfer = transfer->next)
+        visit(transfer);
+}
+
+/* cf_multi_notice_fork has seen to it that the handle is our own. */
+static void multi_drop_easy(struct cf_transfer *transfer)
+{
+    if (transfer->easy)
+        curl_easy_cleanup(transfer->easy);
+    transfer->easy = NULL;
+}
+
+void cf_multi_close(struct cf_engine *engine)
+{
+    int i;
+
+    /* An easy handle holds on to the share. */
+    multi_each(engine, multi_drop_easy);
+    for (i = 0; i < CF_LANES; i++)
+        multi_close_lane(&engine->lanes[i]);
+    if (engine->share)
+        curl_share_cleanup(engine->share);
+    engine->share = NULL;
+}
+
+/* ---- forks ---- */
+
+/* Handles inherited over a fork are the parent's: a call of libcurl on them would take the parent's answers or end its
+ * TLS sessions, and cleaning them up stalls it. They are left behind, reachable for the sake of leak checkers. */
+struct abandoned {
+    struct abandoned *next;
+    void *handle;
+};
+static _Atomic(struct abandoned *) abandoned_handles;
+
+static void multi_abandon(void *handle)
+{
+    struct abandoned *entry = handle ? cf_zalloc(sizeof *entry) : NULL;
+
+    if (entry) {
+        entry->handle = handle;
+        entry->next = abandoned_handles;
+        while (!atomic_compare_exchange_weak(&abandoned_handles, &entry->next, entry))
+            continue;
+    }
+}
+
+static void multi_leave_easy(struct cf_transfer *transfer)
+{
+    multi_abandon(transfer->easy);
+    transfer->easy = NULL;
+}
+
+void cf_multi_notice_fork(struct cf_engine *engine)
+{
+    uint32_t generation = cf_global_generation();
+    int i;
+
+    if (engine->generation == generation)
+        return;
+    engine->generation = generation;
+    /* Parent and child shall not retry at the same instants. */
+    engine->random ^= ((uint64_t)cf_clock_now() * UINT64_C(0x9E3779B97F4A7C15)) ^ ((uint64_t)getpid() << 32) ^ 1;
+    multi_each(engine, multi_leave_easy);
+    for (i = 0; i < CF_LANES; i++) {
+        multi_abandon(engine->lanes[i].multi);
+        engine->lanes[i].multi = NULL;
+        engine->lanes[i].due = CF_NEVER;
+        engine->lanes[i].running = 0;
+    }
+    multi_abandon(engine->share);
+    engine->share = NULL;
+    if (engine->poller_open)
+        cf_poller_close(&engine->poller, true);
+    engine->poller_open = false;
+    cf_schedule_end_all(engine, CF_CLOSED, "the process that started it goes on with it");
+}
+
+/* ---- moving forward ---- */
+
+CURLcode cf_multi_add(struct cf_transfer *transfer)
+{
+    struct cf_lane *lane = transfer->lane;
+
+    /* The limit counts busy connections too: below their number every request would reconnect. */
+    if ((long)lane->running >= lane->max_connections) {
+        lane->max_connections *= 2;
+        curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS, lane->max_connections);
+    }
+    return curl_multi_add_handle(lane->multi, transfer->easy) == CURLM_OK ? CURLE_OK : CURLE_OUT_OF_MEMORY;
+}
+
+void cf_multi_remove(struct cf_transfer *transfer)
+{
+    long connects = 0;
+
+    curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
+    transfer->engine->stats.connections += (uint64_t)connects;
+    curl_multi_remove_handle(transfer->lane->multi, transfer->easy);
+}
+
+/* Only an answer tells what a server speaks where libcurl's TLS library cannot be asked. */
+static void multi_learn_protocol(struct cf_transfer *transfer)
+{
+    long version = 0;
+
+    if (transfer->response.status == 0 || transfer->tls || transfer->lane != &transfer->engine->lanes[CF_LANE_STREAMS])
+        return;
+    if (curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version) == CURLE_OK)
+        cf_origin_speaks(transfer->origin, version >= CURL_HTTP_VERSION_2_0 ? CF_PROTOCOL_HTTP2 : CF_PROTOCOL_HTTP1,
+                         transfer->engine->now);
+}
+
+static void multi_drain(struct cf_lane *lane)
+{
+    CURLMsg *message;
+    int left;
+
+    while ((message = curl_multi_info_read(lane->multi, &left))) {
+        struct cf_transfer *transfer = NULL;
+        CURLcode code = message->data.result;
+
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
+        multi_learn_protocol(transfer);
+        cf_multi_remove(transfer);
+        cf_schedule_attempt_ended(lane->engine, transfer, code);
+    }
+}
+
+/* After an error libcurl's transfers would never end by themselves: all that run in this lane have failed. */
+static void multi_give_up(struct cf_lane *lane)
+{
+    struct cf_transfer *transfer, *next;
+
+    for (transfer = lane->engine->running.first; transfer; transfer = next) {
+        next = transfer->next;
+        if (transfer->lane == lane) {
+            cf_multi_remove(transfer);
+            cf_schedule_attempt_ended(lane->engine, transfer, CURLE_OUT_OF_MEMORY);
+        }
+    }
+    multi_close_lane(lane);
+    lane->broken = false;
+}
+
+void cf_multi_act(struct cf_lane *lane, curl_socket_t fd, int what)
+{
+    struct cf_engine *engine = lane->engine;
+    struct cf_origin *origin;
+    CURLMcode code;
+    int running;
+
+    if (!lane->multi)
+        return;
+    code = curl_multi_socket_action(lane->multi, fd, what, &running);
+    engine->now = cf_clock_now();
+    multi_drain(lane);
+    if (code != CURLM_OK || lane->broken)
+        multi_give_up(lane);
+    for (origin = engine->origins; origin; origin = origin->next)
+        if (origin->lost_http2) {
+            origin->lost_http2 = false;
+            cf_schedule_put_back_unsent(engine, origin);
+        }
+}
+
+void cf_multi_run_timers(struct cf_engine *engine)
+{
+    struct cf_lane *lane;
+    long left = -1;
+
+    for (lane = engine->lanes; lane < engine->lanes + CF_LANES; lane++)
+        if (lane->multi && lane->due <= engine->now) {
+            lane->due = CF_NEVER;
+            cf_multi_act(lane, CURL_SOCKET_TIMEOUT, 0);
+            /* libcurl is silent where its timer did not change, though it may not have been due. */
+            if (lane->multi && lane->due == CF_NEVER && lane->running > 0 &&
+                curl_multi_timeout(lane->multi, &left) == CURLM_OK)
+                multi_on_timer(lane->multi, left, lane);
+        }
 }

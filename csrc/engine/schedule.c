@@ -1,12 +1,16 @@
-/* The engine's order of things: which request goes out when, and whether one that came back goes again. */
+/* The engine's order of things: which request goes out when, whether one that came back goes again, and how each one
+ * ends. */
 #include "engine/engine_private.h"
 
-#include "base/envelope.h"
-#include "base/clock.h"
+#include <string.h>
 
-/* While it is not known whether the server speaks HTTP/2, no more than this go out at once over TLS: libcurl would open
- * a connection for each of them that finds no free stream (libcurl-facts: 201 connections for 300 purges). */
-#define UNKNOWN_IN_FLIGHT 64
+#include "base/envelope.h"
+#include "engine/secrets.h"
+#include "engine/tls.h"
+
+/* libcurl is given this many requests before it is let work on them, so that no step goes on for long without a look
+ * at the clock. */
+#define PORTION 4
 
 /* xorshift64*: spreading retries needs no better one, and rand() belongs to the host. */
 static double schedule_chance(struct cf_engine *engine)
@@ -17,120 +21,202 @@ static double schedule_chance(struct cf_engine *engine)
     return (double)((engine->random * UINT64_C(2685821657736338717)) >> 11) / (double)(UINT64_C(1) << 53);
 }
 
+/* ---- states ---- */
+
+/* Sets the instant at which something is to be done with it: in engine->overdue for one that runs, or else in
+ * engine->instants. */
+static void schedule_at(struct cf_transfer *transfer, bool is_timed, int64_t at)
+{
+    struct cf_engine *engine = transfer->engine;
+
+    cf_heap_remove(transfer->is_timed ? &engine->overdue : &engine->instants, &transfer->instant);
+    transfer->is_timed = is_timed && at != CF_NEVER;
+    if (at != CF_NEVER)
+        cf_heap_put(is_timed ? &engine->overdue : &engine->instants, &transfer->instant, at);
+}
+
+static struct cf_transfer *schedule_first(const struct cf_heap *heap)
+{
+    struct cf_heap_node *node = cf_heap_first(heap);
+    return node ? (struct cf_transfer *)(void *)((char *)node - offsetof(struct cf_transfer, instant)) : NULL;
+}
+
+static struct cf_transfer_list *schedule_queue(const struct cf_transfer *transfer)
+{
+    return &transfer->origin->queues[transfer->bucket][transfer->is_part ? CF_RANK_PART : CF_RANK_SINGLE];
+}
+
+static bool schedule_is_queued(const struct cf_transfer *transfer)
+{
+    return transfer->origin && transfer->list == schedule_queue(transfer);
+}
+
+/* A request that has been out before goes ahead of those behind it: it is the older one. */
+static void schedule_enqueue(struct cf_transfer *transfer, bool is_new)
+{
+    (is_new ? cf_transfer_move : cf_transfer_move_first)(transfer, schedule_queue(transfer));
+    transfer->engine->queued++;
+    schedule_at(transfer, false, transfer->deadline ? transfer->deadline : CF_NEVER);
+}
+
+static void schedule_dequeue(struct cf_transfer *transfer, struct cf_transfer_list *list)
+{
+    transfer->engine->queued--;
+    cf_transfer_move(transfer, list);
+}
+
+/* libcurl has it no more; its lane has forgotten it. */
+static void schedule_leave_lane(struct cf_transfer *transfer)
+{
+    struct cf_lane *lane = transfer->lane;
+
+    if (lane == &transfer->engine->lanes[CF_LANE_STREAMS] && transfer->sendings == 0)
+        transfer->origin->unsent--;
+    transfer->origin->running--;
+    if (lane->running > 0)
+        lane->running--;
+    transfer->lane = NULL;
+}
+
+static void schedule_done(struct cf_transfer *transfer)
+{
+    struct cf_engine *engine = transfer->engine;
+
+    engine->stats.finished++;
+    engine->untold = true;
+    transfer->elapsed = engine->now - transfer->started;
+    transfer->origin->transfers--;
+    transfer->origin = NULL;
+    schedule_at(transfer, false, CF_NEVER);
+    cf_events_add(engine, transfer, CF_EVENT_DONE, 0);
+    cf_transfer_move(transfer, &engine->done);
+}
+
+void cf_schedule_submit(struct cf_engine *engine, struct cf_transfer *transfer)
+{
+    (void)engine;
+    transfer->origin->transfers++;
+    schedule_enqueue(transfer, true);
+}
+
+void cf_schedule_end(struct cf_engine *engine, struct cf_transfer *transfer, enum cf_failure failure, const char *error)
+{
+    if (transfer->lane) {
+        /* A forked child has abandoned the CURLM that its parent's requests were in. */
+        if (transfer->lane->multi && transfer->easy)
+            cf_multi_remove(transfer);
+        schedule_leave_lane(transfer);
+        cf_pacer_answered(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer), engine->now);
+    } else if (schedule_is_queued(transfer)) {
+        schedule_dequeue(transfer, NULL);
+    }
+    transfer->failure = failure;
+    transfer->retry_after = -1;
+    strncpy(transfer->error, error, sizeof transfer->error - 1);
+    cf_secrets_mask(transfer);
+    schedule_done(transfer);
+}
+
+static void schedule_end_list(struct cf_engine *engine, struct cf_transfer_list *list, enum cf_failure failure,
+                              const char *error)
+{
+    while (list->first)
+        cf_schedule_end(engine, list->first, failure, error);
+}
+
+void cf_schedule_end_all(struct cf_engine *engine, enum cf_failure failure, const char *error)
+{
+    struct cf_origin *origin;
+    int bucket, rank;
+
+    schedule_end_list(engine, &engine->running, failure, error);
+    schedule_end_list(engine, &engine->waiting, failure, error);
+    for (origin = engine->origins; origin; origin = origin->next)
+        for (bucket = 0; bucket < CF_BUCKETS; bucket++)
+            for (rank = 0; rank < CF_RANKS; rank++)
+                schedule_end_list(engine, &origin->queues[bucket][rank], failure, error);
+}
+
+/* ---- an attempt has ended ---- */
+
 /* A 429 stops all that draw from the same bucket, not only the request that met it. */
-static void schedule_heed(struct cf_engine *engine, const struct cf_transfer *transfer, int64_t wait, int64_t now)
+static void schedule_heed(struct cf_engine *engine, const struct cf_transfer *transfer, int64_t wait)
 {
     const struct cf_response *response = &transfer->response;
 
     if (!response->is_headed)
         return;
     if (response->ratelimit[0])
-        cf_pacer_heard(&engine->pacer, transfer->bucket, response->ratelimit, now);
+        cf_pacer_heard(&engine->pacer, transfer->bucket, response->ratelimit, engine->now);
     if (response->status == 429)
         /* 10100 is the account's limit over all calls. */
         cf_pacer_refused(&engine->pacer, transfer->bucket,
-                         cf_envelope_has_code(response->body.data, response->body.len, "10100"), wait, now);
+                         cf_envelope_has_code(response->body.data, response->body.len, "10100"), wait, engine->now);
+}
+
+/* It was never sent: it goes back as if libcurl had never had it. */
+static void schedule_put_back(struct cf_transfer *transfer)
+{
+    struct cf_engine *engine = transfer->engine;
+
+    schedule_leave_lane(transfer);
+    transfer->attempts--;
+    transfer->tries--;
+    engine->stats.attempts--;
+    transfer->is_set = transfer->is_set && transfer->refusal == CF_REFUSAL_NONE;
+    cf_pacer_returned(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer));
+    schedule_enqueue(transfer, false);
+}
+
+void cf_schedule_put_back_unsent(struct cf_engine *engine, struct cf_origin *origin)
+{
+    struct cf_transfer *transfer, *previous;
+
+    /* From the last one on: each goes to the head of its queue, and the first is the first again. */
+    for (transfer = engine->running.last; transfer && origin->unsent > 0; transfer = previous) {
+        previous = transfer->previous;
+        if (transfer->origin == origin && transfer->sendings == 0 &&
+            transfer->lane == &engine->lanes[CF_LANE_STREAMS]) {
+            cf_multi_remove(transfer);
+            schedule_put_back(transfer);
+        }
+    }
 }
 
 void cf_schedule_attempt_ended(struct cf_engine *engine, struct cf_transfer *transfer, CURLcode code)
 {
+    struct cf_origin *origin = transfer->origin;
     struct cf_outcome outcome;
-    int64_t wait = 0, now = cf_clock_now();
+    int64_t wait = 0;
     bool again;
 
+    if (transfer->refusal == CF_REFUSAL_SHARED) {
+        schedule_put_back(transfer);
+        return;
+    }
     cf_transfer_finish(transfer, code);
-    cf_pacer_answered(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer), now);
+    schedule_leave_lane(transfer);
+    cf_pacer_answered(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer), engine->now);
     engine->stats.bytes_sent += transfer->body.len;
     engine->stats.bytes_received += transfer->response.body.len;
+    if (transfer->response.status > 0)
+        origin->answered = engine->now;
+    origin->look_up_again = transfer->response.status == 0 && (origin->look_up_again || transfer->sendings == 0);
     cf_events_add(engine, transfer, CF_EVENT_RESPONSE, 0);
     outcome.failure = transfer->failure;
     outcome.status = transfer->response.status;
     outcome.should_retry = transfer->response.should_retry;
     outcome.retry_after = transfer->retry_after;
-    again = cf_retry_decide(&transfer->retry, transfer->attempts, &outcome, schedule_chance(engine), &wait);
-    schedule_heed(engine, transfer, transfer->retry_after >= 0 ? transfer->retry_after : wait, now);
-    if (again && (!transfer->deadline || now + wait < transfer->deadline)) {
-        transfer->due = now + wait;
+    outcome.was_kept = transfer->was_kept;
+    again = cf_retry_decide(&transfer->retry, transfer->tries, &outcome, schedule_chance(engine), &wait);
+    schedule_heed(engine, transfer, transfer->retry_after >= 0 ? transfer->retry_after : wait);
+    if (again && (!transfer->deadline || engine->now + wait < transfer->deadline)) {
         engine->stats.retries++;
         cf_events_add(engine, transfer, CF_EVENT_RETRY, wait);
         cf_transfer_move(transfer, &engine->waiting);
+        schedule_at(transfer, false, engine->now + wait);
     } else {
-        cf_multi_ended(engine, transfer);
-    }
-}
-
-static bool schedule_may_start(const struct cf_engine *engine, const struct cf_transfer *transfer)
-{
-    return engine->protocol != UNKNOWN || engine->running.count < UNKNOWN_IN_FLIGHT || !cf_transfer_is_tls(transfer);
-}
-
-/* What the pacer says of a queued request: it may go, it waits, or it was ended, for nobody would wait that long. */
-static bool schedule_may_go(struct cf_engine *engine, struct cf_transfer *transfer, int64_t now)
-{
-    double cost = cf_transfer_cost(transfer);
-    int64_t ordered, when = cf_pacer_when(&engine->pacer, transfer->bucket, cost, now, &ordered);
-
-    if (when <= now)
-        return true;
-    if (ordered - now > transfer->retry.max_wait) {
-        cf_multi_end(engine, transfer, CF_HELD_BACK, "the server ordered to wait longer than max_retry_wait");
-        transfer->retry_after = ordered - now;
-    } else if (transfer->deadline && when > transfer->deadline) {
-        cf_multi_end(engine, transfer, CF_TIMEOUT, "the deadline would pass before it may be sent");
-    } else if (when < engine->pace_due && !cf_pacer_awaits_answer(&engine->pacer, transfer->bucket, cost)) {
-        engine->pace_due = when;
-    }
-    return false;
-}
-
-static void schedule_start_one(struct cf_engine *engine, struct cf_transfer *transfer, int64_t now)
-{
-    CURLcode code;
-
-    if (!cf_multi_open(engine)) {
-        cf_multi_end(engine, transfer, CF_REFUSED, "out of memory or descriptors");
-        return;
-    }
-    /* Only TLS speaks HTTP/2: a call with a base_url of its own needs a connection for each request. */
-    if (engine->protocol == HTTP2 && !cf_transfer_is_tls(transfer))
-        cf_multi_protocol(engine, HTTP1);
-    cf_pacer_take(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer), now);
-    engine->suspect = engine->suspect && engine->running.first;
-    cf_transfer_move(transfer, &engine->running);
-    /* The cap counts busy connections too: below their number every purge would reconnect. */
-    if ((long)engine->running.count > engine->max_connections) {
-        engine->max_connections *= 2;
-        curl_multi_setopt(engine->multi, CURLMOPT_MAXCONNECTS, engine->max_connections);
-    }
-    code = cf_transfer_prepare(transfer, engine->share, &engine->poller, now);
-    if (code == CURLE_OK && engine->suspect && transfer->failure == CF_TIMEOUT)
-        code = curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
-    engine->stats.attempts += code == CURLE_OK;
-    cf_events_add(engine, transfer, CF_EVENT_REQUEST, 0);
-    if (code == CURLE_OK && curl_multi_add_handle(engine->multi, transfer->easy) != CURLM_OK)
-        code = CURLE_OUT_OF_MEMORY;
-    if (code != CURLE_OK)
-        cf_schedule_attempt_ended(engine, transfer, code);
-    else if (transfer->overdue < engine->first_overdue)
-        engine->first_overdue = transfer->overdue;
-}
-
-/* A request that has to wait for its bucket holds up those behind it that draw from the same one, and no others. */
-void cf_schedule_queued(struct cf_engine *engine)
-{
-    struct cf_transfer *transfer, *next;
-    bool held[CF_BUCKETS] = {false};
-
-    engine->pace_due = CF_NEVER;
-    for (transfer = engine->queued.first; transfer && schedule_may_start(engine, transfer); transfer = next) {
-        int64_t now = cf_clock_now();
-        next = transfer->next;
-        if (held[transfer->bucket])
-            continue;
-        if (schedule_may_go(engine, transfer, now))
-            schedule_start_one(engine, transfer, now);
-        else
-            held[transfer->bucket] = transfer->list == &engine->queued;
+        schedule_done(transfer);
     }
 }
 
@@ -138,63 +224,170 @@ void cf_schedule_queued(struct cf_engine *engine)
  * socket has news in the last millisecond of a transfer's time it (7.88 at least) drops the timer, and hangs. */
 void cf_schedule_overdue(struct cf_engine *engine)
 {
-    struct cf_transfer *transfer, *next;
-    int64_t now;
+    struct cf_transfer *transfer;
 
-    if (!engine->running.first)
-        engine->first_overdue = CF_NEVER;
-    /* Nobody may have stepped since: what has come meanwhile is read first. */
-    if (engine->first_overdue > engine->poller.looked)
-        return;
-    now = cf_clock_now();
-    engine->first_overdue = CF_NEVER;
-    for (transfer = engine->running.first; transfer; transfer = next) {
-        next = transfer->next;
-        if (transfer->overdue <= engine->poller.looked) {
-            cf_transfer_overdue(transfer, now);
-            cf_multi_count(engine, transfer);
-            curl_multi_remove_handle(engine->multi, transfer->easy);
-            cf_schedule_attempt_ended(engine, transfer, CURLE_OPERATION_TIMEDOUT);
-            engine->suspect = true;
-        } else if (transfer->overdue < engine->first_overdue) {
-            engine->first_overdue = transfer->overdue;
+    /* Nobody may have stepped since: the answers that have come meanwhile are read first. */
+    while (!engine->unread && (transfer = schedule_first(&engine->overdue)) &&
+           transfer->instant.at <= engine->poller.looked) {
+        bool is_past = transfer->deadline && transfer->deadline <= engine->now;
+        if (transfer->sendings == 0 && !is_past && transfer->lane == &engine->lanes[CF_LANE_STREAMS] &&
+            transfer->origin->answered > transfer->attempt_started) {
+            /* It waits for a stream of a server that answers others: its time has not begun. */
+            transfer->attempt_started = engine->now;
+            cf_heap_put(&engine->overdue, &transfer->instant, cf_transfer_overdue_at(transfer));
+            continue;
         }
+        cf_transfer_overdue(transfer, engine->now);
+        cf_multi_remove(transfer);
+        cf_schedule_attempt_ended(engine, transfer, CURLE_OPERATION_TIMEDOUT);
+        engine->suspect = true;
     }
 }
 
-void cf_schedule_due(struct cf_engine *engine)
-{
-    struct cf_transfer *transfer, *next;
-    int64_t now = engine->waiting.first || engine->queued.first ? cf_clock_now() : 0;
+/* ---- queues ---- */
 
-    for (transfer = engine->waiting.first; transfer; transfer = next) {
-        next = transfer->next;
-        if (transfer->due <= now)
-            cf_transfer_move(transfer, &engine->queued);
+/* May this head of a queue go, by the pacer? Where nobody would wait that long it is ended. */
+static bool schedule_may_go(struct cf_engine *engine, struct cf_transfer *transfer)
+{
+    double cost = cf_transfer_cost(transfer);
+    int64_t ordered, when = cf_pacer_when(&engine->pacer, transfer->bucket, cost, engine->now, &ordered);
+
+    if (when <= engine->now)
+        return true;
+    if (ordered - engine->now > transfer->retry.max_wait) {
+        cf_schedule_end(engine, transfer, CF_HELD_BACK, "the server ordered to wait longer than max_retry_wait");
+        transfer->retry_after = ordered - engine->now;
+    } else if (transfer->deadline && when > transfer->deadline) {
+        cf_schedule_end(engine, transfer, CF_TIMEOUT, "the deadline would pass before it may be sent");
+    } else if (when < engine->pace_due && !cf_pacer_awaits_answer(&engine->pacer, transfer->bucket, cost)) {
+        engine->pace_due = when;
     }
-    /* Those behind one that may not start yet as well: next_deadline counts them all. */
-    for (transfer = engine->queued.first; transfer; transfer = next) {
-        next = transfer->next;
-        if (transfer->deadline && transfer->deadline <= now)
-            cf_multi_end(engine, transfer, CF_TIMEOUT, "the deadline passed before it could be sent");
+    return false;
+}
+
+static void schedule_start(struct cf_engine *engine, struct cf_transfer *transfer)
+{
+    struct cf_origin *origin = transfer->origin;
+    /* A request that is alone shares no connection: where it needs a new one, that tells whether the server has HTTP/2
+     * by now. */
+    bool is_alone = origin->is_tls && origin->running == 0 && cf_tls_may_stream();
+    enum cf_lane_name name = origin->protocol == CF_PROTOCOL_HTTP1 && !is_alone ? CF_LANE_HTTP1 : CF_LANE_STREAMS;
+    struct cf_lane *lane = &engine->lanes[name];
+    bool is_fresh;
+    CURLcode code;
+
+    if (!cf_multi_open(engine, name)) {
+        cf_schedule_end(engine, transfer, CF_EXHAUSTED, "out of memory or descriptors");
+        return;
     }
-    cf_schedule_queued(engine);
+    cf_multi_be_patient(engine, transfer->connect_timeout);
+    cf_pacer_take(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer), engine->now);
+    engine->suspect = engine->suspect && engine->running.first;
+    /* Other connections that were kept may be as dead as the last one, or as silent. */
+    is_fresh = (transfer->was_kept && name == CF_LANE_HTTP1) || (engine->suspect && transfer->failure == CF_TIMEOUT);
+    is_fresh = is_fresh || origin->asks;
+    origin->asks = false;
+    schedule_dequeue(transfer, &engine->running);
+    transfer->lane = lane;
+    code = cf_transfer_prepare(transfer, lane, is_fresh, engine->now);
+    schedule_at(transfer, true, cf_transfer_overdue_at(transfer));
+    /* An older libcurl does not ask: it counts as sent from here on. */
+    transfer->sendings = !cf_libcurl_asks_before_sending();
+    origin->unsent += name == CF_LANE_STREAMS && transfer->sendings == 0;
+    origin->running++;
+    engine->stats.attempts += code == CURLE_OK;
+    cf_events_add(engine, transfer, CF_EVENT_REQUEST, 0);
+    if (code == CURLE_OK)
+        code = cf_multi_add(transfer);
+    lane->running++;
+    if (code != CURLE_OK)
+        cf_schedule_attempt_ended(engine, transfer, code);
+}
+
+/* The head that goes next of all that draw from this bucket: single requests first, then the oldest. */
+static struct cf_transfer *schedule_head(struct cf_engine *engine, int bucket)
+{
+    struct cf_transfer *best = NULL, *head;
+    struct cf_origin *origin;
+    int rank;
+
+    for (rank = 0; rank < CF_RANKS && !best; rank++)
+        for (origin = engine->origins; origin; origin = origin->next)
+            if ((head = origin->queues[bucket][rank].first) && (!best || head->id < best->id) &&
+                cf_origin_has_room(origin, engine->max_connections))
+                best = head;
+    return best;
+}
+
+/* Starts the requests of one bucket that may go. False: the step has worked long enough. */
+static bool schedule_start_some(struct cf_engine *engine, int bucket, int64_t until)
+{
+    struct cf_transfer *head;
+    int started = 0;
+
+    while ((head = schedule_head(engine, bucket))) {
+        if (schedule_may_go(engine, head))
+            schedule_start(engine, head);
+        else if (schedule_is_queued(head))
+            return true;
+        if (++started % PORTION == 0) {
+            cf_multi_run_timers(engine);
+            if (cf_engine_is_late(engine, until))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Retries that are due, and deadlines that have passed. False: the step has worked long enough. */
+static bool schedule_due(struct cf_engine *engine, int64_t until)
+{
+    struct cf_transfer *transfer;
+    int done = 0;
+
+    while ((transfer = schedule_first(&engine->instants)) && transfer->instant.at <= engine->now) {
+        if (transfer->list == &engine->waiting)
+            schedule_enqueue(transfer, false);
+        else
+            cf_schedule_end(engine, transfer, CF_TIMEOUT, "the deadline passed before it could be sent");
+        if (++done % PORTION == 0 && cf_engine_is_late(engine, until))
+            return false;
+    }
+    return true;
+}
+
+void cf_schedule_run(struct cf_engine *engine, int64_t until)
+{
+    struct cf_origin *origin;
+    int bucket;
+
+    engine->pace_due = CF_NEVER;
+    for (origin = engine->origins; origin; origin = origin->next)
+        if (origin->protocol == CF_PROTOCOL_HTTP1 && origin->ask_again <= engine->now) {
+            origin->protocol = CF_PROTOCOL_UNKNOWN;
+            origin->asks = true;
+        }
+    if (!schedule_due(engine, until))
+        return;
+    for (bucket = 0; bucket < CF_BUCKETS; bucket++)
+        if (!schedule_start_some(engine, bucket, until))
+            return;
 }
 
 int64_t cf_schedule_next(const struct cf_engine *engine)
 {
-    int64_t deadline = engine->curl_due < engine->pace_due ? engine->curl_due : engine->pace_due;
+    int64_t next = engine->pace_due;
     const struct cf_transfer *transfer;
+    int i;
 
     if (engine->unfinished)
         return 0;
-    if (engine->first_overdue < deadline)
-        deadline = engine->first_overdue;
-    for (transfer = engine->waiting.first; transfer; transfer = transfer->next)
-        if (transfer->due < deadline)
-            deadline = transfer->due;
-    for (transfer = engine->queued.first; transfer; transfer = transfer->next)
-        if (transfer->deadline && transfer->deadline < deadline)
-            deadline = transfer->deadline;
-    return deadline;
+    for (i = 0; i < CF_LANES; i++)
+        if (engine->lanes[i].due < next)
+            next = engine->lanes[i].due;
+    if ((transfer = schedule_first(&engine->overdue)) && transfer->instant.at < next)
+        next = transfer->instant.at;
+    if ((transfer = schedule_first(&engine->instants)) && transfer->instant.at < next)
+        next = transfer->instant.at;
+    return next;
 }

@@ -31,6 +31,7 @@ static struct {
     void (*set1_cert_store)(void *ctx, void *store);
     int (*load_verify_locations)(void *ctx, const char *file, const char *path);
     int (*up_ref)(void *store);
+    void (*get_protocol)(const void *ssl, const unsigned char **name, unsigned *len);
 } openssl;
 static _Atomic(void *) shared_store;
 
@@ -101,6 +102,7 @@ static void tls_look(void)
         return;
     libcurl = tls_libcurl();
     tls_warm_up(libcurl);
+    tls_resolve(libcurl, &openssl.get_protocol, "SSL_get0_alpn_selected");
 #ifdef CF_HAVE_CA_PATHS
     if (info->age >= CURLVERSION_SEVENTH) {
         if (!bundle_only && tls_is_hashed(info->capath)) {
@@ -152,11 +154,26 @@ static CURLcode tls_add_bundle(CURL *easy, void *ctx, void *unused)
     return CURLE_OK;
 }
 
-static CURLcode tls_set_paths(CURL *easy, const char *file, const char *path)
+/* The CAs of an option; NULL for none. Not every libcurl speaks TLS to a proxy: one that does not needs none for it. */
+static CURLcode tls_set_ca(CURL *easy, const struct cf_ca *ca)
 {
-    CURLcode code = curl_easy_setopt(easy, CURLOPT_CAINFO, file);
-    /* Not every libcurl speaks TLS to a proxy. One that does not needs no certificates for it. */
-    curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, file);
+#ifdef CF_HAVE_CA_BLOB
+    if (ca && cf_libcurl_is_since(0x074D00)) {
+        struct curl_blob blob = {ca->pem, ca->len, CURL_BLOB_NOCOPY};
+        curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO_BLOB, &blob);
+        return curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &blob);
+    }
+#endif
+    curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, ca ? ca->path : NULL);
+    return curl_easy_setopt(easy, CURLOPT_CAINFO, ca ? ca->path : NULL);
+}
+
+static CURLcode tls_set_places(CURL *easy, const struct cf_ca *ca, const char *path)
+{
+    CURLcode code = tls_set_ca(easy, NULL);
+
+    if (code == CURLE_OK && ca)
+        code = tls_set_ca(easy, ca);
     curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, path);
     return code != CURLE_OK ? code : curl_easy_setopt(easy, CURLOPT_CAPATH, path);
 }
@@ -167,17 +184,43 @@ void cf_tls_prepare(void)
     pthread_once(&once, tls_look);
 }
 
-CURLcode cf_tls_apply(CURL *easy, const char *ca_file)
+CURLcode cf_tls_apply(CURL *easy, const struct cf_ca *ca)
 {
     CURLcode code = CURLE_OK;
 
     cf_tls_prepare();
     if (directory)
-        return tls_set_paths(easy, ca_file, directory);
+        return tls_set_places(easy, ca, directory);
     if (!bundle)
-        return ca_file ? curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file) : CURLE_OK;
-    code = tls_set_paths(easy, ca_file, NULL);
-    return code != CURLE_OK
-               ? code
-               : curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, ca_file ? tls_add_bundle : tls_share_store);
+        return ca ? tls_set_ca(easy, ca) : CURLE_OK;
+    code = tls_set_places(easy, ca, NULL);
+    return code != CURLE_OK ? code
+                            : curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, ca ? tls_add_bundle : tls_share_store);
+}
+
+bool cf_tls_may_stream(void)
+{
+    cf_tls_prepare();
+    return !cf_libcurl_mixes_answers() || (openssl.get_protocol && cf_libcurl_asks_before_sending());
+}
+
+const void *cf_tls_of(CURL *easy)
+{
+    struct curl_tlssessioninfo *info = NULL;
+
+    if (!openssl.get_protocol || curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &info) != CURLE_OK || !info ||
+        info->backend != CURLSSLBACKEND_OPENSSL)
+        return NULL;
+    return info->internals;
+}
+
+enum cf_tls_protocol cf_tls_protocol(const void *connection)
+{
+    const unsigned char *name = NULL;
+    unsigned len = 0;
+
+    if (!connection)
+        return CF_TLS_UNKNOWN;
+    openssl.get_protocol(connection, &name, &len);
+    return len == 2 && memcmp(name, "h2", 2) == 0 ? CF_TLS_HTTP2 : CF_TLS_OTHER;
 }

@@ -2,12 +2,25 @@
 #ifndef CFPURGE_TLS_H
 #define CFPURGE_TLS_H
 
+#include <stdbool.h>
+
+#include "engine/ca.h"
 #include "engine/libcurl.h"
 
 /* Does what is done once a process, after curl_global_init, so that no connection has to. */
 void cf_tls_prepare(void);
-/* Sets CAINFO and CAPATH on `easy`, and the hook that shares the bundle where the system has nothing else. libcurl
- * trusts `ca_file` beside the system's certificates; NULL for none. */
-CURLcode cf_tls_apply(CURL *easy, const char *ca_file);
+/* Sets the system's certificates on `easy`, and the hook that shares its bundle where it has nothing else. libcurl
+ * trusts `ca` beside them, which must stay as long as `easy`; NULL for none. */
+CURLcode cf_tls_apply(CURL *easy, const struct cf_ca *ca);
+
+enum cf_tls_protocol { CF_TLS_UNKNOWN, CF_TLS_HTTP2, CF_TLS_OTHER };
+
+/* Whether HTTP/2 may be spoken: a libcurl that may mix the answers of connections with and without it must be kept from
+ * that by asking its TLS library what a connection speaks. */
+bool cf_tls_may_stream(void);
+/* The TLS connection that a running transfer is on, for comparing; NULL where it has none or cannot be asked. */
+const void *cf_tls_of(CURL *easy);
+/* The protocol that its two ends have agreed on (ALPN, RFC 7301). */
+enum cf_tls_protocol cf_tls_protocol(const void *connection);
 
 #endif

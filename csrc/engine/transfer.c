@@ -2,39 +2,33 @@
 #define _GNU_SOURCE
 #include "engine/transfer.h"
 
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "base/memory.h"
 #include "base/clock.h"
+#include "base/memory.h"
+#include "engine/engine_private.h"
+#include "engine/failure.h"
 #include "engine/global.h"
+#include "engine/secrets.h"
 #include "engine/tls.h"
-
-#ifndef SOCK_CLOEXEC
-#define SOCK_CLOEXEC 0
-#endif
 
 /* A pooled transfer does not hold the memory of one huge purge for ever. */
 #define KEPT_BODY ((size_t)64 << 10)
 
-/* So often a handle is used as it was set up; see cf_transfer_finish. */
-#define MOST_USES 100
-
-/* What one call of libcurl may take of a transfer whose time is over. */
+/* One call of libcurl may go on so long, in microseconds, after a transfer's time is over. */
 #define LONG_CALL 100000
 
-struct cf_transfer *cf_transfer_new(void)
+struct cf_transfer *cf_transfer_new(struct cf_engine *engine)
 {
-    return cf_zalloc(sizeof(struct cf_transfer));
+    struct cf_transfer *transfer = cf_zalloc(sizeof *transfer);
+    if (transfer)
+        transfer->engine = engine;
+    return transfer;
 }
 
-void cf_transfer_move(struct cf_transfer *transfer, struct cf_transfer_list *list)
+static void transfer_leave(struct cf_transfer *transfer)
 {
     struct cf_transfer_list *old = transfer->list;
 
@@ -43,14 +37,30 @@ void cf_transfer_move(struct cf_transfer *transfer, struct cf_transfer_list *lis
         *(transfer->next ? &transfer->next->previous : &old->last) = transfer->previous;
         old->count--;
     }
-    transfer->list = list;
+    transfer->list = NULL;
     transfer->next = transfer->previous = NULL;
+}
+
+void cf_transfer_move(struct cf_transfer *transfer, struct cf_transfer_list *list)
+{
+    transfer_leave(transfer);
+    transfer->list = list;
     if (list) {
         transfer->previous = list->last;
         *(list->last ? &list->last->next : &list->first) = transfer;
         list->last = transfer;
         list->count++;
     }
+}
+
+void cf_transfer_move_first(struct cf_transfer *transfer, struct cf_transfer_list *list)
+{
+    transfer_leave(transfer);
+    transfer->list = list;
+    transfer->next = list->first;
+    *(list->first ? &list->first->previous : &list->last) = transfer;
+    list->first = transfer;
+    list->count++;
 }
 
 double cf_transfer_cost(const struct cf_transfer *transfer)
@@ -92,7 +102,7 @@ bool cf_transfer_fill(struct cf_transfer *transfer, struct cf_submission *submis
         lines += submission->headers[i] == '\0';
     texts = transfer_size_of(submission->url) + transfer_size_of(submission->secrets[0]) +
             transfer_size_of(submission->secrets[1]) + transfer_size_of(submission->proxy) +
-            transfer_size_of(submission->ca_file) + transfer_size_of(submission->user_agent) + submission->headers_size;
+            transfer_size_of(submission->user_agent) + submission->headers_size;
     transfer->block_size = lines * sizeof *node + texts;
     transfer->block = cf_realloc(NULL, transfer->block_size);
     if (!transfer->block)
@@ -104,7 +114,6 @@ bool cf_transfer_fill(struct cf_transfer *transfer, struct cf_submission *submis
     transfer->secrets[0] = transfer_put(&at, submission->secrets[0]);
     transfer->secrets[1] = transfer_put(&at, submission->secrets[1]);
     transfer->proxy = transfer_put(&at, submission->proxy);
-    transfer->ca_file = transfer_put(&at, submission->ca_file);
     transfer->user_agent = transfer_put(&at, submission->user_agent);
     if (submission->headers_size > 0)
         memcpy(at, submission->headers, submission->headers_size);
@@ -124,6 +133,8 @@ bool cf_transfer_fill(struct cf_transfer *transfer, struct cf_submission *submis
         *submission->body = ours;
     }
     transfer->direct = submission->direct;
+    transfer->is_part = submission->is_part;
+    transfer->ca = submission->ca_file ? cf_ca_find(transfer->engine->cas, submission->ca_file) : NULL;
     transfer->items = submission->items;
     transfer->bucket = submission->bucket;
     transfer->retry = submission->retry;
@@ -131,7 +142,8 @@ bool cf_transfer_fill(struct cf_transfer *transfer, struct cf_submission *submis
     transfer->connect_timeout = submission->connect_timeout;
     transfer->deadline = submission->deadline ? now + submission->deadline : 0;
     transfer->started = now;
-    transfer->attempts = 0;
+    transfer->attempts = transfer->tries = 0;
+    transfer->was_kept = false;
     transfer->failure = CF_OK;
     transfer->retry_after = -1;
     transfer->error[0] = '\0';
@@ -139,7 +151,7 @@ bool cf_transfer_fill(struct cf_transfer *transfer, struct cf_submission *submis
     return true;
 }
 
-/* Any other number than they were given makes libcurl end the transfer. */
+/* libcurl ends the transfer where one of the next two takes fewer bytes than it was given. */
 
 static size_t transfer_on_header(char *line, size_t size, size_t count, void *transfer)
 {
@@ -151,52 +163,14 @@ static size_t transfer_on_body(char *bytes, size_t size, size_t count, void *tra
     return cf_response_body(&((struct cf_transfer *)transfer)->response, bytes, size * count) ? size * count : 0;
 }
 
-/* libcurl 7.88 reads what a proxy says about a CONNECT it refuses a byte at a time, in one call and for as long as
- * there is more: only this is asked meanwhile. A clock for every byte would be dear. */
+/* libcurl 7.88 reads the body of a proxy's refusal of CONNECT a byte at a time, in one call and for as long as there is
+ * more. It asks only this function meanwhile. A clock for every byte would be dear. */
 static int transfer_on_progress(void *transfer, curl_off_t total, curl_off_t now, curl_off_t to_send, curl_off_t sent)
 {
     struct cf_transfer *self = transfer;
+    int64_t due = self->instant.at, looked = self->engine->poller.looked;
     (void)total, (void)now, (void)to_send, (void)sent;
-    return (++self->ticks & 63) == 0 &&
-           cf_clock_now() - LONG_CALL > (self->overdue > self->poller->looked ? self->overdue : self->poller->looked);
-}
-
-/* A peer that has vanished acknowledges nothing: the kernel gives up on it, and all that wait there go elsewhere, long
- * before their time is over. What it may take to accept a connection, and a little, for then libcurl's own time-out is
- * first. */
-static void transfer_expect_acknowledgement(int fd, int64_t connect_timeout)
-{
-#ifdef TCP_USER_TIMEOUT
-    if (connect_timeout > 0 && connect_timeout < INT64_C(3600) * 1000000) {
-        unsigned limit = (unsigned)(connect_timeout / 1000) + 1000;
-        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit, sizeof limit);
-    }
-#else
-    (void)fd, (void)connect_timeout;
-#endif
-}
-
-static curl_socket_t transfer_open_socket(void *self, curlsocktype purpose, struct curl_sockaddr *address)
-{
-    const struct cf_transfer *transfer = self;
-    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-    (void)purpose;
-    if (fd < 0)
-        return CURL_SOCKET_BAD;
-    if (SOCK_CLOEXEC == 0)
-        fcntl(fd, F_SETFD, FD_CLOEXEC);
-    transfer_expect_acknowledgement(fd, transfer->connect_timeout);
-    if (!cf_poller_opened(transfer->poller, fd)) {
-        close(fd);
-        return CURL_SOCKET_BAD;
-    }
-    return fd;
-}
-
-static int transfer_close_socket(void *poller, curl_socket_t fd)
-{
-    cf_poller_closing(poller, fd);
-    return close(fd);
+    return (++self->ticks & 63) == 0 && self->is_timed && cf_clock_now() - LONG_CALL > (due > looked ? due : looked);
 }
 
 /* 0 would mean "for ever" to libcurl. */
@@ -206,18 +180,10 @@ static long transfer_milliseconds(int64_t duration)
     return rounded > 0x7fffffff ? 0x7fffffff : rounded < 1 ? 1 : (long)rounded;
 }
 
-/* CURLOPT_TIMEOUT_MS is not set: the engine ends what is overdue, for libcurl would keep the connection of an HTTP/2
- * stream, and would not read first what has come while nobody stepped. */
-static CURLcode transfer_set_limits(struct cf_transfer *transfer, int64_t now)
+int64_t cf_transfer_overdue_at(const struct cf_transfer *transfer)
 {
-    int64_t limit = transfer->timeout;
-
-    if (transfer->deadline && (!limit || transfer->deadline - now < limit))
-        limit = transfer->deadline - now > 0 ? transfer->deadline - now : 1;
-    transfer->overdue = limit ? now + limit : CF_NEVER;
-    /* libcurl's own default is 300 s; "none" is as long as it can be. */
-    return curl_easy_setopt(transfer->easy, CURLOPT_CONNECTTIMEOUT_MS,
-                            transfer->connect_timeout ? transfer_milliseconds(transfer->connect_timeout) : 0x7fffffffL);
+    int64_t end = transfer->timeout ? transfer->attempt_started + transfer->timeout : CF_NEVER;
+    return transfer->deadline && transfer->deadline < end ? transfer->deadline : end;
 }
 
 #define SET(option, value) \
@@ -227,29 +193,20 @@ static CURLcode transfer_set_limits(struct cf_transfer *transfer, int64_t now)
             return set_code; \
     } while (0)
 
-static bool transfer_same_text(const char *a, const char *b)
-{
-    return a && b ? strcmp(a, b) == 0 : a == b;
-}
-
-/* What no request changes, and the CA, which hardly any does: set once, for it takes longer than all the rest. */
-static CURLcode transfer_set_up(struct cf_transfer *transfer, struct cf_poller *poller)
+/* The options that no request changes, and the CA, which hardly any request does: set once, for they take longer than
+ * all the rest. CURLOPT_TIMEOUT_MS is not among them: the engine ends an attempt that is overdue, for libcurl would
+ * keep the connection of an HTTP/2 stream, and would not read first what has come while nobody stepped. */
+static CURLcode transfer_set_up(struct cf_transfer *transfer)
 {
     CURL *easy = transfer->easy;
-    size_t size = transfer_size_of(transfer->ca_file);
+    CURLcode code;
 
-    cf_free(transfer->trusted);
-    transfer->trusted = size ? cf_realloc(NULL, size) : NULL;
-    if (size && !transfer->trusted)
-        return CURLE_OUT_OF_MEMORY;
-    if (size)
-        memcpy(transfer->trusted, transfer->ca_file, size);
     SET(CURLOPT_PRIVATE, transfer);
     SET(CURLOPT_ERRORBUFFER, transfer->error);
-    SET(CURLOPT_OPENSOCKETFUNCTION, transfer_open_socket);
+    SET(CURLOPT_OPENSOCKETFUNCTION, cf_multi_open_socket);
     SET(CURLOPT_OPENSOCKETDATA, transfer);
-    SET(CURLOPT_CLOSESOCKETFUNCTION, transfer_close_socket);
-    SET(CURLOPT_CLOSESOCKETDATA, poller);
+    SET(CURLOPT_CLOSESOCKETFUNCTION, cf_multi_close_socket);
+    SET(CURLOPT_CLOSESOCKETDATA, transfer->engine);
     SET(CURLOPT_HEADERFUNCTION, transfer_on_header);
     SET(CURLOPT_HEADERDATA, transfer);
     SET(CURLOPT_WRITEFUNCTION, transfer_on_body);
@@ -258,6 +215,12 @@ static CURLcode transfer_set_up(struct cf_transfer *transfer, struct cf_poller *
     SET(CURLOPT_NOPROGRESS, 0L);
     SET(CURLOPT_XFERINFOFUNCTION, transfer_on_progress);
     SET(CURLOPT_XFERINFODATA, transfer);
+#ifdef CF_HAVE_PREREQ
+    if (cf_libcurl_asks_before_sending()) {
+        SET(CURLOPT_PREREQFUNCTION, cf_multi_before_request);
+        SET(CURLOPT_PREREQDATA, transfer);
+    }
+#endif
 #ifdef CF_HAVE_PROTOCOLS_STR
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
 #else
@@ -265,34 +228,40 @@ static CURLcode transfer_set_up(struct cf_transfer *transfer, struct cf_poller *
 #endif
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-    /* A libcurl without HTTP/2 refuses, and speaks 1.1. */
-    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)CF_RESPONSE_MAX_BODY);
-    /* Wiped as a whole after every request: the least that libcurl takes. Not so what it receives into: with less than
-     * the 16 KiB of an HTTP/2 frame it (7.88) forgets streams whose frames come side by side. */
+    /* The header says that we want none; libcurl decodes the body of a server that encodes it all the same. */
+    SET(CURLOPT_ACCEPT_ENCODING, "identity");
+    /* libcurl allocates this buffer for every request: it is as small as libcurl takes it. The buffer that it receives
+     * into is not: with less than the 16 KiB of an HTTP/2 frame libcurl (7.88) forgets streams whose frames come side
+     * by side. */
     SET(CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
 #ifdef CF_HAVE_QUICK_EXIT
     /* A libcurl that is older than its headers was refuses: the engine warns of that. */
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 #endif
-    /* What is meant for the API is not shown to a proxy, and a proxy's headers are not taken for the API's. */
+    /* The API's headers are not shown to a proxy, and a proxy's headers are not taken for the API's. */
     SET(CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
     SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-    CURLcode code = cf_tls_apply(easy, transfer->ca_file);
+    code = cf_tls_apply(easy, transfer->ca);
+    transfer->trusted = transfer->ca;
     transfer->is_set = code == CURLE_OK;
     return code;
 }
 
-static CURLcode transfer_set_request(struct cf_transfer *transfer, CURLSH *share)
+static CURLcode transfer_set_request(struct cf_transfer *transfer, const struct cf_lane *lane, bool is_fresh)
 {
     CURL *easy = transfer->easy;
+    const struct cf_engine *engine = transfer->engine;
+    bool may_stream = lane == &engine->lanes[CF_LANE_STREAMS];
 
-    SET(CURLOPT_SHARE, share);
+    SET(CURLOPT_SHARE, engine->share);
     SET(CURLOPT_URL, transfer->url);
-    /* Over plain HTTP it would send one request after another (libcurl-facts). */
-    SET(CURLOPT_PIPEWAIT, cf_transfer_is_tls(transfer) ? 1L : 0L);
+    /* A libcurl without HTTP/2 refuses 2TLS, and speaks 1.1. */
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+                     may_stream ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
+    SET(CURLOPT_PIPEWAIT, may_stream ? 1L : 0L);
     SET(CURLOPT_HTTPHEADER, transfer->headers);
     SET(CURLOPT_USERAGENT, transfer->user_agent);
     if (transfer->is_get) {
@@ -302,28 +271,37 @@ static CURLcode transfer_set_request(struct cf_transfer *transfer, CURLSH *share
         SET(CURLOPT_POSTFIELDS, transfer->body.data);
         SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body.len);
     }
-    /* What the engine and cf_transfer_overdue set for one attempt. */
-    SET(CURLOPT_FRESH_CONNECT, 0L);
+    SET(CURLOPT_FRESH_CONNECT, is_fresh ? 1L : 0L);
     SET(CURLOPT_FORBID_REUSE, 0L);
     SET(CURLOPT_PROXY, transfer->proxy);
     /* An explicit proxy is not undone by the environment's no_proxy. */
     SET(CURLOPT_NOPROXY, transfer->direct ? "*" : transfer->proxy ? "" : NULL);
+    /* Seconds. */
+    SET(CURLOPT_DNS_CACHE_TIMEOUT, transfer->origin->look_up_again ? 0L : 60L);
+    /* libcurl's own default is 300 s; "none" is as long as it can be. */
+    SET(CURLOPT_CONNECTTIMEOUT_MS,
+        transfer->connect_timeout ? transfer_milliseconds(transfer->connect_timeout) : 0x7fffffffL);
     return CURLE_OK;
 }
 
-CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct cf_poller *poller, int64_t now)
+CURLcode cf_transfer_prepare(struct cf_transfer *transfer, const struct cf_lane *lane, bool is_fresh, int64_t now)
 {
-    uint64_t generation = cf_global_generation();
+    uint32_t generation = cf_global_generation();
     CURLcode code = CURLE_OK;
 
-    /* First: what the last attempt was answered says nothing of one that cannot be made. */
+    /* First: the answer to the last attempt says nothing of one that cannot be made. */
     cf_response_reset(&transfer->response);
     transfer->error[0] = '\0';
     transfer->attempt_started = now;
-    transfer->poller = poller;
+    transfer->sendings = 0;
+    transfer->is_stream = false;
+    transfer->refusal = CF_REFUSAL_NONE;
+    transfer->tls = NULL;
+    transfer->is_starved = false;
     transfer->is_refused = true;
+    transfer->tries++;
     if (transfer->easy && transfer->generation == generation &&
-        !(transfer->is_set && transfer_same_text(transfer->trusted, transfer->ca_file))) {
+        (!transfer->is_set || transfer->trusted != transfer->ca)) {
         /* Not curl_easy_reset: where memory is short that leaves half of the defaults out, and does not say so. */
         curl_easy_cleanup(transfer->easy);
         transfer->easy = NULL;
@@ -331,64 +309,16 @@ CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct
     if (!transfer->easy || transfer->generation != generation) {
         transfer->generation = generation;
         transfer->is_set = false;
-        transfer->uses = 0;
         transfer->easy = curl_easy_init();
-        if (!transfer->easy)
-            return CURLE_OUT_OF_MEMORY;
-        code = transfer_set_up(transfer, poller);
+        code = transfer->easy ? transfer_set_up(transfer) : CURLE_OUT_OF_MEMORY;
     }
     if (code == CURLE_OK)
-        code = transfer_set_request(transfer, share);
-    if (code == CURLE_OK)
-        code = transfer_set_limits(transfer, now);
+        code = transfer_set_request(transfer, lane, is_fresh);
     if (code == CURLE_OK) {
         transfer->is_refused = false;
         transfer->attempts++;
     }
     return code;
-}
-
-static enum cf_failure transfer_failure_of(CURLcode code, const struct cf_transfer *transfer)
-{
-    bool answering = transfer->response.status >= 200;
-
-    if (transfer->is_refused)
-        return CF_REFUSED;
-    switch (code) {
-    case CURLE_OK:
-        /* libcurl takes headers that break off for whole ones. */
-        return transfer->response.is_headed ? CF_OK : CF_CUT_SHORT;
-    case CURLE_OPERATION_TIMEDOUT:
-    case CURLE_ABORTED_BY_CALLBACK:
-        return CF_TIMEOUT;
-    case CURLE_FILESIZE_EXCEEDED:
-        return CF_TOO_BIG;
-    case CURLE_WRITE_ERROR:
-        return transfer->response.too_big ? CF_TOO_BIG : CF_REFUSED;
-    case CURLE_OUT_OF_MEMORY:
-        /* libcurl's dynamic buffers say so too where a header line passes their cap. */
-        return answering ? CF_TOO_BIG : CF_REFUSED;
-    case CURLE_SSL_CONNECT_ERROR:
-        /* A handshake that the network broke is no verdict about the peer. */
-        if (strstr(transfer->error, "SYSCALL") || strstr(transfer->error, "reset by peer") ||
-            strstr(transfer->error, "unexpected eof") || strstr(transfer->error, "Broken pipe"))
-            return CF_CONNECTION;
-        return CF_TLS;
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CERTPROBLEM:
-    case CURLE_SSL_CIPHER:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_CRL_BADFILE:
-    case CURLE_SSL_ISSUER_ERROR:
-    case CURLE_SSL_INVALIDCERTSTATUS:
-    case CURLE_SSL_ENGINE_INITFAILED:
-    case CURLE_SSL_ENGINE_NOTFOUND:
-    case CURLE_SSL_ENGINE_SETFAILED:
-    case CURLE_USE_SSL_FAILED:
-        return CF_TLS;
-    default:
-        return answering ? CF_CUT_SHORT : CF_CONNECTION;
-    }
 }
 
 void cf_transfer_overdue(struct cf_transfer *transfer, int64_t now)
@@ -407,79 +337,27 @@ void cf_transfer_overdue(struct cf_transfer *transfer, int64_t now)
     curl_easy_setopt(transfer->easy, CURLOPT_FORBID_REUSE, 1L);
 }
 
-/* A server that repeats what it was shown would put the credential into errors and logs. */
-static void transfer_mask(char *text, const char *const secrets[2])
-{
-    char *at, *found;
-    size_t i;
-
-    for (i = 0; i < 2; i++)
-        for (at = text; secrets[i] && *secrets[i] && (found = strstr(at, secrets[i])); at = found + strlen(secrets[i]))
-            memset(found, '*', strlen(secrets[i]));
-}
-
-void cf_transfer_mask(struct cf_transfer *transfer)
-{
-    transfer_mask(transfer->response.ray_id, transfer->secrets);
-    transfer_mask(transfer->error, transfer->secrets);
-}
-
 void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code)
 {
+    const char *text;
     long connects = 0;
 
-    /* libcurl counts how often it sent again what a dying connection had not taken, over all that a handle does, and
-     * gives up at the fifth: whatever made a connection may have been such a case. */
     if (transfer->easy)
         curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
-    if (connects > 0 || ++transfer->uses >= MOST_USES)
-        transfer->is_set = false;
-    if (code == CURLE_ABORTED_BY_CALLBACK)
+    if (code == CURLE_ABORTED_BY_CALLBACK && transfer->refusal == CF_REFUSAL_NONE)
         cf_transfer_overdue(transfer, cf_clock_now());
-    if (code != CURLE_OK && !transfer->error[0])
-        strncpy(transfer->error, curl_easy_strerror(code), sizeof transfer->error - 1);
-    transfer->failure = transfer_failure_of(code, transfer);
-    if (transfer->failure == CF_CUT_SHORT && !transfer->error[0])
-        strcpy(transfer->error, "the connection closed within the headers");
-    cf_transfer_mask(transfer);
+    transfer->failure = cf_failure_of(code, transfer);
+    transfer->was_kept = transfer->failure == CF_CONNECTION && transfer->response.headers_len == 0 &&
+                         (transfer->refusal == CF_REFUSAL_AGAIN || (connects == 0 && transfer->sendings > 0));
+    /* libcurl counts how often it sent again, over all that a handle does, and gives up at the fifth. */
+    if (transfer->sendings > 1 || transfer->refusal != CF_REFUSAL_NONE)
+        transfer->is_set = false;
+    text = cf_failure_text(code, transfer);
+    if (text)
+        strncpy(transfer->error, text, sizeof transfer->error - 1);
+    cf_secrets_mask(transfer);
     transfer->retry_after =
         transfer->response.is_headed ? cf_retry_after(transfer->response.retry_after, time(NULL)) : -1;
-}
-
-/* Only an answer is ever decoded, and that shows the secret where it stands in it in plain bytes or in escaped ones. */
-static bool transfer_may_show(const struct cf_transfer *transfer, const char *secret)
-{
-    const struct cf_buffer *body = &transfer->response.body;
-    return transfer->failure == CF_OK && body->len > 0 &&
-           (memchr(body->data, '\\', body->len) || memmem(body->data, body->len, secret, strlen(secret)));
-}
-
-void cf_transfer_redact(struct cf_transfer *transfer)
-{
-    struct cf_response *response = &transfer->response;
-    const char *kept = transfer->url + transfer_size_of(transfer->url);
-    size_t i, used;
-
-    for (i = 0; i < 2; i++) {
-        const char *secret = transfer->secrets[i];
-        if (secret && transfer_may_show(transfer, secret)) {
-            kept = secret + transfer_size_of(secret);
-        } else if (secret) {
-            cf_wipe(transfer->block + (secret - transfer->block), strlen(secret));
-            transfer->secrets[i] = NULL;
-        }
-    }
-    /* The proxy and the headers stand behind them. */
-    used = (size_t)(kept - transfer->block);
-    cf_wipe(transfer->block + used, transfer->block_size - used);
-    transfer->headers = NULL;
-    transfer->proxy = transfer->ca_file = transfer->user_agent = NULL;
-    if (transfer->failure != CF_OK)
-        response->body.len = 0;
-    if (response->body.data)
-        cf_wipe(response->body.data + response->body.len, response->body.cap - response->body.len);
-    cf_wipe(response->retry_after, sizeof response->retry_after);
-    cf_wipe(response->ratelimit, sizeof response->ratelimit);
 }
 
 void cf_transfer_clear(struct cf_transfer *transfer)
@@ -495,7 +373,7 @@ void cf_transfer_clear(struct cf_transfer *transfer)
         transfer->block = NULL;
     }
     transfer->headers = NULL;
-    transfer->url = transfer->path = transfer->proxy = transfer->ca_file = transfer->user_agent = NULL;
+    transfer->url = transfer->path = transfer->proxy = transfer->user_agent = NULL;
     transfer->secrets[0] = transfer->secrets[1] = NULL;
     transfer->body.len = 0;
     if (transfer->body.cap > KEPT_BODY)
@@ -511,6 +389,5 @@ void cf_transfer_free(struct cf_transfer *transfer)
         curl_easy_cleanup(transfer->easy);
     cf_buffer_free(&transfer->body);
     cf_response_free(&transfer->response);
-    cf_free(transfer->trusted);
     cf_free(transfer);
 }

@@ -6,35 +6,68 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/heap.h"
 #include "engine/exchange.h"
 #include "engine/libcurl.h"
-#include "base/poller.h"
 
+struct cf_ca;
+struct cf_engine;
+struct cf_lane;
+struct cf_origin;
+struct cf_transfer_list;
+
+/* Why cf_multi_before_request kept libcurl from sending. */
+enum cf_refusal {
+    CF_REFUSAL_NONE,
+    CF_REFUSAL_SHARED, /* another request is on that HTTP/1.1 connection */
+    CF_REFUSAL_AGAIN   /* libcurl has sent it before: another sending is another attempt */
+};
+
+/* A transfer is in one list or queue of the engine, which tells its state (engine_private.h), or with whoever has taken
+ * it. It owns `easy` and `block`. The texts that follow `block` point into it. `origin` is set while it is in flight,
+ * `lane` while libcurl has it. */
 struct cf_transfer {
-    struct cf_transfer *next, *previous; /* in the list of the engine that `list` names */
+    struct cf_transfer *next, *previous; /* in `list` */
     struct cf_transfer_list *list;
+    struct cf_transfer *chained; /* in the engine's index */
     uint64_t id;
-    uint64_t generation;      /* of the process that made `easy` */
-    CURL *easy;               /* owned; NULL until the first attempt */
-    bool is_set;              /* easy has the options that no request changes, with this CA */
-    int uses;                 /* attempts since then */
-    struct cf_poller *poller; /* of the engine that made the attempt */
-    char *trusted;            /* owned; NULL where it is the system's */
-    char *block;              /* owned, wiped: all texts and header nodes that follow */
+    struct cf_engine *engine;
+    struct cf_origin *origin;
+    struct cf_lane *lane;
+    struct cf_heap_node instant; /* when something is to be done with it, if nothing happens before */
+    bool is_timed;               /* `instant` is in engine->overdue, not in engine->instants */
+
+    uint32_t generation;         /* of the process that made `easy` */
+    CURL *easy;                  /* NULL until the first attempt */
+    bool is_set;                 /* `easy` has the options that no request changes, with this CA */
+    const struct cf_ca *trusted; /* the CAs that `easy` has beside the system's; NULL for none */
+
+    char *block; /* wiped before it is freed */
     size_t block_size;
     struct curl_slist *headers;
-    const char *url, *path, *secrets[2], *proxy, *ca_file, *user_agent;
-    bool direct, is_get;
+    const char *url, *path, *secrets[2], *proxy, *user_agent;
+    const struct cf_ca *ca; /* the engine's; NULL for the system's alone */
+    bool direct, is_get, is_part;
     size_t items;
     enum cf_bucket bucket;
     struct cf_buffer body;
-    struct cf_response response;
     struct cf_retry_policy retry;
-    int64_t timeout, connect_timeout, deadline; /* deadline is an instant here; 0 for none */
-    int64_t started, attempt_started, due, elapsed;
-    int64_t overdue; /* when the attempt has timed out; CF_NEVER for none */
+    int64_t timeout, connect_timeout;
+    int64_t deadline; /* an instant; 0 for none */
+    int64_t started, elapsed;
     int attempts;
-    bool is_refused; /* libcurl would not take this attempt, nor another one */
+    int tries; /* attempts, and those that could not even be made */
+
+    /* The attempt. */
+    struct cf_response response;
+    int64_t attempt_started;
+    int sendings; /* how often libcurl has begun to send it; a refused HTTP/2 stream does not count */
+    enum cf_refusal refusal;
+    bool is_stream;  /* it was sent as an HTTP/2 stream, as far as the TLS library tells */
+    bool was_kept;   /* the last attempt failed on a kept connection, before a byte of the answer came */
+    const void *tls; /* the TLS connection that it was sent on, for libcurl's TLS library; NULL where unknown */
+    bool is_refused; /* libcurl would not take this attempt */
+    bool is_starved; /* a socket could not be opened, or it took the last descriptor */
     unsigned ticks;  /* how often libcurl told of progress */
     enum cf_failure failure;
     int64_t retry_after;
@@ -47,21 +80,18 @@ struct cf_transfer_list {
 };
 
 /* NULL: out of memory. */
-struct cf_transfer *cf_transfer_new(void);
+struct cf_transfer *cf_transfer_new(struct cf_engine *engine);
 /* Copies what is borrowed, swaps the body. False leaves both sides as they were. */
 bool cf_transfer_fill(struct cf_transfer *transfer, struct cf_submission *submission, int64_t now);
-/* Makes the easy handle ready for the next attempt. `share` and `poller` stay the engine's. Any code but CURLE_OK: no
- * attempt can be made. */
-CURLcode cf_transfer_prepare(struct cf_transfer *transfer, CURLSH *share, struct cf_poller *poller, int64_t now);
+/* Makes the easy handle ready for the next attempt, in that lane; `is_fresh`: on a connection of its own. Any code but
+ * CURLE_OK: no attempt can be made. */
+CURLcode cf_transfer_prepare(struct cf_transfer *transfer, const struct cf_lane *lane, bool is_fresh, int64_t now);
+/* The instant at which this attempt has timed out; CF_NEVER for none. */
+int64_t cf_transfer_overdue_at(const struct cf_transfer *transfer);
 /* Its time is over: says where it stood, before it is taken out of the CURLM. */
 void cf_transfer_overdue(struct cf_transfer *transfer, int64_t now);
 /* Notes how the attempt ended. */
 void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code);
-/* Masks the credential in what has come back so far. */
-void cf_transfer_mask(struct cf_transfer *transfer);
-/* Of one that has ended: wipes whatever holds a credential, but for what its ending cannot be masked without. Its easy
- * handle must be gone. */
-void cf_transfer_redact(struct cf_transfer *transfer);
 /* Wipes and frees the copies; the easy handle, with its TLS session, stays for the next request. */
 void cf_transfer_clear(struct cf_transfer *transfer);
 /* The easy handle must not be in a CURLM. One from before a fork is left alone. */
@@ -72,5 +102,7 @@ bool cf_transfer_is_tls(const struct cf_transfer *transfer);
 double cf_transfer_cost(const struct cf_transfer *transfer);
 /* Moves it to the end of `list`, out of where it was; NULL for none. */
 void cf_transfer_move(struct cf_transfer *transfer, struct cf_transfer_list *list);
+/* The same, to the head of `list`. */
+void cf_transfer_move_first(struct cf_transfer *transfer, struct cf_transfer_list *list);
 
 #endif

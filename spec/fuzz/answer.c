@@ -19,12 +19,12 @@ static struct cf_transfer *new_transfer(int who)
     static const char everything[] = "{\"purge_everything\":true}", tags[] = "{\"tags\":[\"a\",\"b\",\"c\"]}";
     struct cf_buffer body = {NULL, 0, 0, 1 << 20};
     struct cf_submission asked;
-    struct cf_transfer *transfer = cf_transfer_new();
+    struct cf_transfer *transfer = cf_transfer_new(NULL);
 
     memset(&asked, 0, sizeof asked);
     asked.url = who & 4 ? "http://h/v4/zones/zone/environments/env/purge_cache" : "http://h/v4/zones/other/purge_cache";
     asked.path_at = strlen("http://h/v4");
-    asked.secrets[0] = who & 2 ? "K\"e\\y/7" : "cf-Secret_1";
+    asked.secrets[0] = who & 2 ? "K\"e\\y/78901" : "cf-Secret_1";
     asked.secrets[1] = who & 2 ? "me@example.com" : NULL;
     asked.items = who & 1 ? 0 : who & 8 ? 1 : 3;
     asked.bucket = CF_BUCKET_REQUESTS;
@@ -76,7 +76,7 @@ static bool hand_over(struct cf_transfer *transfer, struct input *input, int how
 static void check_retry(const struct cf_transfer *transfer)
 {
     struct cf_outcome outcome = {transfer->failure, transfer->response.status, transfer->response.should_retry,
-                                 transfer->retry_after};
+                                 transfer->retry_after, transfer->was_kept};
     int64_t wait = -1;
 
     if (cf_retry_decide(&transfer->retry, 1, &outcome, 0.5, &wait)) {

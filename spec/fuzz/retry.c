@@ -85,7 +85,7 @@ static void check_decision(struct input *input, int64_t retry_after, int status)
 {
     struct cf_retry_policy policy = {next_byte(input), (int64_t)(next_number(input, 8) >> (1 + next_byte(input) % 63))};
     struct cf_outcome outcome = {(enum cf_failure)(next_byte(input) % (CF_HELD_BACK + 1)), status,
-                                 next_byte(input) % 3 - 1, retry_after};
+                                 next_byte(input) % 3 - 1, retry_after, false};
     int attempts = 1 + next_byte(input);
     double chance = (double)next_byte(input) / 256;
     int64_t wait = -1;

@@ -90,11 +90,6 @@ static void *own_reallocate(void *block, size_t size)
     return NULL;
 }
 
-static void *curl_malloc(size_t size)
-{
-    return allocate(of_curl, NULL, size);
-}
-
 static void curl_release(void *block)
 {
     release(of_curl, block);
@@ -123,14 +118,21 @@ static bool called_by_openssl(void)
     return false;
 }
 
+/* While it keeps a TLS session: where a copy of the session's settings fails, libcurl 7.88 frees a name twice (spec/oom_spec.lua
+ * shows it). */
+static void *curl_malloc(size_t size)
+{
+    void *made = allocate(of_curl, NULL, size);
+
+    if (!made && called_by_openssl() && (made = malloc(size)))
+        of_curl->blocks++;
+    return made;
+}
+
 static char *curl_copy(const char *text)
 {
     size_t size = strlen(text) + 1;
-    char *made = allocate(of_curl, NULL, size);
-
-    /* While it keeps a TLS session: where that fails, libcurl 7.88 frees a name twice (spec/oom_spec.lua shows it). */
-    if (!made && called_by_openssl() && (made = malloc(size)))
-        of_curl->blocks++;
+    char *made = curl_malloc(size);
     return made ? strcpy(made, text) : NULL;
 }
 

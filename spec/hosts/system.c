@@ -278,11 +278,12 @@ static int clock_off(lua_State *L)
  * and whether another attempt may help. Times are seconds; -1 where there is none. */
 static int retry_decide(lua_State *L)
 {
-    static const char *const failures[] = {"ok",      "connection", "tls",       "timeout", "cut_short",
-                                           "too_big", "no_memory",  "cancelled", "closed",  NULL};
+    static const char *const failures[] = {"ok",        "connection", "tls",          "timeout", "cut_short", "too_big", "refused",
+                                           "exhausted", "proxy",      "queue_full",   "cancelled", "closed",  "held_back",
+                                           NULL};
     struct cf_retry_policy policy = {(int)luaL_checkinteger(L, 1), (int64_t)(luaL_checknumber(L, 2) * 1e6)};
     struct cf_outcome outcome = {(enum cf_failure)luaL_checkoption(L, 4, NULL, failures), (int)luaL_checkinteger(L, 5),
-                                 (int)luaL_checkinteger(L, 6), (int64_t)(luaL_checknumber(L, 7) * 1e6)};
+                                 (int)luaL_checkinteger(L, 6), (int64_t)(luaL_checknumber(L, 7) * 1e6), false};
     int64_t wait = 0;
 
     if (outcome.retry_after < 0)
