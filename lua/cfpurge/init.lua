@@ -3,8 +3,8 @@ local client = require "cfpurge.client"
 local core = require "cfpurge.core"
 
 -- Now: when they are needed the host may have other paths.
-require "cfpurge.bulk"
-require "cfpurge.plan"
+require "cfpurge.bulk.job"
+require "cfpurge.dry_run"
 
 return {
   _VERSION = core.version,

@@ -1,10 +1,125 @@
 --- One purge that was asked for: what `start` returns. Behind it is one request of the core, or a job of several.
+local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
+local loops = require "cfpurge.loop"
 local tables = require "cfpurge.tables"
 
--- What a call asks for as params alone: the caller's own, or, where the zone and the environment stand beside them, a
--- copy that has them.
-local function asked(call)
+---@class cfpurge.Request
+---@field wake? fun() set by a host that waits: called when the request has ended
+local Request = {}
+Request.__index = Request
+
+--- Has it ended?
+---@return boolean
+function Request:done()
+  return self.ended
+end
+
+--- What `purge` would have returned; nothing while the request is in flight.
+---@return cfpurge.Result?, cfpurge.Error?
+function Request:result()
+  if self.ended then
+    return self.value or nil, self.failure or nil
+  end
+end
+
+--- Ends it with an error of the kind `cancelled`; its on_done runs before this returns.
+---@return boolean cancelled false where it had ended already, or its answer was there
+function Request:cancel()
+  if self.ended then
+    return false
+  end
+  local state, job = self.state, self.job
+  local before = #state.failures
+  if job then
+    job:cancel()
+  else
+    completion.cancel(state, self)
+  end
+  completion.finish(state, before)
+  -- Cancelled by its own iterator, it ends when that returns.
+  local outcome = self.failure or not self.ended and job and job.stopped
+  return outcome and outcome.kind == "cancelled" or false
+end
+
+local M = {}
+
+-- Several may wait for one request, each with a `wake` of its own.
+---@return boolean? can, string? problem
+function M.wait_for(request, loop)
+  if loop.blocks then
+    return loop.wait(request.state.client, request)
+  end
+  local waiter = request
+  if request.waiters then
+    waiter = setmetatable({}, { __index = request })
+    request.waiters[#request.waiters + 1] = waiter
+  else
+    request.waiters = { waiter }
+  end
+  local can, problem = loop.wait(request.state.client, waiter)
+  -- The host may wait for something else by now.
+  waiter.wake = false
+  return can, problem
+end
+
+--- Waits the way the host waits.
+---@return cfpurge.Result?, cfpurge.Error?
+function Request:wait()
+  if not self.ended then
+    -- It may have been started under another loop, which does not run now.
+    local loop, problem = loops.drive(self.state)
+    local can = loop
+    if loop then
+      can, problem = M.wait_for(self, loop)
+    end
+    if can == false then
+      return nil, core.error("invalid_request", problem)
+    end
+  end
+  return self.value or nil, self.failure or nil
+end
+
+--- `handle(request, value, failure)` is run when the core has ended it, until it does not raise; it returns true where
+--- the request goes on.
+function M.new(state, on_done, handle)
+  -- Eight names, and a table has room for eight: an ending must find its room where memory is short.
+  return setmetatable({
+    state = state, id = false, ended = false, value = false, failure = false, next = false,
+    on_done = on_done or false, handle = handle or false,
+  }, Request)
+end
+
+local function part_of(state, handle, ok, id, err)
+  if not ok and id == "not enough memory" then
+    error(id, 0)
+  elseif not ok then
+    -- A wrong type in what an iterator gave: nobody is there to raise it to.
+    local field, problem = tostring(id):match "%(([^:]+): (.*)%)$"
+    problem = (field or "params") .. ": " .. (problem or tostring(id))
+    id, err = nil, core.error("invalid_request", problem, { field = field })
+  end
+  if not id then
+    return nil, err
+  end
+  local part = M.new(state, nil, handle)
+  completion.register(state, part, id)
+  return part
+end
+
+--- A request of a job. Errors of its input are returned, never raised.
+function M.part(state, params, options, handle)
+  return part_of(state, handle, pcall(state.core.start, state.core, params, options, nil, true))
+end
+
+--- A GET of a job; its result is what the envelope holds.
+function M.fetch(state, path, options, handle)
+  return part_of(state, handle, pcall(state.core.fetch, state.core, path, options))
+end
+
+--- What a call asks for as params alone: the caller's own, or, where the zone and the environment stand beside them, a
+--- copy that has them.
+function M.asked(call)
   local params, options = call.params, call.options
   if type(params) ~= "table" then
     return nil
@@ -27,151 +142,43 @@ local function asked(call)
   return params
 end
 
----@class cfpurge.Request
-local Request = {}
-Request.__index = Request
-
----@return boolean
-function Request:done()
-  return self.ended
-end
-
---- What `purge` would have returned; nothing while the request is in flight.
----@return cfpurge.Result?, cfpurge.Error?
-function Request:result()
-  if self.ended then
-    return self.value, self.failure
-  end
-end
-
---- Ends it with an error of the kind `cancelled`; its on_done runs before this returns.
----@return boolean cancelled false where it had ended already, or its answer was there
-function Request:cancel()
-  if self.ended then
-    return false
-  end
-  if self.job then
-    self.job:cancel()
-  else
-    self.client.core:cancel(self.id)
-  end
-  self.client:settle()
-  -- Cancelled by its own iterator, it ends when that returns.
-  local outcome = self.failure or not self.ended and self.job and self.job.stopped
-  return outcome and outcome.kind == "cancelled" or false
-end
-
--- The requests of the core that it has in flight.
-local function parts_of(request)
+--- Takes a request back before anything of it was sent: nothing is reported but what this returns.
+---@return nil, cfpurge.Error
+function M.withdraw(request, call, problem)
+  local state, job = request.state, request.job
+  local asked = M.asked(call)
   local parts = { request.id and request or nil }
-  for part in tables.entries(request.job and request.job.parts or {}) do
+  for part in tables.entries(job and job.parts or {}) do
     parts[#parts + 1] = part
   end
-  return parts
-end
-
---- Takes it back before anything of it was sent: nothing is reported but what this returns.
----@return nil, cfpurge.Error
-function Request:withdraw(problem)
-  local job = self.job
-  for _, part in ipairs(parts_of(self)) do
-    self.client:forget(part)
+  for _, part in ipairs(parts) do
+    completion.forget(state, part)
   end
-  self.ended = true
-  self.client:undrive()
+  request.ended = true
+  if state.count == 0 then
+    loops.undrive(state)
+  end
   return nil, core.error("invalid_request", problem,
-    job and job.withdrawn and job:withdrawn(asked(self)) or { remaining = asked(self) })
+    job and job.withdrawn and job:withdrawn(asked) or { remaining = asked })
 end
 
---- Sees to it that a loop steps the client from now on; what `withdraw` returns where none can.
----@return cfpurge.Request?, cfpurge.Error?
-function Request:drive()
-  if not self.ended then
-    local loop, problem = self.client:drive()
-    if not loop then
-      return self:withdraw(problem)
-    end
-    self.loop = loop
+--- When a call's deadline passes, on the clock of core.now; nil where `options` and the client have none.
+---@return number?
+function M.ends(state, started, options)
+  local ok, limits = pcall(state.core.limits, state.core, "tags", options)
+  return ok and limits and limits.deadline and started + limits.deadline or nil
+end
+
+--- The options with what is left of a deadline: it holds for all that a request sends, one after another.
+---@param ends? number
+---@return table? options
+function M.left(options, ends)
+  if not ends then
+    return options
   end
-  return self
+  local copy = tables.copy(options)
+  copy.deadline = math.max(ends - core.now(), 0.001)
+  return copy
 end
 
--- Several may wait for one request, each with a `wake` of its own.
-local function wait_for(request, loop)
-  local waiter = request
-  if request.waiters then
-    waiter = setmetatable({}, { __index = request })
-    request.waiters[#request.waiters + 1] = waiter
-  else
-    request.waiters = { waiter }
-  end
-  local can, problem = loop.wait(request.client, waiter)
-  -- Who waited may wait for something else by now.
-  waiter.wake = false
-  return can, problem
-end
-
---- Waits the way the host waits.
----@return cfpurge.Result?, cfpurge.Error?
-function Request:wait()
-  if not self.ended then
-    -- It may have been started under another loop, which does not run now.
-    local loop, problem = self.client:drive()
-    local can = loop
-    if loop then
-      can, problem = wait_for(self, loop)
-    end
-    if can == false then
-      return nil, core.error("invalid_request", problem)
-    end
-  end
-  return self.value, self.failure
-end
-
-return {
-  asked = asked,
-
-  --- The call as the caller made it; `call` in the request, if there is one, is the same with ids in place of names.
-  new = function(client, params, options, environment_id, on_done)
-    -- Room for all that comes later: an ending must find it where memory is short, and a table that grows is made anew.
-    return setmetatable({
-      client = client, params = params, options = options, environment_id = environment_id, on_done = on_done,
-      started = core.now(), ended = false, call = nil, handle = nil,
-      id = nil, kind = nil, job = nil, loop = nil, value = nil, failure = nil, next = nil, waiters = nil, wake = nil,
-    }, Request)
-  end,
-
-  --- When the request's deadline passes, on the clock of core.now; nil where `options` and the client have none.
-  ---@return number?
-  ends = function(request, options)
-    local client = request.client
-    local ok, size, _, _, _, deadline = pcall(client.core.limits, client.core, "tags", options)
-    return ok and size and deadline and request.started + deadline or nil
-  end,
-
-  --- The options with what is left of a deadline: it holds for all that a request sends, one after another.
-  ---@param ends? number
-  ---@return table? options
-  left = function(options, ends)
-    if not ends then
-      return options
-    end
-    local copy = tables.copy(options)
-    copy.deadline = math.max(ends - core.now(), 0.001)
-    return copy
-  end,
-
-  --- What a method that waits returns: for a request that has just begun, or for the error that kept it from beginning.
-  finish = function(request, err)
-    if not request then
-      return nil, err
-    end
-    if not request.ended then
-      local can, problem = wait_for(request, request.loop)
-      if can == false then
-        return request:withdraw(problem)
-      end
-    end
-    return request.value, request.failure
-  end,
-}
+return M

@@ -2,11 +2,11 @@
 local M = {}
 
 -- LuaJIT (Debian's of 2023 at least) makes an instruction of its own of a loop over `pairs` or `next`, by these names.
--- Once compiled it never ends in a finalizer that meets it with another kind of table; and what is in flight when a
--- client is collected is reported in one.
+-- Once compiled it never ends in a finalizer that meets it with another kind of table; and a client that is collected
+-- reports in one.
 local following = next
 
---- What `pairs` gives, without a metamethod, for whatever may run in a finalizer.
+--- What `pairs` gives, without a metamethod, for code that may run in a finalizer.
 function M.entries(t)
   return following, t
 end
@@ -20,6 +20,11 @@ function M.copy(from)
     copy[name] = value
   end
   return copy
+end
+
+--- Itself where it has no metatable, or else a copy: nobody's metamethods are run.
+function M.bare(value)
+  return type(value) == "table" and getmetatable(value) ~= nil and M.copy(value) or value
 end
 
 ---@return table items from the `first` to the `last`, where there are as many
@@ -41,18 +46,36 @@ function M.each(list)
   end
 end
 
----@param first function an iterator
----@param second function what comes after it
+-- An iterator that M.chained has made -> the lists that come before its rest, the next one last.
+local waiting = setmetatable({}, { __mode = "k" })
+
+--- The items of `list`, and then those of `rest`. An iterator that this has made is used again as `rest`: however often
+--- a part of it is read and put back, it stays one function.
+---@param list table
+---@param rest function an iterator
 ---@return function next_item
-function M.chained(first, second)
-  return function()
-    local item = first and first()
-    if item == nil then
-      first = nil
-      item = second()
-    end
-    return item
+function M.chained(list, rest)
+  local stack = waiting[rest]
+  if stack then
+    stack[#stack + 1] = { list = list, at = 0 }
+    return rest
   end
+  stack = { { list = list, at = 0 } }
+  local function next_item()
+    local first = stack[#stack]
+    while first do
+      first.at = first.at + 1
+      local item = first.list[first.at]
+      if item ~= nil then
+        return item
+      end
+      stack[#stack] = nil
+      first = stack[#stack]
+    end
+    return rest()
+  end
+  waiting[next_item] = stack
+  return next_item
 end
 
 return M

@@ -206,7 +206,7 @@ function M.open(args, names)
     local size = at and file:seek "end"
     self.size = size and file:seek("set", at) and size - at
     local lines = self:lines_of(file, args.from and "--from " .. args.from or "standard input")
-    next_item = items[1] and tables.chained(next_item, lines) or lines
+    next_item = items[1] and tables.chained(items, lines) or lines
   end
   if axes then
     next_item = varied(next_item, axes)

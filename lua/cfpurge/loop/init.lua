@@ -1,4 +1,4 @@
---- Which loop a call belongs to: by what is running at the call, not by what was loaded.
+--- Which loop a call belongs to, by what is running at the call; and which loops were asked to step a client.
 
 local names = {}
 for _, name in ipairs { "openresty", "luv", "cqueues", "copas", "blocking" } do
@@ -10,8 +10,9 @@ local function in_coroutine()
   return thread ~= nil and not is_main
 end
 
+local loaded = package.loaded
+
 local function running()
-  local loaded = package.loaded
   local ngx, vim = rawget(_G, "ngx"), rawget(_G, "vim")
   if ngx and ngx.get_phase then
     return "openresty"
@@ -27,36 +28,68 @@ local function running()
   return "blocking"
 end
 
-return {
+local M = {
+  HELD = "purge cannot wait in a function that C has called: use start",
+
   -- Lua 5.1 cannot: there an on_done, which is called under pcall, is not able to wait in a coroutine.
   yields_over_pcall = coroutine.wrap(function()
     return pcall(coroutine.yield)
   end)() == nil,
-
-  -- Does a function of C (table.sort, string.gsub) stand between the coroutine and its purge? 5.1 and 5.2 cannot tell.
-  is_held = function()
-    local may_yield = rawget(coroutine, "isyieldable")
-    return may_yield ~= nil and not may_yield()
-  end,
-  HELD = "purge cannot wait in a function that C has called: use start",
-
-  ---@param loop string|table the option
-  ---@return string? problem
-  check = function(loop)
-    if type(loop) == "table" then
-      local has_both = type(loop.wait) == "function" and type(loop.drive) == "function"
-      return not has_both and "a table needs the functions wait and drive" or nil
-    end
-    return not (names[loop] or loop == "auto") and "there is no loop '" .. loop .. "'" or nil
-  end,
-
-  ---@param loop string|table the option
-  ---@return {wait: fun(client, request): boolean, string?, drive: fun(client): boolean, string?}
-  pick = function(loop)
-    if type(loop) == "table" then
-      return loop
-    end
-    local name = names[loop == "auto" and running() or loop]
-    return package.loaded[name] or require(name)
-  end,
 }
+
+--- Does a function of C (table.sort, string.gsub) stand between the coroutine and its purge? 5.1 and 5.2 cannot tell.
+function M.is_held()
+  local may_yield = rawget(coroutine, "isyieldable")
+  return may_yield ~= nil and not may_yield()
+end
+
+---@param loop string|table the option
+---@return string? problem
+function M.check(loop)
+  if type(loop) == "table" then
+    local has_both = type(loop.wait) == "function" and type(loop.drive) == "function"
+    return not has_both and "a table needs the functions wait and drive" or nil
+  end
+  return not (names[loop] or loop == "auto") and "there is no loop '" .. loop .. "'" or nil
+end
+
+---@param loop string|table the option
+---@return cfpurge.Loop
+function M.pick(loop)
+  if type(loop) == "table" then
+    return loop
+  end
+  local name = names[loop == "auto" and running() or loop]
+  return loaded[name] or require(name)
+end
+
+-- ---- a client's loops ----
+
+--- Is anything in flight that a loop has to step for?
+---@return boolean
+function M.is_active(state)
+  return state.open and (state.count > 0 or state.untold or state.later) and true or false
+end
+
+--- Asks the current loop to step this client from now on, and returns it; false and a sentence where it cannot.
+function M.drive(state)
+  local loop = M.pick(state.loop)
+  if loop.blocks then
+    return loop
+  end
+  state.driven[loop] = true
+  local can, problem = loop.drive(state.client)
+  return can ~= false and loop, problem
+end
+
+--- Tells every loop that was asked to step this client that it need not any more.
+function M.undrive(state)
+  local loop = next(state.driven)
+  while loop and not M.is_active(state) do
+    state.driven[loop] = nil
+    loop.drive(state.client)
+    loop = next(state.driven)
+  end
+end
+
+return M

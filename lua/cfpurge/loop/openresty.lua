@@ -9,9 +9,9 @@ local has_exdata, exdata = pcall(require, "thread.exdata")
 -- less often for one that takes its time. Seconds since something last changed, and how long to sleep then.
 local PACE = { { 0.1, 0.001 }, { 1, 0.002 }, { 10, 0.004 }, { math.huge, 0.02 } }
 
--- How long a worker that shuts down waits for answers before it cancels what is in flight, in seconds: Debian's unit
--- kills nginx after 5.
-local GRACE = 4
+-- How long a worker that shuts down has, in seconds, until all is told: Debian's unit kills nginx after 5. It waits for
+-- answers, and then cancels what is in flight, which takes so long for one.
+local GRACE, CANCEL = 4, 50e-6
 
 -- A pump that has not looked for so long stands in an on_done that sleeps: its watch sees that. Or it is gone, because
 -- nginx dropped its timer (lua_max_running_timers) or an on_done called ngx.exit: the next call sees that. In seconds.
@@ -47,15 +47,9 @@ end
 local function cancel_all()
   cancelling = true -- or an on_done that tries again would keep the worker for ever
   for _, client in ipairs { unpack(clients) } do
-    local requests = {}
-    for _, request in pairs(client.requests) do
-      requests[#requests + 1] = request
-    end
-    for _, request in ipairs(requests) do
-      local ok, err = pcall(request.cancel, request)
-      if not ok then
-        ngx.log(ngx.ERR, "cfpurge: ", tostring(err))
-      end
+    local ok, err = pcall(client.cancel, client)
+    if not ok then
+      ngx.log(ngx.ERR, "cfpurge: ", tostring(err))
     end
   end
   cancelling = false
@@ -94,7 +88,7 @@ local function run(_, me)
     end
     if ngx.worker.exiting() then
       exiting = exiting or me.looked
-      if me.looked - exiting > GRACE then
+      if me.looked - exiting > GRACE - in_flight * CANCEL then
         cancel_all()
       end
     end

@@ -1,0 +1,340 @@
+--- From a call to what is in flight: a short list is one request, a long one a job, names are looked up first.
+--
+-- A `call` is { params, options, environment_id, started }: as the caller made it, or with ids in place of names.
+local completion = require "cfpurge.completion"
+local core = require "cfpurge.core"
+local loops = require "cfpurge.loop"
+local names = require "cfpurge.names"
+local requests = require "cfpurge.request"
+local tables = require "cfpurge.tables"
+local validate = require "cfpurge.validate"
+
+-- One short list does not need it: init.lua loads it, or its first use; the command starts as fast as curl.
+local function jobs()
+  return require "cfpurge.bulk.job"
+end
+
+local M = {}
+
+-- ---- a list that is one request ----
+
+-- All of a list was one request, which failed: smaller ones go on with it, or all of it is one failure.
+local function mend(request, _, err)
+  local kind, items = validate.kind_of(err and err.remaining)
+  if not kind then
+    return false
+  elseif jobs().adopt(request, kind, items, err, request.options) then
+    return true
+  end
+  local cause = tables.copy(err)
+  cause.kind, cause.message = nil, nil
+  err.failures = { { error = core.error(err.kind, err.message, cause), items = items } }
+  err.requests, err.ids = 1, {}
+  return false
+end
+
+-- The caller wants nothing but an answer: no dry run, no progress, no names.
+local function is_plain(options)
+  if options == nil then
+    return true
+  elseif type(options) ~= "table" then
+    return false
+  end
+  options = tables.bare(options)
+  return options.dry_run ~= true and options.on_progress == nil and options.zone == nil and options.environment == nil
+end
+
+-- May it be one request? The core knows how many items that holds, and the server may have taught us a smaller number.
+local function is_short(state, params)
+  if type(params) ~= "table" then
+    return true
+  end
+  params = tables.bare(params)
+  if params.zone ~= nil or params.environment ~= nil then
+    return false
+  end
+  local list = params.files or params.tags or params.hosts or params.prefixes
+  if type(list) == "table" and next(state.sizes) ~= nil then
+    local size = state.sizes[validate.kind_of(params)]
+    return not size or #list <= size
+  end
+  return type(list) ~= "function"
+end
+
+-- Begins one request. Nil, what was raised, an error; neither where it is too long to be one.
+local function start_one(state, params, options, environment_id, on_done)
+  local request = requests.new(state, on_done, mend)
+  if options then
+    request.options = options
+  end
+  local ok, id, err = pcall(state.core.start, state.core, params, options, environment_id)
+  if not ok then
+    return nil, id
+  elseif id then
+    completion.register(state, request, id)
+    return request
+  end
+  return nil, nil, not err.limit and err or nil
+end
+
+-- ---- jobs ----
+
+-- What the parts of a job have in common with the call.
+local function base_of(call)
+  local options, params = tables.bare(call.options or {}), tables.bare(call.params)
+  return {
+    zone_id = params.zone_id or options.zone_id,
+    environment_id = call.environment_id or params.environment_id or options.environment_id,
+  }
+end
+
+-- Begins what `call` asks for, with ids in place of names. False, what was raised, an error.
+local function dispatch(request, call)
+  local state, kind, list = request.state, validate.kind_of(call.params)
+  local options = call.options
+  if type(options) == "table" and rawget(options, "dry_run") == true then
+    return require "cfpurge.dry_run"(request, kind, list, call)
+  end
+  local is_list = type(list) == "function" or type(list) == "table"
+  local has_progress = type(options) == "table" and type(rawget(options, "on_progress")) == "function"
+  if not is_list or (not has_progress and is_short(state, call.params)) then
+    local ok, id, err = pcall(state.core.start, state.core, call.params, options, call.environment_id)
+    if not ok then
+      return false, id
+    elseif id then
+      request.handle, request.options = is_list and mend, options
+      completion.register(state, request, id)
+      return true
+    elseif not err.limit then
+      return false, nil, err
+    end
+  end
+  local limits, raised, err = validate.limits(state, kind, options)
+  if limits then
+    local ok
+    local size = math.min(limits.max_items, state.sizes[kind] or limits.max_items)
+    ok, raised, err = validate.list(state, call, kind, list, size, validate.FIRST)
+    if ok then
+      jobs().start(request, kind, list, call, base_of(call), limits)
+      return true
+    end
+  end
+  return false, raised, err
+end
+
+-- ---- names ----
+
+-- The call as it is to be sent: a copy without names, and with the ids that they stand for.
+local function resolved(call, zone_id, environment_id)
+  local params = tables.copy(call.params)
+  params.zone, params.environment = nil, nil
+  params.zone_id, params.environment_id = zone_id, environment_id
+  return { params = params, options = call.options, started = call.started }
+end
+
+-- The options of a call for a request that is not the purge itself.
+local function options_of_lookup(options)
+  local copy = tables.copy(options)
+  copy.environment_id, copy.on_progress, copy.dry_run = nil, nil, nil
+  return copy
+end
+
+-- What is wrong with the rest of the call is found before names are looked up.
+local function check_named(state, call, wanted)
+  local stand_in = resolved(call, wanted.zone_id or "0", (wanted.environment_id or wanted.environment) and "0" or nil)
+  local kind, list = validate.kind_of(stand_in.params)
+  local size
+  for _, options in ipairs { call.options or {}, { zone = wanted.zone, environment = wanted.environment } } do
+    local limits, raised, err = validate.limits(state, kind or "tags", options)
+    if not limits then
+      return false, raised, err
+    end
+    size = size or limits.max_items
+  end
+  if kind and (type(list) == "function" or (type(list) == "table" and #list > 0)) then
+    return validate.list(state, stand_in, kind, list, size, validate.FIRST)
+  end
+  local ok, path, err = pcall(state.core.check, state.core, stand_in.params, call.options)
+  return ok and path, not ok and path or nil, err
+end
+
+local function begin_named(request, call, wanted)
+  local state = request.state
+  local right, wrong, refused = check_named(state, call, wanted)
+  if not right then
+    return false, wrong, refused
+  elseif wanted.environment and not (wanted.zone_id or wanted.zone or state.zone_id) then
+    return false, nil, core.error("invalid_request", "no zone_id: give it to new, with the call or in params",
+      { field = "zone_id" })
+  end
+  local lookup_options = options_of_lookup(call.options)
+  local ends = requests.ends(state, call.started, call.options)
+  names.resolve(request, wanted, lookup_options, requests.ends(state, call.started, lookup_options),
+    function(zone_id, environment_id, err)
+      if not jobs().is_job(request.job) then
+        request.job = nil
+      end
+      local ok, raised
+      if not err then
+        local known = resolved(call, zone_id, environment_id)
+        -- What looking up its names has left.
+        known.options = requests.left(known.options, ends)
+        ok, raised, err = dispatch(request, known)
+      end
+      if not ok then
+        err = err or core.error("invalid_request", tostring(raised))
+        err.remaining = err.remaining or requests.asked(call)
+        completion.complete(state, request, nil, err)
+      end
+    end)
+  return true
+end
+
+-- A sentence where `zone` or `environment` is no string.
+local function name_problem(call)
+  for _, field in ipairs { "zone", "environment" } do
+    local value = rawget(call.params, field)
+    if value ~= nil and type(value) ~= "string" then
+      return ("bad argument #2 to '' (%s: string expected, got %s)"):format(field, type(value))
+    end
+  end
+end
+
+-- ---- the calls ----
+
+-- Begins a call that is not one plain request. Nil, what was raised, an error.
+local function start_call(state, call, on_done)
+  local request = requests.new(state, on_done)
+  local params, options = call.params, call.options
+  local ok, raised, err
+  if type(params) ~= "table" or not (options == nil or type(options) == "table") then
+    ok, raised, err = dispatch(request, call)
+  else
+    raised = name_problem(call)
+    local wanted = not raised and names.wanted(state, call)
+    if wanted and wanted.problem then
+      err = core.error("invalid_request", wanted.problem, { field = wanted.problem:match "^%w+" })
+    elseif wanted and (wanted.zone or wanted.environment) then
+      ok, raised, err = begin_named(request, call, wanted)
+    elseif wanted then
+      ok, raised, err = dispatch(request, call)
+    end
+  end
+  if ok then
+    return request
+  end
+  return nil, raised, err
+end
+
+-- A request that a loop steps from now on; nil and an error; or nil, nil and what was raised.
+local function begin(state, params, options, environment_id, on_done)
+  local before = #state.failures
+  local call, request, raised, err
+  if not state.zone and is_plain(options) and is_short(state, params) and type(params) == "table" then
+    request, raised, err = start_one(state, params, options, environment_id, on_done)
+  end
+  if not (request or raised or err) then
+    call = { params = params, options = options, environment_id = environment_id, started = core.now() }
+    request, raised, err = start_call(state, call, on_done)
+  end
+  call = call or { params = params, options = options, environment_id = environment_id }
+  if raised then
+    return nil, nil, raised
+  elseif not request then
+    err.remaining = err.remaining or requests.asked(call)
+    return nil, err
+  end
+  local loop, problem
+  if not request.ended then
+    loop, problem = loops.drive(state)
+    if not loop then
+      return requests.withdraw(request, call, problem)
+    end
+  end
+  if state.failures[1] then
+    completion.raise_failures(state, before)
+  end
+  return request, nil, nil, loop, call
+end
+
+--- Begins a purge. `name` is the function that the caller called, `shift` how much further right the core has its
+--- params.
+---@return cfpurge.Request?, cfpurge.Error?
+function M.start(state, name, shift, params, options, environment_id, on_done)
+  local request, err, raised = begin(state, params, options, environment_id, on_done)
+  if raised then
+    validate.raise(raised, name, shift, 4)
+  end
+  return request, err
+end
+
+local function finish(request, loop, call)
+  if not request.ended then
+    local can, problem = requests.wait_for(request, loop)
+    if can == false then
+      return requests.withdraw(request, call, problem)
+    end
+  end
+  return request.value or nil, request.failure or nil
+end
+
+-- Nothing else is in flight in a host that blocks, and nobody watches: the core does all of it in one call. Nil where
+-- nothing began: the fault, or that it is not the core's to do, is found once more by `begin`.
+local function perform_in_core(state, params, options)
+  local ok, result, err = pcall(state.core.purge, state.core, params, options)
+  if ok and result then
+    return result
+  elseif not ok then
+    return nil, nil, not tostring(result):find "^bad argument" and result or nil
+  elseif err.attempts == 0 and not err.elapsed then
+    return nil
+  end
+  local request = requests.new(state)
+  request.options = options
+  if mend(request, nil, err) then
+    return finish(request, loops.drive(state), { params = params, options = options })
+  end
+  return nil, err
+end
+
+--- Purges, and waits for the answer.
+---@return cfpurge.Result?, cfpurge.Error?
+function M.perform(state, name, shift, params, options, environment_id)
+  local result, err, raised, request, loop, call
+  if state.count == 0 and not (state.zone or state.has_events or environment_id) and is_plain(options)
+    and next(state.sizes) == nil and loops.pick(state.loop).blocks then
+    result, err, raised = perform_in_core(state, params, options)
+    if result then
+      return result
+    end
+  end
+  if not (err or raised) then
+    request, err, raised, loop, call = begin(state, params, options, environment_id)
+  end
+  if raised then
+    validate.raise(raised, name, shift, 4)
+  elseif request then
+    return finish(request, loop, call)
+  end
+  return result, err
+end
+
+--- Waits for what `begin_job(request, done)` looks up.
+---@return any found, cfpurge.Error?
+function M.look_up(state, options, begin_job)
+  local request = requests.new(state)
+  begin_job(request, function(found, err)
+    completion.complete(state, request, found, err)
+  end)
+  local call, loop = { options = options }, nil
+  if not request.ended then
+    local problem
+    loop, problem = loops.drive(state)
+    if not loop then
+      return requests.withdraw(request, call, problem)
+    end
+  end
+  return finish(request, loop, call)
+end
+
+return M

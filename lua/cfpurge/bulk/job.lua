@@ -1,0 +1,390 @@
+--- Lists of any length: split, streamed, isolated, every item accounted for.
+--
+-- A job fills one request of the client. Its chunks are those of bulk/source; the next one to send comes from `again`
+-- (chunks that were split or put back), then from the source. It moves when one of its parts has ended, so that it
+-- works the same in every host; and in the next step, where it has read of a table what one turn may. An ending may be
+-- cut off where memory is short, and is then run again: the marks of a chunk say how far it came.
+local completion = require "cfpurge.completion"
+local core = require "cfpurge.core"
+local loops = require "cfpurge.loop"
+local policy = require "cfpurge.bulk.policy"
+local requests = require "cfpurge.request"
+local sources = require "cfpurge.bulk.source"
+local tables = require "cfpurge.tables"
+
+local M = {}
+
+local Job = {}
+Job.__index = Job
+
+function Job:put_back(chunk)
+  if #chunk.items > 0 then
+    table.insert(self.again, self.counters.refused > 0 and 1 or #self.again + 1, chunk)
+  end
+end
+
+-- What is behind the first `size` items goes back, and is taken later than those.
+function Job:cut(chunk, size)
+  local first, rest = sources.part(chunk, 1, size), sources.part(chunk, size + 1, #chunk.items)
+  self:put_back(rest)
+  chunk.items, chunk.cut = first.items, true
+end
+
+-- In two, both of which go back.
+function Job:split(chunk, size)
+  if not chunk.cut then
+    self:cut(chunk, size)
+  end
+  self:put_back(chunk)
+end
+
+function Job:next_chunk()
+  return policy.prefers_untried(self.counters) and self:read() or table.remove(self.again) or self:read()
+end
+
+-- ---- how a chunk ended ----
+
+-- Nothing more is sent; what is in flight still counts.
+function Job:stop(err)
+  self.stopped, self.counters.is_stopped = self.stopped or err, true
+end
+
+-- The failures are in the list's order, whichever answer came first.
+function Job:fail(items, at, err)
+  local failures, failure = self.failures, { error = err, items = items, at = at }
+  local i = #failures
+  while i > 0 and failures[i].at > at do
+    i = i - 1
+  end
+  if self.counters.is_blamed then
+    self.given_up[failure] = true
+  end
+  table.insert(failures, i + 1, failure)
+  self.failed = self.failed + #items
+end
+
+-- The items of a table that were refused as they were read fail alone.
+function Job:read()
+  local source = self.source
+  local chunk = source:read(self.counters.size)
+  while self.refused_there < source.noted do
+    local refused = source.refused[self.refused_there + 1]
+    self:fail(refused.items, refused.at, refused.err)
+    self.refused_there = self.refused_there + 1
+    source.refused[self.refused_there] = false
+  end
+  return chunk
+end
+
+-- The validation refused one item of an iterator: it fails alone.
+function Job:refused_here(chunk, err)
+  local place = tonumber(err.field:match "%[(%d+)%]")
+  local before, refused = sources.part(chunk, 1, place - 1), sources.part(chunk, place, place)
+  local at = ("[%d]"):format(refused.at)
+  err.field, err.message = err.field:gsub("%[%d+%]", at, 1), err.message:gsub("%[%d+%]", at, 1)
+  err.remaining = nil
+  self:cut(chunk, place)
+  self:fail(refused.items, refused.at, err)
+  chunk.items = before.items
+end
+
+local function add_all(list, more, chunk, name)
+  for i = chunk[name] + 1, #more do
+    list[#list + 1] = more[i]
+    chunk[name] = i
+  end
+end
+
+-- The request was not at fault after all: what was given up for that goes again.
+function Job:resume()
+  for i = #self.failures, 1, -1 do
+    local failure = self.failures[i]
+    if self.given_up[failure] then
+      self:put_back(sources.chunk(failure.items, failure.at))
+      table.remove(self.failures, i)
+      self.given_up[failure] = nil
+      self.failed = self.failed - #failure.items
+    end
+  end
+  local counters = self.counters
+  self.stopped, counters.is_stopped, counters.is_blamed, counters.pieces = false, false, false, 0
+end
+
+function Job:accepted_one(chunk, result)
+  add_all(self.ids, result.ids, chunk, "ids")
+  add_all(self.messages, result.messages, chunk, "messages")
+  if policy.accepted(self.counters) == "resume" then
+    self:resume()
+  end
+  self.counters.accepted = self.counters.accepted + #chunk.items
+  self.attempts = self.attempts + result.attempts
+  self.ray_id = result.ray_id
+end
+
+function Job:failed_one(chunk, err)
+  local facts = {
+    count = #chunk.items, is_fresh = chunk.fresh, is_cut = chunk.cut, is_counted = chunk.counted,
+  }
+  if not chunk.counted then
+    self.attempts = self.attempts + err.attempts
+    chunk.counted = true
+  end
+  local verdict, size = policy.failed(self.counters, facts, err)
+  if verdict == "put_back" then
+    return self:put_back(chunk)
+  elseif verdict == "split" then
+    local sizes = self.state.sizes
+    sizes[self.kind] = self.counters.size < self.whole_size and self.counters.size or sizes[self.kind]
+    return self:split(chunk, size)
+  elseif self.counters.is_stopped then
+    self:stop(err)
+  end
+  self:fail(chunk.items, chunk.at, err)
+end
+
+function Job:ended(part, result, err)
+  local chunk = self.parts[part]
+  if chunk and result then
+    self:accepted_one(chunk, result)
+  elseif chunk then
+    self:failed_one(chunk, err)
+  end
+  if chunk then
+    self.parts[part] = nil
+    self.in_flight = self.in_flight - 1
+    self:progress()
+  end
+  self:go_on()
+end
+
+-- ---- sending ----
+
+-- False: it waits for one that is in flight to end.
+function Job:send(chunk)
+  local params = { zone_id = self.base.zone_id, environment_id = self.base.environment_id, [self.kind] = chunk.items }
+  chunk.counted, chunk.cut, chunk.ids, chunk.messages = false, false, 0, 0
+  local part, err = requests.part(self.state, params, requests.left(self.options, self.ends), self.handle)
+  if part then
+    self.parts[part] = chunk
+    self.in_flight = self.in_flight + 1
+    self.requests = self.requests + 1
+    self.sent = self.sent + #chunk.items
+    self.current = false
+    if self.in_flight == 1 then
+      -- Reading the rest may wait, or end with the coroutine.
+      loops.drive(self.state)
+    end
+    return true
+  end
+  local verdict = policy.not_begun(self.counters, err, self.in_flight)
+  if verdict == "refused" then
+    self:refused_here(chunk, err)
+    self.current = #chunk.items > 0 and chunk
+  elseif verdict == "fail" then
+    self:stop(err)
+    self:fail(chunk.items, chunk.at, err)
+    self.current = false
+  end
+  return verdict ~= "wait"
+end
+
+function Job:send_all()
+  local source = self.source
+  local is_waiting = false
+  source.budget = sources.TURN
+  while not self.stopped and not is_waiting and self.in_flight < self.max_in_flight do
+    self.current = self.current or self:next_chunk()
+    local problem = source:error()
+    if self.stopped then
+      -- By the iterator, which has cancelled or let the client report.
+      break
+    elseif problem then
+      self:stop(problem)
+    elseif not self.current then
+      if source:has_more() then
+        completion.put_off(self.state, self)
+      end
+      break
+    elseif self.ends and core.now() >= self.ends then
+      self:stop(core.error("timeout", "the deadline passed"))
+    elseif #self.current.items > self.counters.size then
+      self:cut(self.current, self.counters.size)
+    else
+      is_waiting = not self:send(self.current)
+    end
+  end
+end
+
+function Job:go_on()
+  -- An iterator that came back to the client: its caller goes on.
+  if self.is_going then
+    return
+  end
+  self.is_going = true
+  local ok, raised = pcall(self.send_all, self)
+  self.is_going = false
+  if not ok then
+    error(raised, 0)
+  end
+  if self.in_flight == 0 and not self.finished and (self.stopped or not self.is_put_off) then
+    self:finish()
+    self.finished = true
+  end
+end
+
+function Job:cancel()
+  self.counters.is_blamed = false
+  self:stop(core.error("cancelled", "cancelled"))
+  local parts = {}
+  for part in tables.entries(self.parts) do
+    parts[#parts + 1] = part
+  end
+  for _, part in ipairs(parts) do
+    completion.cancel(self.state, part)
+  end
+  self:go_on()
+end
+
+-- ---- the account ----
+
+function Job:progress()
+  if self.on_progress then
+    local seconds, accepted, total = core.now() - self.started, self.counters.accepted, self.source:total()
+    local rate = seconds > 0 and accepted / seconds or 0
+    completion.call(self.state, self.on_progress, {
+      accepted = accepted,
+      failed = self.failed,
+      sent = self.sent,
+      total = total,
+      rate = rate,
+      eta = total and rate > 0 and (total - accepted - self.failed) / rate or nil,
+    })
+  end
+end
+
+function Job:remaining()
+  local chunks = { self.current or nil }
+  for _, chunk in ipairs(self.again) do
+    chunks[#chunks + 1] = chunk
+  end
+  return self.source:remaining(self.failures, chunks)
+end
+
+--- What an error says of it where all that is in flight is taken back.
+function Job:withdrawn(params)
+  for _, chunk in tables.entries(self.parts) do
+    self.again[#self.again + 1] = chunk
+  end
+  local remaining = tables.copy(params)
+  remaining[self.kind] = self:remaining()
+  self.stopped, self.finished = core.error("cancelled", "withdrawn"), true
+  return { accepted = self.counters.accepted, remaining = remaining }
+end
+
+function Job:error(cause)
+  local fields, remaining, accepted = tables.copy(cause), tables.copy(self.base), self.counters.accepted
+  remaining[self.kind] = self:remaining()
+  fields.accepted, fields.failures, fields.remaining = accepted, self.failures, remaining
+  fields.requests, fields.attempts, fields.ids = self.requests, self.attempts, self.ids
+  fields.elapsed = self.requests > 0 and core.now() - self.started or nil
+  local message = cause.message
+  if policy.is_refused(self.counters) then
+    message = ("every one of %d requests was refused, it is not about an item: %s"):format(self.requests, message)
+  end
+  if accepted > 0 or #self.failures > 1 then
+    local count = type(remaining[self.kind]) == "table" and #remaining[self.kind] .. " items" or "items"
+    message = ("%s were not accepted, %d were: %s"):format(count, accepted, message)
+  end
+  fields.message, fields.kind = nil, nil
+  return core.error(cause.kind, message, fields)
+end
+
+function Job:finish()
+  local cause = self.stopped or (self.failures[1] and self.failures[1].error)
+  if cause and cause.kind == "cancelled" then
+    local remaining = self:remaining()
+    if type(remaining) == "table" and #remaining == 0 then
+      -- It came too late.
+      cause = nil
+    end
+  end
+  if not cause and self.source.position == 0 then
+    cause = core.error("invalid_request", self.kind .. ": must not be empty", { field = self.kind })
+  end
+  if cause then
+    return completion.complete(self.state, self.request, nil, self:error(cause))
+  end
+  completion.complete(self.state, self.request, {
+    id = self.ids[1],
+    ids = self.ids,
+    accepted = self.counters.accepted,
+    requests = self.requests,
+    attempts = self.attempts,
+    elapsed = core.now() - self.started,
+    ray_id = self.ray_id or nil,
+    messages = self.messages,
+  })
+end
+
+-- ---- its beginning ----
+
+local function new(request, kind, source, started, options, base, limits)
+  local state = request.state
+  local size = math.min(limits.max_items, state.sizes[kind] or limits.max_items)
+  local job = setmetatable({
+    state = state, request = request, kind = kind, base = base, options = options, source = source,
+    counters = policy.counters(size, limits), whole_size = size, max_in_flight = limits.max_in_flight,
+    on_progress = options.on_progress, started = started, ends = limits.deadline and started + limits.deadline,
+    current = false, again = {}, parts = {}, failures = {}, given_up = {}, ids = {}, messages = {},
+    in_flight = 0, failed = 0, sent = 0, requests = 0, attempts = 0, refused_there = 0,
+    stopped = false, is_going = false, finished = false, is_put_off = false, next_put_off = false, ray_id = false,
+  }, Job)
+  job.handle = function(part, result, failure)
+    job:ended(part, result, failure)
+  end
+  return job
+end
+
+--- Sends what `list` holds, which was checked, and completes `request`.
+---@param call table params, options, started
+---@param base table what its parts have in common with the call
+---@param limits table
+function M.start(request, kind, list, call, base, limits)
+  if not M.is_job(request.job) then
+    local source = sources.new(request.state.core, kind, list)
+    request.job = new(request, kind, source, call.started, tables.copy(call.options), base, limits)
+  end
+  local ok, raised = pcall(request.job.go_on, request.job)
+  -- What is in flight takes it up again.
+  if not ok and request.job.in_flight == 0 then
+    error(raised, 0)
+  end
+end
+
+--- Goes on with a request that failed, where smaller ones may do better. False: they may not.
+function M.adopt(request, kind, items, err, options)
+  local job = M.is_job(request.job) and request.job
+  if #items < 2 then
+    return false
+  elseif not job then
+    local state = request.state
+    local ok, limits = pcall(state.core.limits, state.core, kind, options)
+    if not (ok and limits) or not policy.may_mend(err, limits.isolate) then
+      return false
+    end
+    local base = { zone_id = err.remaining.zone_id, environment_id = err.remaining.environment_id }
+    local source = sources.read_already(state.core, kind, #items)
+    job = new(request, kind, source, core.now() - (err.elapsed or 0), tables.copy(options), base, limits)
+    job.requests, job.sent, job.in_flight = 1, #items, 1
+    job.parts[request] = sources.chunk(items, 1)
+    request.job = job
+  end
+  job:ended(request, nil, err)
+  return true
+end
+
+function M.is_job(value)
+  return getmetatable(value) == Job
+end
+
+return M

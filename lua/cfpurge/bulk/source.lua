@@ -1,0 +1,299 @@
+--- What a list's items are read from: a table or an iterator, in chunks, and what of it remains.
+--
+-- A chunk is { items, at = the first one's place in the list }. A table is checked, and equal items of it found, as it
+-- is read, at most `budget` items in one turn, so that a list of any length holds its host only for a moment. Where
+-- memory is short reading goes on later: an item counts as read when it is in the chunk, and not before.
+local core = require "cfpurge.core"
+local tables = require "cfpurge.tables"
+local validate = require "cfpurge.validate"
+local variants = require "cfpurge.variants"
+
+local M = {
+  --- Items of a table that are checked in one turn.
+  TURN = 500,
+}
+
+-- What no iterator raises.
+local NONE = {}
+
+-- Of more items than this the rest is an iterator: a list of them would take too long to make.
+local LONG = 10000
+
+---@return table chunk
+function M.chunk(items, at)
+  -- fresh: as it was read; counted: its end is in the job's numbers; cut: the rest of it went back; ids, messages: how
+  -- many of its answer's are in the job's lists.
+  return { items = items, at = at, fresh = false, counted = false, cut = false, ids = 0, messages = 0 }
+end
+
+---@return table chunk
+function M.part(chunk, from, to)
+  return M.chunk(tables.slice(chunk.items, from, to), chunk.at + from - 1)
+end
+
+--- Is an iterator that raised this at its end? Where memory was short it may go on.
+function M.ends_iterator(raised)
+  return raised ~= "not enough memory"
+end
+
+---@return cfpurge.Error err of an iterator that raised
+function M.iterator_error(kind, raised)
+  return core.error("invalid_request", ("%s: the iterator raised: %s"):format(kind, tostring(raised)), { field = kind })
+end
+
+local Source = {}
+Source.__index = Source
+
+-- ---- an iterator ----
+
+function Source:read_iterator(items, size)
+  while #items < size and not self.exhausted and self.raised == NONE do
+    if self.item == NONE then
+      local ok, item = pcall(self.next_item)
+      if not ok then
+        self.raised = item
+        self.exhausted = M.ends_iterator(item)
+      elseif item ~= nil then
+        self.item = item
+      else
+        self.exhausted = true
+      end
+    end
+    if self.item ~= NONE then
+      items[#items + 1] = self.item
+      self.item, self.position = NONE, self.position + 1
+    end
+  end
+end
+
+-- ---- a table ----
+
+-- Twice as fast as the items: where all have been read, all keys have been seen, or nearly. Holes and names hide
+-- nothing.
+function Source:walk_keys(most)
+  local list, count = self.list, self.count
+  for _ = 1, most do
+    local key = self.following(list, self.key)
+    if key == nil then
+      self.is_walked = true
+      return
+    elseif type(key) ~= "number" or key < 1 or key > count or key % 1 ~= 0 then
+      self.problem = core.error("invalid_request", ("%s: is not a list: it has keys that are not 1 to %d"):format(
+        self.kind, count), { field = self.kind })
+      return
+    end
+    self.key = key
+  end
+end
+
+-- The core calls it "item".
+local function note_refused(self, err)
+  local at = self.position + 1
+  local name = ("%s[%d]"):format(self.kind, at)
+  err.field, err.message = err.field:gsub("^item", name), err.message:gsub("^item", name)
+  self.refused[self.noted + 1] = { items = { self.list[at] }, at = at, err = err }
+  self.noted, self.position = self.noted + 1, at
+end
+
+-- A wrong type raises.
+function Source:read_table(items, size)
+  local list, kind, handle, seen = self.list, self.kind, self.core, self.seen
+  while self.filled < size and self.position < self.count and self.budget > 0 do
+    local at = self.position + 1
+    local item = list[at]
+    if item == nil then
+      local field = ("%s[%d]"):format(kind, at)
+      self.problem = core.error("invalid_request", field .. ": the list has a hole here", { field = field })
+      return
+    end
+    self.budget = self.budget - 1
+    -- It is in the chunk before the set has it, and counts when both have it.
+    items[self.filled + 1] = item
+    local is_new, err = handle:add(seen, kind, item)
+    if is_new or (err and err.kind ~= "invalid_request") then
+      -- Where the client is closed sending it will say so.
+      self.filled, self.position = self.filled + 1, at
+    elseif err then
+      note_refused(self, err)
+    else
+      self.duplicates, self.position = self.duplicates + 1, at
+    end
+  end
+end
+
+function Source:read_checked(items, size)
+  local ok, raised
+  repeat
+    ok, raised = pcall(self.read_table, self, items, size)
+    if not ok and raised == "not enough memory" then
+      error(raised, 0)
+    elseif not ok then
+      local problem = tostring(raised):match "%((item.*)%)$" or "item: " .. tostring(raised)
+      note_refused(self, core.error("invalid_request", problem, { field = problem:match "^[^:]*" }))
+    end
+  until ok
+  items[self.filled + 1] = nil
+  if not (self.problem or self.is_walked) then
+    self:walk_keys(2 * M.TURN)
+  end
+  self.exhausted = self.position == self.count and self.is_walked
+end
+
+-- ---- both ----
+
+--- A chunk of at most `size` items. Nil at the end, where `error` may say why, and while the turn's budget is used up:
+--- then it has more.
+---@return table? chunk
+function Source:read(size)
+  local chunk = self.reading or M.chunk({}, self.position + 1)
+  self.reading = chunk
+  if self.list and not self.exhausted then
+    self:read_checked(chunk.items, size)
+    if self.problem or (self.filled < size and self.position < self.count) then
+      return nil
+    end
+  else
+    self:read_iterator(chunk.items, size)
+  end
+  self.reading, self.filled, chunk.fresh = false, 0, true
+  return #chunk.items > 0 and chunk or nil
+end
+
+--- Does it hold something that a later turn will read?
+function Source:has_more()
+  return not (self.exhausted or self.problem) and self.raised == NONE
+end
+
+--- What the iterator raised, as an error.
+---@return cfpurge.Error?
+function Source:error()
+  return self.problem or self.raised ~= NONE and M.iterator_error(self.kind, self.raised) or nil
+end
+
+--- How many items it has in all, equal ones once, as far as it is known; nil of an iterator that is not ours.
+---@return integer?
+function Source:total()
+  if self.list then
+    return self.count - self.duplicates
+  end
+  return self.known_total
+end
+
+local function stands_before(a, b)
+  return a.at < b.at
+end
+
+-- An iterator over the items that a table has beyond its end, where it is no list; looked for from the last key seen
+-- on.
+local function beyond(self)
+  local list, count, key = self.list, self.count, self.key
+  local is_done = self.is_walked
+  return function()
+    while not is_done do
+      local value
+      key, value = self.following(list, key)
+      is_done = key == nil
+      if type(key) == "number" and key > count then
+        return value
+      end
+    end
+  end
+end
+
+-- Both are in order.
+local function merged(first, second)
+  local all, i, j = {}, 1, 1
+  while first[i] or second[j] do
+    if not second[j] or (first[i] and first[i].at <= second[j].at) then
+      all[#all + 1], i = first[i], i + 1
+    else
+      all[#all + 1], j = second[j], j + 1
+    end
+  end
+  return all
+end
+
+--- Exactly what was not accepted, in the list's order: `failures`, which are in order, and other chunks, then what was
+--- not read. A list where it is short and read to its end, or else an iterator.
+---@return table|function
+function Source:remaining(failures, chunks)
+  if self.reading then
+    chunks[#chunks + 1] = self.reading
+  end
+  table.sort(chunks, stands_before)
+  local parts, rest = merged(failures, chunks), {}
+  local list, position, count = self.list, self.position, self.count
+  if self.item ~= NONE then
+    rest[1] = self.item
+  end
+  local length = #rest + (list and count - position or 0)
+  for _, part in ipairs(parts) do
+    length = length + #part.items
+  end
+  if length <= LONG and (list or self.exhausted) then
+    local items = {}
+    for _, part in ipairs(parts) do
+      for _, item in ipairs(part.items) do
+        items[#items + 1] = item
+      end
+    end
+    for i = position + 1, list and count or 0 do
+      items[#items + 1] = list[i]
+    end
+    for item in list and beyond(self) or tables.each(rest) do
+      items[#items + 1] = item
+    end
+    return items
+  end
+  local next_item = tables.each(rest)
+  if list then
+    next_item = self:unread(beyond(self))
+  elseif not self.exhausted then
+    next_item = rest[1] ~= nil and tables.chained(rest, self.next_item) or self.next_item
+  end
+  for i = #parts, 1, -1 do
+    next_item = tables.chained(parts[i].items, next_item)
+  end
+  return next_item
+end
+
+-- An iterator over what of a table was not read, and then `rest`.
+function Source:unread(rest)
+  local list, position, count = self.list, self.position, self.count
+  return function()
+    while position < count do
+      position = position + 1
+      if list[position] ~= nil then
+        return list[position]
+      end
+    end
+    return rest()
+  end
+end
+
+--- Of a list that was one request and is now split: all of it has been read.
+---@return table source
+function M.read_already(handle, kind, count)
+  local self = M.new(handle, kind, {})
+  self.count, self.position, self.exhausted = count, count, true
+  return self
+end
+
+---@param handle userdata the core's client
+---@param list table|function
+---@return table source
+function M.new(handle, kind, list)
+  local is_table = type(list) == "table"
+  local count = is_table and #list or 0
+  return setmetatable({
+    core = handle, kind = kind, list = is_table and list, next_item = not is_table and list, count = count,
+    known_total = not is_table and variants.total(list) or nil,
+    -- The keys of a list that is not longer have been looked at before.
+    following = tables.entries {}, key = nil, is_walked = count <= validate.FIRST,
+    position = 0, filled = 0, budget = M.TURN, duplicates = 0, seen = is_table and handle:set() or nil,
+    refused = {}, noted = 0,
+    item = NONE, reading = false, raised = NONE, problem = nil, exhausted = is_table and count == 0,
+  }, Source)
+end
+
+return M

@@ -1,0 +1,256 @@
+--- How a request ends: what has ended is kept, its on_done runs once, who waits is woken, what they raise is raised.
+--
+-- A `state` is what a client is inside; all modules below the public methods are given it. `requests` holds each
+-- request by the core's id until it is told of, and `count` says how many these are. `untold` is a chain of requests
+-- that have ended and are to be told of: it is empty but while they are told, or where memory was too short for that,
+-- and then the next step goes on. `later` is a chain of jobs that have more to do than one step should. Nothing is made
+-- between the core's telling and the chain: an ending finds its room where memory is short.
+local core = require "cfpurge.core"
+local loops = require "cfpurge.loop"
+
+-- How long one step tells of endings, in seconds; the rest is the next one's.
+local SLICE = 0.002
+
+local M = {}
+
+---@return table state
+function M.new(handle, loop)
+  return {
+    core = handle, loop = loop, open = true, client = nil,
+    requests = {}, count = 0, driven = {}, failures = {}, raised = false, untold = false, later = false,
+    behind = false, telling = 0,
+    zone = nil, zone_id = nil, zone_ids = {}, environment_ids = {},
+    -- What the server taught: items in a request, by kind.
+    sizes = {},
+  }
+end
+
+---@return integer requests
+function M.in_flight(state)
+  return (state.untold or (state.later and state.count == 0)) and state.count + 1 or state.count
+end
+
+--- Notes what the core has started for `request`.
+function M.register(state, request, id)
+  request.id = id
+  state.requests[id] = request
+  state.count = state.count + 1
+end
+
+--- Drops a request of the core without a report.
+function M.forget(state, request)
+  if state.requests[request.id] then
+    state.requests[request.id] = nil
+    state.count = state.count - 1
+    state.core:cancel(request.id)
+    state.core:take(request.id)
+  end
+end
+
+-- What a callback raises waits until all that ended has been reported.
+local function keep_failure(state, raised)
+  state.failures[#state.failures + 1] = { raised }
+end
+
+--- Calls a callback of the user; an error in it breaks nothing here.
+function M.call(state, callback, ...)
+  local ok, raised = pcall(callback, ...)
+  if not ok then
+    keep_failure(state, raised)
+  end
+end
+
+local function add_untold(state, request, value, failure)
+  request.value, request.failure = value or false, failure or false
+  request.next, state.untold = state.untold, request
+end
+
+-- Lua takes memory for a call that is deeper than all before it. It is taken here, where nothing is lost by it: an
+-- on_done that could not even be called would not be called again.
+local function nothing() end
+local function deepen()
+  nothing()
+end
+
+-- Takes it off the chain, and runs what is to run once; `handle` can go on where it was cut off, and returns true where
+-- the request goes on too.
+local function tell(state, request)
+  state.untold = request.next
+  local handle = request.handle
+  if handle then
+    if handle(request, request.value or nil, request.failure or nil) then
+      return
+    end
+    request.handle = false
+  end
+  request.ended = true
+  local on_done = request.on_done
+  if on_done then
+    deepen()
+    request.on_done = false
+    on_done(request.value or nil, request.failure or nil)
+  end
+end
+
+local function wake_all(state, request)
+  for _, waiter in ipairs(request.waiters) do
+    local wake = rawget(waiter, "wake")
+    if wake then
+      waiter.wake = false
+      M.call(state, wake)
+    end
+  end
+end
+
+local function report(state)
+  state.telling = state.telling + 1
+  while state.untold do
+    local request = state.untold
+    local ok, raised = pcall(tell, state, request)
+    if not ok and request.ended and request.on_done == false then
+      -- Where there is no memory to keep it until the others have been told, it is raised at once.
+      ok = pcall(keep_failure, state, raised)
+    end
+    if ok and request.ended and request.waiters then
+      ok, raised = pcall(wake_all, state, request)
+    end
+    if not ok then
+      state.telling = state.telling - 1
+      if state.untold ~= request then
+        request.next, state.untold = state.untold, request
+      end
+      error(raised, 0)
+    end
+  end
+  state.telling = state.telling - 1
+end
+
+--- Ends a request and reports it, once.
+function M.complete(state, request, value, failure)
+  if not request.ended then
+    request.ended, request.handle = true, false
+    add_untold(state, request, value, failure)
+    report(state)
+  end
+end
+
+--- Tells of one request that has ended, the core's `id` or any. False: there was none.
+function M.take(state, id)
+  local got, value, failure = state.core:take(id)
+  local request = got and state.requests[got]
+  if request then
+    state.requests[got] = nil
+    state.count = state.count - 1
+    add_untold(state, request, value, failure)
+    report(state)
+  end
+  return got
+end
+
+--- Ends a request of the core as cancelled, or as what its answer says where that is there, and tells of it.
+function M.cancel(state, request)
+  if state.requests[request.id] then
+    state.core:cancel(request.id)
+    M.take(state, request.id)
+  end
+end
+
+--- The next step goes on with `job`, and is asked for. Makes nothing.
+function M.put_off(state, job)
+  if not job.is_put_off then
+    job.is_put_off, job.next_put_off, state.later = true, state.later, job
+    state.core:wake()
+  end
+end
+
+local function go_on_with_jobs(state)
+  local job = state.later
+  state.later = false
+  while job do
+    local following = job.next_put_off
+    job.is_put_off, job.next_put_off = false, false
+    local ok, raised = pcall(job.go_on, job)
+    if not ok then
+      M.put_off(state, job)
+      while following do
+        job, following = following, following.next_put_off
+        job.is_put_off = false
+        M.put_off(state, job)
+      end
+      error(raised, 0)
+    end
+    job = following
+  end
+end
+
+--- Raises what callbacks have raised: as it is, or where there are several, as their texts. An on_done is raised only
+--- what has been added to the `before` that there were: the rest is not its doing, and the report around it raises
+--- that.
+function M.raise_failures(state, before)
+  local failures, first = state.failures, state.telling > 0 and before + 1 or 1
+  local failure = failures[first]
+  if failure then
+    local texts = {}
+    for i = first, #failures do
+      texts[#texts + 1] = tostring(failures[i][1])
+    end
+    for i = #failures, first, -1 do
+      failures[i] = nil
+    end
+    state.raised = texts[2] and table.concat(texts, "\n") or failure[1]
+    error(state.raised, 0)
+  end
+end
+
+--- What comes after anything has ended: loops are told, errors of callbacks are raised.
+function M.finish(state, before)
+  if state.count == 0 then
+    loops.undrive(state)
+  end
+  if state.failures[1] then
+    M.raise_failures(state, before)
+  end
+end
+
+--- Tells of the requests that have ended, `ended` at most, for some `seconds`, or as long as a step should; goes on
+--- with what was put off.
+function M.settle(state, ended, seconds)
+  local before = #state.failures
+  state.behind = false
+  if state.untold then
+    report(state)
+  end
+  if state.later then
+    go_on_with_jobs(state)
+  end
+  local ends = ended > 1 and core.now() + (seconds or SLICE)
+  for i = 1, ended do
+    if not M.take(state) then
+      break
+    elseif i < ended and core.now() >= ends then
+      state.behind = true
+      break
+    end
+  end
+  M.finish(state, before)
+end
+
+--- Moves everything forward, and tells of what has ended. Within an on_done, and where an earlier step has left some,
+--- it waits for nothing before these are told of.
+---@param timeout? number seconds
+---@param is_waiting? boolean until something has ended: all that happens before is the core's business
+function M.step(state, timeout, is_waiting)
+  local _, ended
+  if state.untold or state.later or state.behind or (state.telling > 0 and state.core:timeout() == 0) then
+    _, ended = state.core:step(0)
+  elseif is_waiting then
+    _, ended = state.core:wait()
+  else
+    _, ended = state.core:step(timeout)
+  end
+  if ended > 0 or state.untold or state.later or state.failures[1] then
+    M.settle(state, ended)
+  end
+end
+
+return M
