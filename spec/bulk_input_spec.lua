@@ -1,4 +1,4 @@
--- What is refused here of a long list, before it is sent or as its iterator gives it. lua/cfpurge/bulk and call.
+-- What is refused here of a long list, before it is sent or as its iterator gives it. lua/cfpurge/bulk and validate.
 local edge = require "spec.support.edge"
 local clients = require "spec.support.client"
 local lists = require "spec.support.lists"

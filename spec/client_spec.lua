@@ -1,4 +1,4 @@
--- The one userdata type and what goes over the wire in its name: csrc/binding/client and csrc/binding/module, without the Lua layer.
+-- The one userdata type and the bytes that go over the wire in its name: csrc/binding/client, call, taking and module.
 local cjson = require("cjson").new()
 local core = require "cfpurge.core"
 local edge = require "spec.support.edge"
@@ -68,7 +68,8 @@ describe("over the wire", function()
 
   local function check_http1(request, path, credential, size)
     local lines = { "Host: " .. env.API_HTTP:match "//([^/]+)", "User-Agent: cfpurge/" .. core.version,
-      "Content-Type: application/json", "Accept: application/json", "Content-Length: " .. size }
+      "Content-Type: application/json", "Accept: application/json", "Accept-Encoding: identity",
+      "Content-Length: " .. size }
     for _, line in ipairs(credential) do lines[#lines + 1] = line end
     table.sort(lines)
     assert.same({ "POST " .. path .. " HTTP/1.1", lines }, sorted(request.raw_header))
@@ -122,7 +123,8 @@ describe("over the wire", function()
     end, function(request, path, credential, size)
       assert.same({ "POST", path, "HTTP/2.0" }, { request.method, request.path, request.protocol })
       local expected = { host = request.headers.host, ["user-agent"] = "cfpurge/" .. core.version,
-        ["content-type"] = "application/json", accept = "application/json", ["content-length"] = tostring(size) }
+        ["content-type"] = "application/json", accept = "application/json", ["accept-encoding"] = "identity",
+        ["content-length"] = tostring(size) }
       for _, line in ipairs(credential) do
         local name, value = line:match "^(.-): (.*)$"
         expected[name:lower()] = value
@@ -137,7 +139,7 @@ describe("over the wire", function()
     for i = 1, 100 do files[i] = "https://" .. host .. "/" .. ("x"):rep(20000) .. i end
     assert(clients.new({ zone_id = zone }):purge { files = files })
     local request = edge.requests(zone)[1]
-    assert.same({}, { request.headers.expect, request.headers["accept-encoding"] })
+    assert.same({ nil, "identity" }, { request.headers.expect, request.headers["accept-encoding"] })
     assert.equal(#'{"files":[""]}' + #table.concat(files, '","'), #request.body)
   end)
 end)
@@ -334,7 +336,7 @@ describe("a core client", function()
     local id, err = client:start(TAGS, nil, "a/b")
     assert.same({ nil, "environment_id", { tags = { "a" }, environment_id = "a/b" } }, { id, err.field, err.remaining })
     assert.same({ 0, 0 }, { client:stats().started, edge.counts(zone).requests })
-    assert.same({ nil, 0 }, { client:timeout(), client:step(0) })
+    assert.same({ nil, 0 }, { client:timeout(), (client:step(0)) })
   end)
 
   it("cancels what is in flight, and closes with the rest", function()
@@ -386,18 +388,23 @@ describe("a core client", function()
   it("tells what holds for a call", function()
     options.plan, options.max_in_flight, options.rate = "enterprise", 3, { urls = 10, urls_bucket = 100, overall = 0 }
     local client = clients.keep(assert(core.new(options)))
-    assert.same({ 500, 3, 60, true }, { client:limits "files" })
-    assert.same({ 100, 3, 60, true }, { client:limits "tags" })
-    assert.same({ 7, 2, 0.5, false, 9 }, { client:limits("files",
-      { max_items = 7, max_in_flight = 2, max_retry_wait = 0.5, isolate = false, deadline = 9 }) })
+    local limits = { max_items = 500, max_in_flight = 3, max_retry_wait = 60, isolate = true }
+    assert.same(limits, client:limits "files")
+    limits.max_items = 100
+    assert.same(limits, client:limits "tags")
+    limits = { max_items = 7, max_in_flight = 2, max_retry_wait = 0.5, isolate = false, deadline = 9 }
+    assert.same(limits, client:limits("files", limits))
     assert.equal("max_items", select(2, client:limits("files", { max_items = 0 })).field)
     assert.equal(0, client:forecast("files", 1, 100))
     -- A request larger than the bucket waits until the bucket is full.
     local seconds = client:forecast("files", 2, 500)
     assert.truthy(seconds > 49 and seconds < 52, seconds)
-    assert.same({ '"a"', '"https://a.example/B"' }, { client:key("tags", "A"), client:key("files", "HTTPS://A.example/B") })
+    assert.is_true(client:add(client:set(), "tags", "a"))
+    for _, wrong in ipairs { { "tags", -1, 1 }, { "files", 1, -1 }, { "files", 1, 1e10 }, { "files", 1, 0 / 0 } } do
+      assert.has_error(function() client:forecast(wrong[1], wrong[2], wrong[3]) end)
+    end
     for _, kind in ipairs { "purge_everything", "nope", "files\0" } do
-      local ok, raised = pcall(client.key, client, kind, "a")
+      local ok, raised = pcall(client.add, client, client:set(), kind, "a")
       assert.is_false(ok)
       assert.truthy(raised:find("files, tags, hosts or prefixes expected", 1, true), raised)
     end
@@ -412,8 +419,8 @@ describe("a core client", function()
     client:close()
     assert.equal("closed", select(2, client:purge(TAGS)).kind)
     assert.equal("closed", select(2, client:start(TAGS)).kind)
-    assert.same({ 0, 0, false }, { client:step(0), client:stats().in_flight, client:cancel(1) })
-    assert.same({}, { client:timeout(), client:fileno(), client:take(), client:key("tags", "a") })
+    assert.same({ 0, 0, false }, { (client:step(0)), client:stats().in_flight, client:cancel(1) })
+    assert.same({}, { client:timeout(), client:fileno(), client:take(), (client:add(client:set(), "tags", "a")) })
     -- As it happens where a finalizer that was set earlier closes it.
     local said = clients.lua(([[
       local client

@@ -1,4 +1,4 @@
--- Which items are the same to the API: csrc/base/distinct, and the key by which long lists are told apart.
+-- Which items are the same to the API: csrc/base/distinct, and the sets by which long lists are made distinct.
 local cjson = require("cjson").new()
 local clients = require "spec.support.client"
 local core = require "cfpurge.core"
@@ -27,12 +27,11 @@ describe("equal items", function()
           "https://a.example/x?a" } },
     } do
       assert.same(case[3], kept(case[1], case[2]))
-      local keys, count = {}, 0
+      local set, items = client:set(), {}
       for _, item in ipairs(case[2]) do
-        local key = client:key(case[1], item)
-        if not keys[key] then keys[key], count = true, count + 1 end
+        if client:add(set, case[1], item) then items[#items + 1] = item end
       end
-      assert.equal(#case[3], count)
+      assert.same(case[3], items)
     end
   end)
 
@@ -43,6 +42,18 @@ describe("equal items", function()
       if i % 2 == 1 then expected[#expected + 1] = list[i] end
     end
     assert.same(expected, kept("tags", list))
-    assert.is_nil(client:key("tags", "a b"))
+  end)
+
+  it("are found in a set of any size", function()
+    local set, count = client:set(), 0
+    for _ = 1, 2 do
+      for i = 1, 100000 do count = count + (client:add(set, "tags", "tag" .. i) and 1 or 0) end
+    end
+    assert.equal(100000, count)
+    assert.is_false(client:add(set, "tags", "TAG77777"))
+    local is_new, err = client:add(set, "tags", "a b")
+    assert.same({ nil, "item", "invalid_request" }, { is_new, err.field, err.kind })
+    assert.has_error(function() client:add(set, "tags", 5) end)
+    assert.has_error(function() client:add({}, "tags", "a") end)
   end)
 end)

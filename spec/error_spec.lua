@@ -160,7 +160,7 @@ describe("a secret", function()
         clean(result)
         for _ = 1, 2 do clean((select(2, client:purge(TAGS)))) end
       end
-      clean(tostring(client), tostring(client.core), events)
+      clean(tostring(client), tostring(clients.core(client)), events)
       assert.truthy(#events > 100)
       -- Not in what was refused, or never arrived, or was ended by the caller either.
       clean(select(2, client:purge({ tags = {} })), select(2, client:purge(TAGS, { base_url = edge.env.API_CLOSED })),

@@ -81,6 +81,28 @@ local function keys(set)
 end
 
 describe("a client made and used before a fork", function()
+  it("spreads its retries otherwise in each child", function()
+    local zone = edge.zone()
+    edge.script(zone, { { times = 0, status = 503, json = { success = false } } })
+    local waits = host.run(prelude .. [[
+      local waits = {}
+      local c = client.new { base_url = args.base, zone_id = args.zone, max_retries = 2, max_retry_wait = 60,
+        on_event = function(event) if event.name == "retry" then waits[#waits + 1] = event.wait end end }
+      local children = {}
+      for i = 1, 3 do
+        children[i] = inherit(function()
+          c:purge { tags = { "a" } }
+          return waits
+        end)
+      end
+      for i = 1, 3 do children[i] = children[i]() end
+      return children]], { args = { base = env.API_HTTP, zone = zone } })
+    assert.equal(2, #waits[1])
+    assert.not_same(waits[1], waits[2])
+    assert.not_same(waits[2], waits[3])
+    assert.not_same(waits[1], waits[3])
+  end)
+
   for _, server in ipairs(servers) do
     it("goes on in parent and children at once, and no answer goes astray, " .. server.name, function()
       local names, count = { "warm", "parent", "childone", "childtwo", "grandchild", "after" }, 150

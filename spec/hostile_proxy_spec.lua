@@ -50,7 +50,7 @@ describe("a hostile proxy", function()
   end)
 
   it("that leads to somebody else is found out by his certificate", function()
-    for _, case in ipairs { { env.API_WRONGHOST }, { env.API_EXPIRED }, { env.API_TLS, env.EDGE .. "/none.pem" },
+    for _, case in ipairs { { env.API_WRONGHOST }, { env.API_EXPIRED },
       { env.API_TLS, host.other_ca() } } do
       local result, err, log, requests = through({ { read = "\r\n\r\n" }, { send = established },
         { tunnel = port_of(case[1]) } }, { ca_file = case[2] })

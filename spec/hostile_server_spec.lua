@@ -66,7 +66,8 @@ describe("a hostile server", function()
         { "Public-Key-Pins", 'pin-sha256="x"; max-age=99' },
         { "Content-Security-Policy", "upgrade-insecure-requests" } }
       edge.script(zone, { { headers = elsewhere, body = OK, wire = true }, { times = 0, body = OK } })
-      for _ = 1, 3 do assert(client:purge(TAGS)) end
+      -- The server may close the connection behind the first answer, while the next purge is on its way.
+      for _ = 1, 3 do assert(client:purge(TAGS, { max_retries = 2 })) end
       local seen = edge.requests(zone)
       assert.equal(3, #seen)
       for name, value in pairs(seen[1].headers) do assert.equal(value, seen[3].headers[name], name) end
@@ -141,7 +142,7 @@ describe("a hostile server", function()
       assert.is_true(err.elapsed >= 0.19 and err.elapsed < 9)
     end)
 
-    it("is asked for nothing compressed, and nothing is inflated", function()
+    it("is asked for nothing compressed, and inflates no further than the cap", function()
       -- A megabyte of zeros in a kilobyte, and a valid envelope.
       local dir = host.dir()
       host.must(("mkdir -p %s && head -c 100000000 /dev/zero | gzip -9 | gzip -9 >%s/bomb && "
@@ -155,10 +156,14 @@ describe("a hostile server", function()
         for _, coding in ipairs { "gzip", "gzip, gzip", "deflate", "br", "zstd" } do
           local server = peer.start(answer { send = whole(body, "Content-Encoding: " .. coding .. "\r\n") })
           local growth, result, err = peer.growth(function() return at(server) end)
-          assert.is_nil(result)
-          assert.equal("bad_response", err.kind)
+          if name == "small" and coding == "gzip" then
+            assert.equal(1, result.accepted)
+          else
+            assert.is_nil(result)
+            assert.equal("bad_response", err.kind)
+          end
           if not host.watched then assert.is_true(growth < 8 * MIB, growth) end
-          assert.is_nil(server.log(1)[1].received:lower():find("accept-encoding", 1, true))
+          assert.truthy(server.log(1)[1].received:find("\r\nAccept-Encoding: identity\r\n", 1, true))
         end
       end
       -- libcurl 7.88 does inflate what the server says it packed for the way: up to the cap.

@@ -52,6 +52,7 @@ local SWEEP = [[
 -- HTTP/2), what a proxy's TLS trusts, how many streams and connections there may be; HTTPHEADER and POSTFIELDS are taken
 -- away again from a handle that is kept.
 local OPTIONAL = { ["curl_easy_setopt 322"] = true, ["curl_easy_setopt 84"] = true, ["curl_easy_setopt 10246"] = true,
+  ["curl_easy_setopt 40310"] = true,
   ["curl_easy_setopt 10247"] = true, ["curl_easy_setopt 10023"] = true, ["curl_easy_setopt 10015"] = true,
   ["curl_multi_setopt 16"] = true, ["curl_multi_setopt 7"] = true }
 

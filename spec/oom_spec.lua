@@ -16,8 +16,8 @@ local function build()
     or "-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
   local make = "env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -s libcfpurge.a LUA=lua5.4 CC=gcc"
   host.must(("%s BUILD=%s CPPFLAGS= CFLAGS='%s'"):format(make, dir, flags))
-  host.must(("gcc -std=c11 -Icsrc -Wall -Wextra -Werror %s spec/hosts/oom.c spec/hosts/oom_api.c %s/lua5.4/libcfpurge.a -o %s/oom "):
-    format(flags, dir, dir) .. "-l:liblua5.4-cjson.so.0 $(pkg-config --cflags --libs lua5.4 libcurl) -lm")
+  host.must(("gcc -std=c11 -Icsrc -Wall -Wextra -Werror %s spec/hosts/oom.c spec/hosts/oom_api.c %s/lua5.4/libcfpurge.a "
+    .. "-o %s/oom "):format(flags, dir, dir) .. "-l:liblua5.4-cjson.so.0 $(pkg-config --cflags --libs lua5.4 libcurl) -lm")
 end
 
 -- What it printed; an error where a run has faults, a leak is found or it crashes.

@@ -39,8 +39,8 @@ describe("the pacer alone", function()
     local to = host.dir() .. "/pacer-" .. tostring({}):match "%w+$"
     local cc = "cc -std=c11 -Icsrc -Wall -Wextra -Werror " .. host.flags
     -- One after the other: gcov would take both files of this name for one.
-    local pipe = io.popen(("exec 2>&1; mkdir -p %s; %s -c -o %s.o csrc/base/pacer.c && %s -o %s spec/hosts/pacer.c %s.o csrc/base/memory.c "
-      .. "-lm && %s; echo status $?"):format(host.dir(), cc, to, cc, to, to, to))
+    local pipe = io.popen(("exec 2>&1; mkdir -p %s; %s -c -o %s.o csrc/base/pacer.c && %s -o %s spec/hosts/pacer.c %s.o "
+      .. "csrc/base/memory.c -lm && %s; echo status $?"):format(host.dir(), cc, to, cc, to, to, to))
     local said = pipe:read "*a"
     pipe:close()
     local bad = {}

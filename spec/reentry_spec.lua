@@ -96,7 +96,7 @@ describe("a finalizer amid a string that is made of the draft", function()
   -- What comes back: it overwrites the draft, gives its buffer away, or frees it.
   local finalizers = {
     ["checks another"] = function(c) assert(c:check({ tags = { "another-tag" } }, { zone_id = "another" })) end,
-    ["takes the key of another"] = function(c) assert(c:key("tags", "ANOTHER")) end,
+    ["adds another to a set"] = function(c) assert(c:add(c:set(), "tags", "ANOTHER")) end,
     ["purges"] = function(c) assert(c:start { tags = { "inner" } }) end,
     ["closes the client"] = function(c) c:close() end,
     ["finalizes the client"] = function(c) c:__gc() end,
@@ -108,20 +108,13 @@ describe("a finalizer amid a string that is made of the draft", function()
       local c, tag
       amid(20, function(i)
         c = core.new((client.options { zone_id = zone }))
-        c:key("tags", "before")
+        c:add(c:set(), "tags", "before")
         tag = "tag-" .. i
       end, function()
         work(c, tag)
         c:close()
       end, function() finalize(c) end)
     end
-
-    it("that " .. what .. " changes no key", function()
-      each(function(c, tag)
-        local key = c:key("tags", tag)
-        assert.equal(('"%s"'):format(tag), key)
-      end)
-    end)
 
     it("that " .. what .. " changes nothing that check says", function()
       local params = { tags = { false } }

@@ -10,7 +10,7 @@ describe("a request", function()
   -- Until so many answers are there, of which nobody has been told.
   local function answered(client, count)
     for _ = 1, 500 do
-      client.core:step(0.02)
+      clients.core(client):step(0.02)
       if client:stats().done == count then return end
     end
     error "no answers"

@@ -63,7 +63,7 @@ describe("the policy", function()
       assert.is_false(decide { status = status, should_retry = 0 }, status)
     end
     for failure, expected in pairs { connection = 0.5, timeout = 0.5, cut_short = 0.5, tls = false, too_big = false,
-      no_memory = false, cancelled = false, closed = false } do
+      refused = false, exhausted = 0.5, proxy = false, queue_full = 0.5, cancelled = false, closed = false, held_back = 0.5 } do
       for _, should_retry in ipairs { -1, 0, 1 } do
         -- Of the failures that may pass, those within an answer whose headers came have one.
         local word = should_retry ~= 0 and expected

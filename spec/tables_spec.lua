@@ -18,7 +18,7 @@ describe("tables", function()
   it("are given in parts, and one after another", function()
     assert.same({ "t2", "t3" }, tables.slice(lists.tags(5), 2, 3))
     assert.same({ "t5" }, tables.slice(lists.tags(5), 5, 9))
-    assert.same({ "t1", "t1", "t2" }, lists.all(tables.chained(tables.each(lists.tags(1)), tables.each(lists.tags(2)))))
+    assert.same({ "t1", "t1", "t2" }, lists.all(tables.chained(lists.tags(1), tables.each(lists.tags(2)))))
   end)
 
   -- Compiled for one kind of table, it meets another where nothing can be compiled.

@@ -91,7 +91,7 @@ describe("the loop of a host's own", function()
       assert.is_nil(result)
       assert.same({ "invalid_request", 0 }, { err.kind, client:in_flight() })
       assert.matches("not now: use start", err.message)
-      client.loop = "blocking"
+      clients.state(client).loop = "blocking"
       assert(client:purge { tags = { "b" } })
       assert.equal(1, #require("spec.support.edge").requests(zone))
       client:close()

@@ -6,6 +6,7 @@
 --                              and the proxy variables it sees only what `env` has
 --   client.close()             closes all clients that came from here or were given to client.keep(client): for
 --                              teardown, so that one spec's connections are not another's
+--   client.core(client)       the core's client inside one, for what the Lua layer does not offer
 --   client.OK                  the body of an answer that accepts
 local cfpurge = require "cfpurge"
 local edge = require "spec.support.edge"
@@ -36,6 +37,15 @@ function M.new(options)
   local filled, zone, about = M.options(options)
   return M.keep(assert(cfpurge.new(filled))), zone, about
 end
+
+-- What a client is inside has no name.
+function M.state(client)
+  for key, value in next, client do
+    if type(key) == "table" then return value end
+  end
+end
+
+function M.core(client) return M.state(client).core end
 
 local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
 
