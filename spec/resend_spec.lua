@@ -41,6 +41,32 @@ describe("a kept connection that ends when the server has read a purge", functio
     error "no connection is kept"
   end
 
+  -- A libcurl before 7.80 cannot be asked not to: its bodies cannot be sent again.
+  for _, how in ipairs { "rst", "fin" } do
+    it("was sent once by an older libcurl as well, and is tried again at once (" .. how .. ")", function()
+      if host.watched then return pending "a build of its own" end
+      host.build("noprereq", "-DCF_NO_PREREQ")
+      for _, max_retries in ipairs { 0, 1 } do
+        for _, url in ipairs { server.clear_url, server.url } do
+          server.set { alpn = false, cut = { at = 2, how = how, times = 1 }, idle = false, refuse = false, half = false,
+            delay = false }
+          server.reset()
+          local told = host.run([[
+            local c = require "cfpurge".new { api_token = "t0k3n-0123456789", zone_id = "z", base_url = args.url,
+              ca_file = args.ca, loop = "blocking", max_retries = args.max_retries, proxy = "" }
+            assert(c:purge { tags = { "first" } })
+            local result, err = c:purge { tags = { "second" } }
+            local ended = result or err
+            return { result and "accepted" or err.kind, ended.attempts, ended.elapsed }]],
+            { build = "noprereq", args = { url = url, ca = env.CA_FILE, max_retries = max_retries } })
+          assert.equal(max_retries + 1, server.counts().seen.second)
+          assert.same({ max_retries == 0 and "connection" or "accepted", max_retries + 1 }, { told[1], told[2] })
+          assert.is_true(told[3] < AT_ONCE, told[3])
+        end
+      end
+    end)
+  end
+
   for _, transport in ipairs(TRANSPORTS) do
     for _, how in ipairs(transport.ways) do
       local where = (" (%s, %s)"):format(transport.name, how)

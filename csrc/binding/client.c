@@ -8,8 +8,8 @@
 #include "binding/error.h"
 
 #define TYPE "cfpurge.client"
-/* Of one request, in a forecast: more than a body holds. */
-#define MAX_ITEMS 1e9
+/* In a forecast. */
+#define MAX_COUNT 1e9
 
 static const char own_client = 0;
 
@@ -132,12 +132,12 @@ static int client_forecast(lua_State *L)
 {
     struct client *client = cf_client_check(L);
     enum cf_bucket bucket = strcmp(luaL_checkstring(L, 2), "files") == 0 ? CF_BUCKET_URLS : CF_BUCKET_REQUESTS;
-    lua_Integer requests = luaL_checkinteger(L, 3);
+    lua_Number requests = luaL_checknumber(L, 3);
     lua_Number items = bucket == CF_BUCKET_URLS ? luaL_checknumber(L, 4) : 1;
     int64_t duration;
 
-    luaL_argcheck(L, requests >= 0, 3, "not a count");
-    luaL_argcheck(L, items >= 0 && items <= MAX_ITEMS, 4, "not a count");
+    luaL_argcheck(L, requests >= 0 && requests <= MAX_COUNT && floor(requests) >= requests, 3, "not a count");
+    luaL_argcheck(L, items >= 0 && items <= MAX_COUNT, 4, "not a count");
     duration = cf_pacer_forecast(&client->options.rates, bucket, (uint64_t)requests, items);
     if (duration < 0)
         return luaL_error(L, "not enough memory");

@@ -94,7 +94,7 @@ const char *cf_failure_text(CURLcode code, const struct cf_transfer *transfer)
 {
     if (transfer->failure == CF_EXHAUSTED)
         return "out of memory or descriptors";
-    if (transfer->refusal == CF_REFUSAL_AGAIN)
+    if (transfer->refusal == CF_REFUSAL_AGAIN || code == CURLE_SEND_FAIL_REWIND)
         return "the connection closed before an answer came";
     if (transfer->failure == CF_CUT_SHORT && code == CURLE_OK)
         return "the connection closed within the headers";

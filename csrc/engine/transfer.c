@@ -173,6 +173,24 @@ static int transfer_on_progress(void *transfer, curl_off_t total, curl_off_t now
     return (++self->ticks & 63) == 0 && self->is_timed && cf_clock_now() - LONG_CALL > (due > looked ? due : looked);
 }
 
+/* A libcurl that does not ask before it sends again is given bodies that it cannot send again: it gives up, and the
+ * next sending is another attempt. */
+static size_t transfer_on_read(char *to, size_t size, size_t count, void *transfer)
+{
+    struct cf_transfer *self = transfer;
+    size_t left = self->body.len - self->body_read, len = size * count < left ? size * count : left;
+
+    memcpy(to, self->body.data + self->body_read, len);
+    self->body_read += len;
+    return len;
+}
+
+static int transfer_on_seek(void *transfer, curl_off_t offset, int origin)
+{
+    (void)transfer, (void)offset, (void)origin;
+    return CURL_SEEKFUNC_FAIL;
+}
+
 /* 0 would mean "for ever" to libcurl. */
 static long transfer_milliseconds(int64_t duration)
 {
@@ -226,6 +244,11 @@ static CURLcode transfer_set_up(struct cf_transfer *transfer)
 #else
     SET(CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
 #endif
+    if (!cf_libcurl_asks_before_sending()) {
+        SET(CURLOPT_READFUNCTION, transfer_on_read);
+        SET(CURLOPT_READDATA, transfer);
+        SET(CURLOPT_SEEKFUNCTION, transfer_on_seek);
+    }
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
@@ -268,7 +291,7 @@ static CURLcode transfer_set_request(struct cf_transfer *transfer, const struct 
         SET(CURLOPT_HTTPGET, 1L);
     } else {
         SET(CURLOPT_POST, 1L);
-        SET(CURLOPT_POSTFIELDS, transfer->body.data);
+        SET(CURLOPT_POSTFIELDS, cf_libcurl_asks_before_sending() ? transfer->body.data : NULL);
         SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body.len);
     }
     SET(CURLOPT_FRESH_CONNECT, is_fresh ? 1L : 0L);
@@ -294,6 +317,7 @@ CURLcode cf_transfer_prepare(struct cf_transfer *transfer, const struct cf_lane 
     transfer->error[0] = '\0';
     transfer->attempt_started = now;
     transfer->sendings = 0;
+    transfer->body_read = 0;
     transfer->is_stream = false;
     transfer->refusal = CF_REFUSAL_NONE;
     transfer->tls = NULL;
@@ -348,9 +372,10 @@ void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code)
         cf_transfer_overdue(transfer, cf_clock_now());
     transfer->failure = cf_failure_of(code, transfer);
     transfer->was_kept = transfer->failure == CF_CONNECTION && transfer->response.headers_len == 0 &&
-                         (transfer->refusal == CF_REFUSAL_AGAIN || (connects == 0 && transfer->sendings > 0));
+                         (transfer->refusal == CF_REFUSAL_AGAIN || code == CURLE_SEND_FAIL_REWIND ||
+                          (connects == 0 && transfer->sendings > 0));
     /* libcurl counts how often it sent again, over all that a handle does, and gives up at the fifth. */
-    if (transfer->sendings > 1 || transfer->refusal != CF_REFUSAL_NONE)
+    if (transfer->sendings > 1 || transfer->refusal != CF_REFUSAL_NONE || code == CURLE_SEND_FAIL_REWIND)
         transfer->is_set = false;
     text = cf_failure_text(code, transfer);
     if (text)

@@ -51,6 +51,7 @@ struct cf_transfer {
     size_t items;
     enum cf_bucket bucket;
     struct cf_buffer body;
+    size_t body_read; /* of it, by a libcurl that reads it piece by piece */
     struct cf_retry_policy retry;
     int64_t timeout, connect_timeout;
     int64_t deadline; /* an instant; 0 for none */

@@ -207,6 +207,55 @@ describe("nginx's workers", function()
     assert.equal(1, count(it:log(), "told: accepted"))
   end)
 
+  it("tell of all that is queued before they are killed, however much it is", function()
+    host.tries(function()
+      local zone = slow_zone(60)
+      local it = start()
+      assert(it:run("log", [[
+        local told = 0
+        for i = 1, args.count do
+          assert(client:start({ zone_id = args.zone, tags = { "slow" } }, nil, function(_, err)
+            told = told + (err.kind == "cancelled" and 1 or 0)
+            if told == args.count then ngx.log(ngx.NOTICE, "told of all") end
+          end))
+        end
+        return true
+      ]], { zone = zone, count = 40000 }))
+      local began = socket.gettime()
+      assert.equal(0, it:stop "QUIT")
+      local took = socket.gettime() - began
+      assert.equal(1, count(it:log(), "told of all"))
+      return took < 4, took
+    end)
+  end)
+
+  it("serve others meanwhile, however many begin", function()
+    host.tries(function()
+      local zone = edge.zone()
+      local it = start()
+      local finish = it:begin("content", [[
+        local now = require("resty.core.time").monotonic_time
+        local ended, longest, told = false, 0, 0
+        ngx.thread.spawn(function()
+          while not ended do
+            local before = now()
+            ngx.sleep(0.001)
+            longest = math.max(longest, now() - before)
+          end
+        end)
+        for i = 1, args.count do
+          assert(client:start({ zone_id = args.zone, tags = { "a" } }, nil, function() told = told + 1 end))
+          if i % 100 == 0 then ngx.sleep(0.001) end
+        end
+        wait_until(function() return told == args.count end)
+        ended = true
+        return longest
+      ]], { zone = zone, count = 20000 })
+      local longest = finish()
+      return longest < 0.02, longest
+    end)
+  end)
+
   for _, exit_worker in ipairs { "", "host.client:close()" } do
     local by = exit_worker == "" and "the state that closes" or "exit_worker_by_lua"
     it("stop at once; what is in flight is reported by " .. by, function()
