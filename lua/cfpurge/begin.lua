@@ -79,7 +79,7 @@ end
 
 -- ---- jobs ----
 
--- What the parts of a job have in common with the call.
+-- The zone and the environment, which the parts of a job have in common.
 local function base_of(call)
   local options, params = tables.bare(call.options or {}), tables.bare(call.params)
   return {
@@ -139,7 +139,7 @@ local function options_of_lookup(options)
   return copy
 end
 
--- What is wrong with the rest of the call is found before names are looked up.
+-- The faults of the rest of the call are found before names are looked up.
 local function check_named(state, call, wanted)
   local stand_in = resolved(call, wanted.zone_id or "0", (wanted.environment_id or wanted.environment) and "0" or nil)
   local kind, list = validate.kind_of(stand_in.params)
@@ -177,7 +177,7 @@ local function begin_named(request, call, wanted)
       local ok, raised
       if not err then
         local known = resolved(call, zone_id, environment_id)
-        -- What looking up its names has left.
+        -- The time that looking up its names has left.
         known.options = requests.left(known.options, ends)
         ok, raised, err = dispatch(request, known)
       end

@@ -186,7 +186,7 @@ local function confirmed(args)
   return answer and answer:lower():find "^%s*ye?s?%s*$" ~= nil, "nothing was purged"
 end
 
--- What `client:purge` would return; a signal cancels it.
+-- Returns the same as `client:purge`; a signal cancels it.
 local function perform(client, params, options, report)
   collectgarbage "restart"
   options.on_progress = report:progress()

@@ -225,7 +225,7 @@ end
 
 -- ---- making one ----
 
--- What is in flight when the client is collected is reported too.
+-- Requests in flight when the client is collected are reported too.
 local function at_the_end(state)
   for loop in tables.entries(state.driven) do
     if loop.closing then

@@ -20,7 +20,7 @@ function M.new(handle, loop)
     requests = {}, count = 0, driven = {}, failures = {}, raised = false, untold = false, later = false,
     behind = false, telling = 0,
     zone = nil, zone_id = nil, zone_ids = {}, environment_ids = {},
-    -- What the server taught: items in a request, by kind.
+    -- How many items a request may hold, by kind, as the server has taught.
     sizes = {},
   }
 end
@@ -47,7 +47,7 @@ function M.forget(state, request)
   end
 end
 
--- What a callback raises waits until all that ended has been reported.
+-- The error of a callback waits until all that ended has been reported.
 local function keep_failure(state, raised)
   state.failures[#state.failures + 1] = { raised }
 end
@@ -202,7 +202,7 @@ function M.raise_failures(state, before)
   end
 end
 
---- What comes after anything has ended: loops are told, errors of callbacks are raised.
+--- After anything has ended: tells the loops, and raises the errors of callbacks.
 function M.finish(state, before)
   if state.count == 0 then
     loops.undrive(state)

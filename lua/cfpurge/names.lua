@@ -78,7 +78,7 @@ function M.resolve(request, wanted, options, ends, done)
   done(zone_id, environment_id)
 end
 
---- What is wrong with the zone whose environments are wanted; the client's own is filled in.
+--- The fault of the zone whose environments are wanted, if any; the client's own is filled in.
 ---@return string?
 function M.zone_problem(state, wanted)
   wanted.environment = nil

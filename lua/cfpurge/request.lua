@@ -15,7 +15,7 @@ function Request:done()
   return self.ended
 end
 
---- What `purge` would have returned; nothing while the request is in flight.
+--- The same as `purge` would have returned; nothing while the request is in flight.
 ---@return cfpurge.Result?, cfpurge.Error?
 function Request:result()
   if self.ended then
@@ -117,7 +117,7 @@ function M.fetch(state, path, options, handle)
   return part_of(state, handle, pcall(state.core.fetch, state.core, path, options))
 end
 
---- What a call asks for as params alone: the caller's own, or, where the zone and the environment stand beside them, a
+--- The call as params alone: the caller's own, or, where the zone and the environment stand beside them, a
 --- copy that has them.
 function M.asked(call)
   local params, options = call.params, call.options

@@ -6,7 +6,7 @@ local M = {}
 -- reports in one.
 local following = next
 
---- What `pairs` gives, without a metamethod, for code that may run in a finalizer.
+--- The same as `pairs`, without a metamethod, for code that may run in a finalizer.
 function M.entries(t)
   return following, t
 end

@@ -1,5 +1,5 @@
 ---@meta
---- What the public functions take and return, for a language server; nothing loads it.
+--- The arguments and results of the public functions, for a language server; nothing loads it.
 
 ---@alias cfpurge.File string|{url: string, headers?: table<string, string>} an absolute http(s) URL
 

@@ -1,4 +1,4 @@
---- What is wrong with a call is found here before anything of it is sent.
+--- Finds the faults of a call before anything of it is sent.
 local core = require "cfpurge.core"
 local requests = require "cfpurge.request"
 local tables = require "cfpurge.tables"

@@ -4,7 +4,7 @@ local core = require "cfpurge.core"
 local requests = require "cfpurge.request"
 local tables = require "cfpurge.tables"
 
--- What no account comes near, and a server that never ends does.
+-- No account comes near these; a server that never ends does.
 local MOST_PAGES, MOST_ENTRIES = 1000, 50000
 
 -- A job that fetches pages, one after another, and hands all that they held to `done(list, err)`.
@@ -55,7 +55,7 @@ function Lookup:fetch(page)
   end
 end
 
--- What the server calls an id becomes a part of paths.
+-- An id that the server gives becomes a part of paths.
 local function add(list, id, found)
   for _, entry in ipairs(list) do
     local is_named = type(entry) == "table" and type(entry.name) == "string" and type(entry[id]) == "string"

@@ -23,7 +23,7 @@ function Job:put_back(chunk)
   end
 end
 
--- What is behind the first `size` items goes back, and is taken later than those.
+-- The items behind the first `size` go back, and is taken later than those.
 function Job:cut(chunk, size)
   local first, rest = sources.part(chunk, 1, size), sources.part(chunk, size + 1, #chunk.items)
   self:put_back(rest)
@@ -270,7 +270,7 @@ function Job:remaining()
   return self.source:remaining(self.failures, chunks)
 end
 
---- What an error says of it where all that is in flight is taken back.
+--- The fields of its error where all that is in flight is taken back.
 function Job:withdrawn(params)
   for _, chunk in tables.entries(self.parts) do
     self.again[#self.again + 1] = chunk
@@ -355,7 +355,7 @@ function M.start(request, kind, list, call, base, limits)
     request.job = new(request, kind, source, call.started, tables.copy(call.options), base, limits)
   end
   local ok, raised = pcall(request.job.go_on, request.job)
-  -- What is in flight takes it up again.
+  -- The parts in flight take it up again.
   if not ok and request.job.in_flight == 0 then
     error(raised, 0)
   end

@@ -1,4 +1,4 @@
---- What becomes of a chunk, by how its request ended: pure, it sends nothing and knows no client.
+--- Decides what becomes of a chunk, by how its request ended: pure, it sends nothing and knows no client.
 --
 -- The counters are a job's: size (items in a request), accepted, and how often it was, one after another, refused,
 -- alone, untried, pieces (evidence that the request is at fault, below), unanswered and limited. `is_blamed`: it was
@@ -14,7 +14,7 @@ local about_request = { [7000] = true, [7003] = true, [10000] = true }
 -- Refusals that are about an item for certain.
 local about_item = { [1016] = true, [1082] = true, [1100] = true, [1136] = true }
 
--- What no other item can escape.
+-- No other item can escape these.
 local hopeless = {
   authentication = true, permission_denied = true, not_found = true, tls = true, closed = true, cancelled = true,
   invalid_request = true,
@@ -117,8 +117,8 @@ function M.failed(counters, chunk, err)
   return "fail"
 end
 
---- What becomes of a chunk that could not begin: "wait" for one that is in flight to end, "fail" where none is and then
---- nothing more begins, or "refused", where it is about an item.
+--- Decides what becomes of a chunk that could not begin: "wait" for one that is in flight to end, "fail" where none is
+--- and then nothing more begins, or "refused", where it is about an item.
 ---@return "wait"|"fail"|"refused" verdict
 function M.not_begun(counters, err, in_flight)
   if err.kind == "queue_full" and in_flight > 0 then

@@ -1,4 +1,4 @@
---- What a list's items are read from: a table or an iterator, in chunks, and what of it remains.
+--- Reads a list's items, from a table or an iterator, in chunks; and tells what of it remains.
 --
 -- A chunk is { items, at = the first one's place in the list }. A table is checked, and equal items of it found, as it
 -- is read, at most `budget` items in one turn, so that a list of any length holds its host only for a moment. Where
@@ -13,7 +13,7 @@ local M = {
   TURN = 500,
 }
 
--- What no iterator raises.
+-- No iterator raises this.
 local NONE = {}
 
 -- Of more items than this the rest is an iterator: a list of them would take too long to make.
@@ -164,7 +164,7 @@ function Source:has_more()
   return not (self.exhausted or self.problem) and self.raised == NONE
 end
 
---- What the iterator raised, as an error.
+--- The error that the iterator raised, as one of ours.
 ---@return cfpurge.Error?
 function Source:error()
   return self.problem or self.raised ~= NONE and M.iterator_error(self.kind, self.raised) or nil

@@ -124,7 +124,7 @@ return function(report, err, source, params)
   elseif next_item then
     count, hidden = listed(report, next_item, text_of)
   end
-  -- What one request was refused for as a whole is not about its items.
+  -- A refusal of one request as a whole is not about its items.
   local is_whole = err.requests == 1 and err.accepted == 0
   local told = text_of and not is_whole and tell_causes(report, err.failures or {}, text_of) or 0
   local parts = { was_cancelled and "interrupted" or told == 0 and err.message or nil }

@@ -1,11 +1,12 @@
---- What the command purges: items of its arguments, of a file, of standard input; and the file of what remains of them.
+--- The items that the command purges: of its arguments, of a file, of standard input; and the file of those that
+--- remain.
 --
 -- A line is one item, without the space around it; empty ones count for nothing. Of `files` a line that begins with {
--- is {"url": ..., "headers": {...}}. What is written reads back the same.
+-- is {"url": ..., "headers": {...}}. A file that we write reads back the same.
 local core = require "cfpurge.core"
 local tables = require "cfpurge.tables"
 
--- What few calls need is loaded when it is needed: the command is to start as fast as curl.
+-- Modules that few calls need are loaded when they are needed: the command is to start as fast as curl.
 local function json()
   return require "cfpurge.cli.json"
 end
@@ -37,7 +38,7 @@ function Source:lines_of(file, name)
         -- Ctrl-C gives up a terminal's line: that is no error.
         if problem and not core.interrupted() then
           self.problem = name .. ": " .. problem
-          -- What was not read is nowhere else: it is not to be replaced.
+          -- The lines that were not read are nowhere else: the file is not to be replaced.
           if self.out then
             self.out.path = self.out.part
           end
@@ -70,8 +71,8 @@ local function has_variants(base)
   return type(base) == "string" or base.url ~= nil
 end
 
--- Every variant of every item; the other headers that an item brings stay. What is no { url, headers } goes through as
--- it is: the library says what is wrong with it.
+-- Every variant of every item; the other headers that an item brings stay. An item that is no { url, headers } goes
+-- through as it is: the library says what is wrong with it.
 local function varied(next_item, axes)
   local variants, current, own = require "cfpurge.variants".variants, nil, nil
   return function()

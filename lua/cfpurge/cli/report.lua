@@ -1,4 +1,4 @@
---- What the command tells: the progress line and the outcome; failures are told by cli/failure.lua.
+--- Tells the progress line and the outcome; failures are told by cli/failure.lua.
 --
 -- Standard output has the outcome, or what was not accepted, an item a line; standard error has everything else.
 local core = require "cfpurge.core"
@@ -45,7 +45,7 @@ end
 
 -- ---- standard output ----
 
--- What fails is told by `finish`.
+-- `finish` tells what fails.
 function Report:wrote(ok, problem)
   self.unwritten = self.unwritten or not ok and problem
 end

@@ -1,6 +1,6 @@
---- copas: one of its threads steps the client. What copas waits for has to look like a socket, and two that show the
---- same descriptor would hide each other in select: so only the pump shows it, and one that waits shows nothing until
---- it is "dirty", LuaSocket's word for having data without the system's help.
+--- copas: one of its threads steps the client. A thing that copas waits for has to look like a socket, and two that
+--- show the same descriptor would hide each other in select: so only the pump shows it, and one that waits shows
+--- nothing until it is "dirty", LuaSocket's word for having data without the system's help.
 local copas = require "copas"
 local loops = require "cfpurge.loop"
 

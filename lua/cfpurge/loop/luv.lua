@@ -32,7 +32,7 @@ local function forget(client)
   end
 end
 
--- What a coroutine raises is the host's to report, not the business of whoever happened to wake it.
+-- The error of a coroutine is the host's to report, not the business of whoever happened to wake it.
 local function report(err)
   if vim then
     vim.schedule(function()

@@ -168,7 +168,7 @@ return {
     return ok, problem
   end,
 
-  --- The state closes with purges in flight (nginx -s stop). What an on_done calls would find the last request, which
+  --- The state closes with purges in flight (nginx -s stop). An on_done's calls would find the last request, which
   --- was freed long ago: without one, nginx's functions refuse, and ngx.log writes to the main log.
   closing = has_exdata and function()
     exdata(ffi.cast("void *", 0))
