@@ -236,7 +236,7 @@ uint64_t cf_engine_submit(struct cf_engine *engine, struct cf_submission *submis
     engine_index(engine, transfer);
     engine->stats.started++;
     cf_events_warn(engine);
-    cf_schedule_submit(engine, transfer);
+    cf_schedule_submit(transfer);
     /* The step begins it, and with it the time of its attempt: until then nobody would send or read for it. */
     engine->unfinished = true;
     engine_tell_poller(engine);

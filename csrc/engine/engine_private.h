@@ -103,7 +103,7 @@ void cf_multi_be_patient(struct cf_engine *engine, int64_t connect_timeout);
 
 /* schedule.c */
 /* A filled transfer goes to its queue. */
-void cf_schedule_submit(struct cf_engine *engine, struct cf_transfer *transfer);
+void cf_schedule_submit(struct cf_transfer *transfer);
 /* Ends deadlines and takes up retries that are due, then starts the requests that may go out, until `until`. */
 void cf_schedule_run(struct cf_engine *engine, int64_t until);
 /* Ends the attempts that have timed out. */

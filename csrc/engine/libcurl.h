@@ -47,9 +47,15 @@
 #define CF_HAVE_PROXY_ERROR 1
 #endif
 
+/* Does the running libcurl have this version or a newer one? It is asked once: curl_version_info writes the names of
+ * all its libraries anew with each call. */
 static inline bool cf_libcurl_is_since(unsigned version)
 {
-    return curl_version_info(CURLVERSION_NOW)->version_num >= version;
+    static _Atomic unsigned running;
+
+    if (running == 0)
+        running = curl_version_info(CURLVERSION_NOW)->version_num;
+    return running >= version;
 }
 
 /* The running libcurl calls CURLOPT_PREREQFUNCTION. */

@@ -92,9 +92,8 @@ static void schedule_done(struct cf_transfer *transfer)
     cf_transfer_move(transfer, &engine->done);
 }
 
-void cf_schedule_submit(struct cf_engine *engine, struct cf_transfer *transfer)
+void cf_schedule_submit(struct cf_transfer *transfer)
 {
-    (void)engine;
     transfer->origin->transfers++;
     schedule_enqueue(transfer, true);
 }

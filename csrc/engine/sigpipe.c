@@ -13,10 +13,7 @@ static bool sigpipe_may_raise(void)
 #ifdef CF_SIGPIPE_ALWAYS
     return true;
 #else
-    static _Atomic unsigned version;
-    if (version == 0)
-        version = curl_version_info(CURLVERSION_NOW)->version_num;
-    return version < 0x075700;
+    return !cf_libcurl_is_since(0x075700);
 #endif
 }
 
