@@ -7,6 +7,7 @@
 -- between the core's telling and the chain: an ending finds its room where memory is short.
 local core = require "cfpurge.core"
 local loops = require "cfpurge.loop"
+local tables = require "cfpurge.tables"
 
 -- How long one step tells of endings, in seconds; the rest is the next one's.
 local SLICE = 0.002
@@ -152,6 +153,17 @@ function M.cancel(state, request)
   if state.requests[request.id] then
     state.core:cancel(request.id)
     M.take(state, request.id)
+  end
+end
+
+--- The same with each key of `parts`, from which they may go meanwhile.
+function M.cancel_all(state, parts)
+  local list = {}
+  for part in tables.entries(parts) do
+    list[#list + 1] = part
+  end
+  for _, part in ipairs(list) do
+    M.cancel(state, part)
   end
 end
 

@@ -2,7 +2,6 @@
 local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
 local requests = require "cfpurge.request"
-local tables = require "cfpurge.tables"
 
 -- No account comes near these; a server that never ends does.
 local MOST_PAGES, MOST_ENTRIES = 1000, 50000
@@ -13,13 +12,7 @@ Lookup.__index = Lookup
 
 function Lookup:cancel()
   self.cancelled = true
-  local parts = {}
-  for part in tables.entries(self.parts) do
-    parts[#parts + 1] = part
-  end
-  for _, part in ipairs(parts) do
-    completion.cancel(self.state, part)
-  end
+  completion.cancel_all(self.state, self.parts)
 end
 
 function Lookup:fetch(page)

@@ -235,13 +235,7 @@ end
 function Job:cancel()
   self.counters.is_blamed = false
   self:stop(core.error("cancelled", "cancelled"))
-  local parts = {}
-  for part in tables.entries(self.parts) do
-    parts[#parts + 1] = part
-  end
-  for _, part in ipairs(parts) do
-    completion.cancel(self.state, part)
-  end
+  completion.cancel_all(self.state, self.parts)
   self:go_on()
 end
 
