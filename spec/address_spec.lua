@@ -11,13 +11,13 @@ local function new(options)
 end
 
 local function accepted(options)
-  local client, err = new(options)
+  local client, _, err = new(options)
   assert(client, tostring(err) .. " " .. tostring(options.base_url) .. " " .. tostring(options.proxy))
   client:close()
 end
 
 local function refused(options, field, message)
-  local client, err = new(options)
+  local client, _, err = new(options)
   assert.is_nil(client, tostring(options[field]))
   assert.same({ "invalid_request", field }, { err.kind, err.field })
   assert.truthy(err.message:find(message, 1, true), err.message)

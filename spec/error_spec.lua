@@ -59,7 +59,7 @@ describe("an error", function()
   end)
 
   it("has the same metatable wherever it comes from", function()
-    local _, refused = cfpurge.new { api_token = "t", timeout = -1 }
+    local _, _, refused = cfpurge.new { api_token = "t", timeout = -1 }
     local client = clients.new { max_retries = 0 }
     local _, unsent = client:purge {}
     local _, unanswered = client:purge(TAGS, { base_url = edge.env.API_CLOSED })
@@ -182,12 +182,13 @@ describe("a secret", function()
         { proxy = "ftp://MARKER:MARKER@p.example" }, { base_url = "https://MARKER:MARKER@api.example/" },
         { default_headers = { ["X-Secret"] = "MARKER\n" } } } do
         for name, value in pairs(options) do if name:find "^api" then more[name] = value end end
-        local client, err = cfpurge.new(more)
+        local client, message, err = cfpurge.new(more)
         assert.is_nil(client)
+        assert.equal(tostring(err), message)
         clean(err)
       end
     end
-    local _, err = cfpurge.new { api_token = TOKEN .. "\r\n" }
+    local _, _, err = cfpurge.new { api_token = TOKEN .. "\r\n" }
     assert.equal("api_token", err.field)
     clean(err)
     local _, raised = pcall(cfpurge.new, { api_token = TOKEN, timeout = "MARKER" })

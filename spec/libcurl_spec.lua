@@ -17,7 +17,7 @@ local SWEEP = [[
     for name, value in pairs(args.options) do options[name] = value end
     system.setenv("SPEC_FAILED", "")
     system.setenv("SPEC_FAIL", tostring(k))
-    local made, err = cfpurge.new(options)
+    local made, _, err = cfpurge.new(options)
     if made then
       local request, problem = made:start({ tags = { "a" } }, nil, function(result, failure)
         calls = calls + 1

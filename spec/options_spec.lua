@@ -9,8 +9,9 @@ local unpack = table.unpack or unpack
 local TAGS = { tags = { "a" } }
 
 local function refused_by_new(options, field, message)
-  local client, err = cfpurge.new(options)
+  local client, text, err = cfpurge.new(options)
   assert.is_nil(client, field)
+  assert.equal(tostring(err), text)
   assert.equal("invalid_request", err.kind)
   assert.equal(field, err.field)
   assert.truthy(err.message:find(message, 1, true), err.message .. " does not say: " .. message)
@@ -238,7 +239,7 @@ describe("options", function()
       local refusals = {}
       for i, name in ipairs { "AUTHORIZATION", "authorization", "X-AUTH-EMAIL", "content-lengtH", "CONNECTION" } do
         local c, _, err = require "cfpurge".new { api_token = "token", default_headers = { [name] = "x" } }
-        refusals[i] = c and "let through" or err and err.message or tostring(_)
+        refusals[i] = c and "let through" or err.message
       end
       return refusals]], { env = { LOCPATH = locales } })
     for _, message in ipairs(refusals) do assert.matches("is set by the request itself", message) end
@@ -337,7 +338,7 @@ describe("options", function()
     local function child(env, explicit)
       edge.reset(zone)
       edge.script(zone, { { times = 0, body = clients.OK } })
-      local said = clients.lua("local c, e = require('cfpurge').new {" .. explicit .. "} "
+      local said = clients.lua("local c, _, e = require('cfpurge').new {" .. explicit .. "} "
         .. "local r, f if c then r, f = c:purge { tags = { 'a' } } end print(r and 'ok' or tostring(e or f))", env)
       local request = edge.requests(zone)[1] or { headers = {} }
       local h = request.headers

@@ -246,7 +246,7 @@ describe("by the plan", function()
     assert.same({ 9, false }, left { rate = { requests = 9 } })
     for field, options in pairs { plan = { plan = "gold" }, rate = { rate = { nope = 1 } },
       ["rate.urls"] = { rate = { urls = -1 } } } do
-      local client, err = cfpurge.new((clients.options(options)))
+      local client, _, err = cfpurge.new((clients.options(options)))
       assert.same({ nil, "invalid_request", field }, { client, err.kind, err.field })
     end
     assert.has_error(function() cfpurge.new((clients.options { rate = { urls = "5" } })) end)

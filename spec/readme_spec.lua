@@ -273,7 +273,7 @@ describe("the README", function()
     end
 
     it("takes those for new only there, and those for a call only there", function()
-      local _, err = cfpurge.new { environment_id = "x", api_token = "x" }
+      local _, _, err = cfpurge.new { environment_id = "x", api_token = "x" }
       assert.equal("environment_id", err.field)
       local client = new()
       for name, value in pairs { plan = "pro", loop = "blocking", on_event = print } do

@@ -65,7 +65,7 @@ describe("TLS", function()
   } do
     it("refuses a ca_file " .. name .. " when it is named", function()
       local expected = ("ca_file: %s: %s"):format(case[1], case[2])
-      local made, err = cfpurge.new(client.options { ca_file = case[1] })
+      local made, _, err = cfpurge.new(client.options { ca_file = case[1] })
       assert.is_nil(made)
       assert.same({ "invalid_request", "ca_file", expected }, { err.kind, err.field, err.message })
       local c = client.new()
@@ -111,7 +111,7 @@ describe("TLS", function()
 
   it("has no option that switches verification off", function()
     for _, name in ipairs { "verify", "insecure", "ssl_verify", "verify_peer", "verify_host", "tls" } do
-      local c, err = cfpurge.new((client.options { [name] = false }))
+      local c, _, err = cfpurge.new((client.options { [name] = false }))
       assert.is_nil(c)
       assert.equal(name, err.field)
     end

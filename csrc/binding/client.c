@@ -72,10 +72,10 @@ int cf_client_new(lua_State *L)
     cf_options_default(&options);
     if (!cf_options_read(L, 1, 1, CF_SCOPE_CLIENT | CF_SCOPE_REQUEST, true, &client->header_lines, &options) ||
         !cf_options_need_credential(L, &options))
-        return cf_client_push_failure(L);
+        return cf_error_with_text(L);
     client_furnish(L, client, &options);
     if (!cf_client_trust(L, client, options.ca_file))
-        return cf_client_push_failure(L);
+        return cf_error_with_text(L);
     if (lua_istable(L, 1)) {
         cf_rawgetfield(L, 1, "on_event");
         if (lua_isfunction(L, -1)) {

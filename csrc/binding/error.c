@@ -99,6 +99,16 @@ static int error_to_string(lua_State *L)
     return 1;
 }
 
+int cf_error_with_text(lua_State *L)
+{
+    lua_pushnil(L);
+    lua_pushcfunction(L, error_to_string);
+    lua_pushvalue(L, -3);
+    lua_call(L, 1, 1);
+    lua_pushvalue(L, -3);
+    return 3;
+}
+
 void cf_error_open(lua_State *L)
 {
     lua_newtable(L);

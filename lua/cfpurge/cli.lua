@@ -241,8 +241,8 @@ local function run(args, report)
     params = { [args.kind] = source.list }
     report.source = source
   end
-  local client, result
-  client, err = require "cfpurge.client".new(options)
+  local client, _, result
+  client, _, err = require "cfpurge.client".new(options)
   if client then
     result, err = perform(client, params, call_options(args), report)
     client:close()

@@ -240,16 +240,22 @@ local function at_the_end(state)
   completion.settle(state, math.huge, math.huge)
 end
 
---- Errors are of the kind `invalid_request`; a wrong type raises.
+local function refused(field, problem)
+  local err = core.error("invalid_request", field .. ": " .. problem, { field = field })
+  return nil, tostring(err), err
+end
+
+--- Errors are of the kind `invalid_request`; a wrong type raises. `assert` shows no error but a string in Lua 5.1, 5.2
+--- and nginx: the error's text comes before it.
 ---@param options? cfpurge.Options
----@return cfpurge.Client?, cfpurge.Error?
+---@return cfpurge.Client?, string? message, cfpurge.Error?
 local function new(options)
-  local ok, handle, err = pcall(core.new, options)
+  local ok, handle, message, err = pcall(core.new, options)
   if not ok then
     validate.raise(handle, "new", 0, 3)
   end
   if not handle then
-    return nil, err
+    return nil, message, err
   end
   local loop = options and rawget(options, "loop") or "auto"
   local problem = loops.check(loop)
@@ -259,11 +265,11 @@ local function new(options)
     problem = not is_there and tostring(raised):match "[^\n]*"
   end
   if problem then
-    return nil, core.error("invalid_request", "loop: " .. problem, { field = "loop" })
+    return refused("loop", problem)
   end
   local zone, zone_id = options and rawget(options, "zone"), options and rawget(options, "zone_id")
   if zone and zone_id then
-    return nil, core.error("invalid_request", "zone: either zone or zone_id", { field = "zone" })
+    return refused("zone", "either zone or zone_id")
   end
   local path = not zone and handle:check { purge_everything = true }
   local state = completion.new(handle, loop)

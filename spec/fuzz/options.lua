@@ -101,7 +101,7 @@ end
 
 return function(text)
   local own, call = build(text)
-  local fine, client, err = pcall(core.new, own)
+  local fine, client, _, err = pcall(core.new, own)
   if not fine then return check_refusal(false, client) end
   if not client then return check_refusal(true, err) end
   local base = own.base_url or os.getenv "CLOUDFLARE_BASE_URL"

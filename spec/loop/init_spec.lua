@@ -101,14 +101,14 @@ end)
 
 describe("the choice", function()
   it("refuses by name what cannot be loaded here", function()
-    local client, err = cfpurge.new((clients.options { loop = "openresty" }))
+    local client, _, err = cfpurge.new((clients.options { loop = "openresty" }))
     assert.same({ nil, "invalid_request", "loop" }, { client, err.kind, err.field })
     assert.is_nil(err.message:find "\n")
   end)
 
   it("refuses by name what there is not", function()
     for _, loop in ipairs { "uv", "", { wait = print }, { drive = print }, {} } do
-      local client, err = cfpurge.new { api_token = "t", loop = loop }
+      local client, _, err = cfpurge.new { api_token = "t", loop = loop }
       assert.is_nil(client)
       assert.same({ "invalid_request", "loop" }, { err.kind, err.field })
     end
