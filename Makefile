@@ -32,8 +32,9 @@ LUA_VERSION  = $(patsubst lua%,%,$(LUA:luajit=lua5.1))
 INST_LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_VERSION)
 INST_LUADIR ?= $(PREFIX)/share/lua/$(LUA_VERSION)
 INST_BINDIR ?= $(PREFIX)/bin
-# Whose directories the command puts first in its path; none where the one who starts it has set the path.
+# The directories that the command puts first in its path; none in a rock, whose tree is above INST_BINDIR.
 COMMAND_PATH ?= $(INST_LUADIR) $(INST_LIBDIR)
+COMMAND_LUA ?= $(or $(shell command -v $(LUA)),/usr/bin/env $(LUA))
 
 # Asked when used, not when read: `make demo` installs pkg-config first.
 LUA_INCDIR  ?= $(patsubst -I%,%,$(shell pkg-config --cflags-only-I $(LUA)))
@@ -117,22 +118,25 @@ $(BUILD)/$(LUA)/obj/flags: NOTE = $(COMPILE) $(LUA_CFLAGS) $(LDFLAGS) $(CURL_LIB
 
 -include $(ENGINE_O:.o=.d) $(BINDING_O:.o=.d)
 
-# The command: the Lua that it was installed for, and the directories that it was installed in. In a rock it asks where it
-# stands: LuaRocks wraps it in a script that sets the path, but to nothing where it had --deps-mode=none.
+# The command: the Lua that it was installed for, and the directories that it was installed in. LuaRocks puts the files of
+# a rock elsewhere afterwards, below the same tree. Relative entries leave the path before anything is loaded: the command
+# runs no code of the directory in which it is started.
 COMMAND = $(BUILD)/$(LUA)/cfpurge.lua
 $(COMMAND): FORCE
 	@mkdir -p $(@D)
-	@{ printf '\043!%s\n' '$(or $(shell command -v $(LUA)),/usr/bin/env $(LUA))'; \
-	  set -- $(COMMAND_PATH); \
+	@{ printf '\043!%s\n' '$(COMMAND_LUA)'; \
+	  set -- $(abspath $(COMMAND_PATH)); \
 	  if [ $$# = 0 ]; then \
-	    echo 'local tree, version = arg[0]:match "^(.*)/lib/luarocks/rocks%-([%d.]+)/"'; \
-	    echo 'local share, lib = (tree or "") .. "/share/lua/" .. (version or ""), (tree or "") .. "/lib/lua/" .. (version or "")'; \
+	    printf 'local tree, version = "%s", _VERSION:match "[%%d.]+"\n' "$${INST_BINDIR%/lib/luarocks/*}"; \
+	    echo 'local share, lib = tree .. "/share/lua/" .. version, tree .. "/lib/lua/" .. version'; \
 	  else \
 	    printf 'local share, lib = "%s", "%s"\n' "$$1" "$$2"; \
 	  fi; \
-	  echo 'package.path = share .. "/?.lua;" .. share .. "/?/init.lua;" .. package.path'; \
-	  echo 'package.cpath = lib .. "/?.so;" .. package.cpath'; \
+	  echo 'local function absolute(path) return (";" .. path):gsub(";+[^/;][^;]*", "") end'; \
+	  echo 'package.path = share .. "/?.lua;" .. share .. "/?/init.lua" .. absolute(package.path)'; \
+	  echo 'package.cpath = lib .. "/?.so" .. absolute(package.cpath)'; \
 	  echo 'os.exit(require "cfpurge.cli"(arg))'; } > $@
+$(COMMAND): export INST_BINDIR := $(INST_BINDIR)
 
 install: build $(COMMAND)
 	install -d $(DESTDIR)$(INST_BINDIR)

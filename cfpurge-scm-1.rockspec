@@ -50,6 +50,10 @@ build = {
       INST_LUADIR = "$(LUADIR)",
       INST_BINDIR = "$(BINDIR)",
       COMMAND_PATH = "", -- the directories of now are not those where LuaRocks puts the files afterwards
+      COMMAND_LUA = "$(LUA)",
    },
    copy_directories = {},
 }
+
+-- LuaRocks' wrapper would look for LuaRocks' loader in the directory where the command is started.
+deploy = { wrap_bin_scripts = false }

@@ -16,13 +16,35 @@ describe("installed", function()
     host.must(("%smake -s -j2 install LUA=%s BUILD=%s/build CPPFLAGS= LDFLAGS= CFLAGS=-O0 %s"):format(clean, lua, dir, words))
   end
 
-  -- The command of a directory, from another one, where nothing of the tree is found.
+  -- A directory in which every module of the command lies, as what tells that it was loaded.
+  local function hostile()
+    local to = dir .. "/hostile"
+    host.must(([[rm -rf %s && mkdir -p %s/cfpurge/cli %s/luarocks && cd %s &&
+      printf 'io.stdout:write "HOSTILE" os.exit(66)' >lua &&
+      printf '#include <unistd.h>\n__attribute__((constructor)) static void run(void)' >so.c &&
+      printf '{ write(1, "HOSTILE", 7); _exit(66); }' >>so.c &&
+      cc -shared -fPIC -w -o so so.c &&
+      for name in argparse cjson cfpurge cfpurge/core cfpurge/cli cfpurge/client cfpurge/cli/report cfpurge/init luarocks/loader
+      do
+        cp lua $name.lua && cp so $name.so || exit; done; rm so so.c lua]]):format(to, to, to, to))
+    return to
+  end
+
+  -- The command, from a directory that would be heard of if anything of it were run.
   local function purges(command)
     local zone = edge.zone()
-    local words = ("cd / && env -i PATH=\"$PATH\" CLOUDFLARE_BASE_URL=%s CLOUDFLARE_API_TOKEN=%s CLOUDFLARE_ZONE_ID=%s "
-      .. "%s tags a b"):format(edge.up().API_HTTP, edge.env.TOKEN, zone, command)
-    assert.matches("^accepted: 2 items in 1 request", host.must(words))
-    assert.equal(1, edge.counts(zone).accepted)
+    local function run(env, words)
+      return host.must(("cd %s && env -i PATH=\"$PATH\" CLOUDFLARE_BASE_URL=%s CLOUDFLARE_API_TOKEN=%s CLOUDFLARE_ZONE_ID=%s "
+        .. "%s %s %s"):format(hostile(), edge.up().API_HTTP, edge.env.TOKEN, zone, env, command, words))
+    end
+    assert.matches("^accepted: 2 items in 1 request", run("", "tags a b"))
+    assert.matches("^accepted: 1 item in 1 request",
+      run("LUA_PATH='./?.lua;?.lua;;' LUA_CPATH='./?.so;cfpurge/../?.so;;'", "tags a"))
+    assert.equal(2, edge.counts(zone).accepted)
+    -- What the user has set is the user's own.
+    host.must(("mkdir -p %s/mine && echo 'print \"mine\" os.exit(0)' >%s/mine/argparse.lua"):format(dir, dir))
+    assert.equal("mine\n", run("LUA_PATH='./?.lua;" .. dir .. "/mine/?.lua;;'", "--version"))
+    assert.matches("^init\ncfpurge %d", run("LUA_INIT='print \"init\"'", "--version"))
   end
 
   it("by make, everything is where it was asked for", function()
@@ -33,12 +55,12 @@ describe("installed", function()
     assert.equal("bin\nlib\nshare\n", host.must("ls " .. prefix))
   end)
 
-  it("by make, the command purges", function()
+  it("by make, the command purges, and runs nothing of the directory where it is started", function()
     install("PREFIX=" .. dir .. "/own")
     purges(dir .. "/own/bin/cfpurge")
   end)
 
-  it("by LuaRocks, the command purges", function()
+  it("by LuaRocks, the command does the same", function()
     if lua ~= "lua5.4" then return pending "built once" end
     host.must(clean .. "luarocks --lua-version 5.4 make --deps-mode=none --tree " .. dir .. "/rock cfpurge-scm-1.rockspec 2>&1")
     assert.equal("", host.must(("diff -r lua/cfpurge %s/rock/share/lua/5.4/cfpurge"):format(dir)))
