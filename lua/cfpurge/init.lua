@@ -9,5 +9,6 @@ require "cfpurge.dry_run"
 return {
   _VERSION = core.version,
   new = client.new,
+  lines = require "cfpurge.lines".lines,
   variants = require "cfpurge.variants".variants,
 }
