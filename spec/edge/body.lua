@@ -113,6 +113,9 @@ local function parse(body, zone)
   if not kind then
     refuse(1012, "Request must contain one of \"purge_everything\", \"files\", \"tags\", \"hosts\" or \"prefixes\"")
   end
+  if zone.lacks and zone.lacks[kind] then
+    refuse(1107, "Purging by " .. kind .. " is not available in this zone's plan")
+  end
   local list = params[kind]
   if kind == "purge_everything" then
     if list ~= true then refuse(1012, "purge_everything must be true") end
@@ -122,7 +125,10 @@ local function parse(body, zone)
   local max = zone.max_items or (zone.plan == "enterprise" and kind == "files" and 500) or 100
   if #list > max then refuse(over[kind], ("You may only purge %d %s per request"):format(max, kind)) end
   local items = {}
-  for i = 1, #list do items[i] = read[kind](list[i], zone) end
+  for i = 1, #list do
+    items[i] = read[kind](list[i], zone)
+    if zone.refuses and zone.refuses[list[i]] then refuse(1016, "Unable to purge " .. list[i]) end
+  end
   return { kind = kind, items = items, count = #items }
 end
 

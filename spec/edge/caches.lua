@@ -44,6 +44,9 @@ local pattern = {
   end,
 }
 
+-- A tag is what stands between two commas of a Cache-Tag header: one that has a comma matches nothing.
+local function can_match(kind, item) return kind ~= "tags" or not item:find(",", 1, true) end
+
 local function ban(call, env, zone, purged)
   local function issue(name, regex)
     call("BAN", "/", { Host = zone.name,
@@ -51,7 +54,9 @@ local function ban(call, env, zone, purged)
         :format(env, literal(zone.name), name, regex) })
   end
   if purged.kind == "purge_everything" then return issue("x-host", ".") end
-  for _, item in ipairs(purged.items) do issue(pattern[purged.kind](item)) end
+  for _, item in ipairs(purged.items) do
+    if can_match(purged.kind, item) then issue(pattern[purged.kind](item)) end
+  end
 end
 
 -- Whether a page is meant, by the same rules as the bans above.

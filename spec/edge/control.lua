@@ -1,9 +1,17 @@
 -- The control calls, for specs and for a person with curl: JSON in, JSON out.
 --
 --   GET  /control/ready                     the edge's own id
---   POST /control/zone     {id, name, account, environments}   a new zone: all optional, and answered in full
+--   POST /control/zone     {id, name, account, environments, ...}   a new zone: all optional, and answered in full
 --                          account: zones of one account share its limits
+--                          status, plan: what lists say of it ("active", none: they say "free")
+--                          lacks: kinds that its plan has not got: they are refused by 1107
+--                          refuses: items that are refused by 1016
+--                          under200: refusals of a body come under HTTP 200, with 1016 behind their own code; their
+--                          result is null where this is "null", and an id where it is "id"
+--                          gone: 403 or 404: it is in no list, and whatever is asked of it is answered so
 --                          blind: true: every body is accepted unread, nothing is remembered (for benchmarks)
+--   POST /control/change   {zone, ...}                         changes these of it; false takes one away
+--   POST /control/token    {zones, purge, read}                a token for these zones; false takes that right away
 --   POST /control/script   {zone, answers, append}             see play.lua; replaces the script unless append
 --   GET  /control/requests ?zone=ID[&wait=N[&timeout=S]]       what arrived, oldest first; waits until there are N
 --   GET  /control/counts   ?zone=ID                            {requests, accepted, items, refused, limited, scripted}
@@ -11,6 +19,7 @@
 --   POST /control/limits   {zone, plan, factor, ...}  see limits.lua; a zone alone: off again
 --   POST /control/bump     {host, path}                        a new version of that page, of the host, or of all
 local cjson = require "cjson"
+local access = require "access"
 local state = require "state"
 local origin = require "origin"
 local limits = require "limits"
@@ -38,11 +47,37 @@ function get.counts(args)
   return cjson.encode(find(args.zone).counts)
 end
 
+-- What an answer depends on; false takes it away.
+local function change(zone, args)
+  for _, name in ipairs { "status", "plan", "under200", "gone", "blind" } do
+    if args[name] ~= nil then zone[name] = args[name] or nil end
+  end
+  if args.plan ~= nil then zone.own_plan = zone.plan end
+  for _, name in ipairs { "lacks", "refuses" } do
+    if args[name] ~= nil then
+      local set = {}
+      for _, item in ipairs(args[name] or {}) do set[item] = true end
+      zone[name] = set
+    end
+  end
+end
+
 function post.zone(args)
   local zone = state.add_zone {
-    id = args.id, name = args.name, account = args.account, environments = args.environments, blind = args.blind,
+    id = args.id, name = args.name, account = args.account, environments = args.environments,
   }
+  change(zone, args)
   return cjson.encode { id = zone.id, name = zone.name, account = zone.account, environments = zone.environments }
+end
+
+function post.change(args)
+  change(find(args.zone), args)
+  return "{}"
+end
+
+function post.token(args)
+  for _, id in ipairs(args.zones or {}) do find(id) end
+  return cjson.encode { token = access.token(args) }
 end
 
 function post.script(args)

@@ -1,10 +1,14 @@
--- The published limits of an account, off until a spec switches them on for a zone's account:
+-- The published limits of an account, off until a spec switches them on for a zone and its account. Zones of one plan
+-- share the plan's buckets, zones of another plan have their own; a zone of no plan is in the plan of the last call.
 --   plan        free, pro, business or enterprise: the buckets below, and enterprise's 500 files a request
 --   factor      time runs that many times faster (1); Retry-After and t are in the client's own seconds
 --   max_items   items in one request, for this zone (30: an old account)
 --   overall     false: without the 1200 requests in 5 minutes and the 200 a second
 --   headers     false: no Ratelimit and Ratelimit-Policy
 --   retry_after false: no Retry-After on a 429; "date": as an HTTP date
+--   code        of the refusal, in place of 971 and 10100
+--   status      of the refusal, in place of 429
+--   bare        true: the refusal is {"code":971,"error":"please wait"}, no envelope
 local M = {}
 
 local plans = {
@@ -20,13 +24,21 @@ local function bucket(rate, size)
 end
 
 function M.set(zone, settings)
-  zone.plan, zone.max_items = settings.plan, settings.max_items
-  local plan = plans[settings.plan]
-  accounts[zone.account] = plan and {
-    settings = settings, start = ngx.now(), factor = settings.factor or 1,
+  zone.plan, zone.max_items = settings.plan or zone.own_plan, settings.max_items
+  local plan, old = plans[settings.plan], accounts[zone.account]
+  if not plan then
+    accounts[zone.account] = nil
+    return
+  end
+  local factor = settings.factor or 1
+  if not old or old.factor ~= factor then old = { start = ngx.now(), plans = {} } end
+  old.plans[settings.plan] = {
     requests = bucket(plan.requests.rate, plan.requests.size), urls = bucket(plan.urls.rate, plan.urls.size),
+  }
+  accounts[zone.account] = {
+    settings = settings, start = old.start, factor = factor, plan = settings.plan, plans = old.plans,
     address = bucket(200, 200), users = {},
-  } or nil
+  }
 end
 
 -- Seconds until `cost` tokens are there, 0 if they were and have been taken.
@@ -55,15 +67,16 @@ local function take_window(users, user, now)
   return window.ends - now, window
 end
 
--- nil when the request may pass, else the code and message of the 429; the headers are set either way.
+-- nil when the request may pass, else the refusal's code, message, status and form; the headers are set either way.
 function M.take(zone, request, purged)
   local account = accounts[zone.account]
-  if not account then return end
+  local buckets = account and account.plans[zone.plan or account.plan]
+  if not buckets then return end
   ngx.update_time()
   local settings, factor = account.settings, account.factor
   local now = (ngx.now() - account.start) * factor
   local kind = purged.kind == "files" and "urls" or "requests"
-  local own = account[kind]
+  local own = buckets[kind]
   local wait, late = 0, nil
   local policies, states = {}, {}
   local function report(name, quota, window, left, reset)
@@ -95,6 +108,9 @@ function M.take(zone, request, purged)
   if late and settings.retry_after ~= false then
     local seconds = math.ceil(wait / factor)
     ngx.header["Retry-After"] = settings.retry_after == "date" and ngx.http_time(ngx.time() + seconds) or seconds
+  end
+  if late then
+    late.code, late.status, late.bare = settings.code or late.code, settings.status or 429, settings.bare
   end
   return late
 end

@@ -4,7 +4,7 @@ local cjson = require "cjson"
 local M = { env = {}, zones = {}, by_name = {}, listeners = {} }
 local KEPT = 2000 -- requests remembered for a zone
 
-local serial = 0
+local serial, added = 0, 0
 -- Ids look random but never repeat within a run.
 function M.id()
   serial = serial + 1
@@ -14,26 +14,45 @@ end
 -- A zone is the scope of everything a spec does: its name, its script, its record, its limits.
 function M.add_zone(zone)
   zone.id = zone.id or M.id()
-  zone.name = zone.name or ("z" .. zone.id:sub(1, 10) .. ".test")
+  zone.name = (zone.name or ("z" .. zone.id:sub(1, 10) .. ".test")):lower()
   zone.account = zone.account or zone.id
+  zone.status = zone.status or "active"
+  zone.own_plan = zone.plan
   zone.environments = zone.environments or { production = M.id(), staging = M.id() }
   zone.environment_name = {}
   for name, id in pairs(zone.environments) do zone.environment_name[id] = name end
   zone.pages, zone.page_count = {}, 0
-  M.zones[zone.id], M.by_name[zone.name] = zone, zone
+  added = added + 1
+  zone.order = added
+  M.zones[zone.id] = zone
+  local named = M.by_name[zone.name] or {}
+  M.by_name[zone.name] = named
+  for i, other in ipairs(named) do
+    if other.id == zone.id then table.remove(named, i) end
+  end
+  named[#named + 1] = zone
   M.reset(zone)
   return zone
 end
 
+-- The zone that answers to a name: of several the active one.
+function M.zone_named(name)
+  local named = M.by_name[name:lower()] or {}
+  for _, zone in ipairs(named) do
+    if zone.status == "active" then return zone end
+  end
+  return named[1]
+end
+
 function M.reset(zone)
   zone.record, zone.first, zone.last, zone.script = {}, 1, 0, {}
-  zone.plan, zone.max_items = nil, nil
+  zone.plan, zone.max_items = zone.own_plan, nil
   zone.counts = { requests = 0, accepted = 0, items = 0, refused = 0, limited = 0, scripted = 0 }
 end
 
 function M.zone_of_host(host)
   while host do
-    local zone = M.by_name[host]
+    local zone = M.zone_named(host)
     if zone then return zone end
     host = host:match "^[^.]*%.(.+)$"
   end

@@ -3,6 +3,11 @@
 --   edge.up()                        uses the edge of CFPURGE_EDGE (its DIR), or starts one that ends with this process
 --   edge.env                         what DIR/env says: API_HTTP, API_TLS, CA_FILE, TOKEN, ... (spec/edge/edge)
 --   edge.zone(options?)              a fresh zone: its id, and {id, name, account, environments = {production = id}}
+--                                    options are control.lua's: status, plan, lacks, refuses, under200, gone, ...
+--   edge.change(zone, changes)       changes some of them; false takes one away
+--   edge.token{zones=, purge=, read=}   a token that sees these zones; purge, read: false takes that right
+--   edge.ask(path, body?, token?)    asks the API by itself: status, the answer decoded, headers; a body is posted, the
+--                                    token is the edge's own by default, false for none
 --   edge.script(zone, answers)       what its next requests are answered (spec/edge/play.lua); edge.append adds to it
 --   edge.requests(zone, wait?)       what arrived, oldest first; waits until there are `wait` of them
 --   edge.counts(zone)                requests, accepted, items, refused, limited, scripted
@@ -68,10 +73,25 @@ local function control(method, call, params)
   return cjson.decode(body)
 end
 
+function M.ask(path, body, token)
+  local headers = { authorization = token ~= false and "Bearer " .. (token or M.up().TOKEN) or nil }
+  local status, text, answered = request(body and "POST" or "GET", M.up().API_HTTP .. path, headers,
+    body and cjson.encode(body))
+  return status, cjson.decode(text), answered
+end
+
 function M.zone(options)
   local zone = control("POST", "zone", options or { id = nil })
   return zone.id, zone
 end
+
+function M.change(zone, changes)
+  local params = { zone = zone }
+  for name, value in pairs(changes) do params[name] = value end
+  control("POST", "change", params)
+end
+
+function M.token(settings) return control("POST", "token", settings).token end
 
 function M.script(zone, answers)
   return control("POST", "script", { zone = zone, answers = answers })
