@@ -58,8 +58,17 @@ static bool item_write_text(const struct cf_place *place, const char *text, size
 
 static bool item_write_checked(const struct cf_place *place, const char *text, size_t len, cf_rule *rule)
 {
-    const char *problem = rule(text, len);
-    return problem ? cf_place_refuse(place, problem) : item_write_text(place, text, len);
+    uint32_t found;
+    char name[CF_RULE_NAME];
+    const char *problem = rule(text, len, &found);
+
+    if (!problem)
+        return item_write_text(place, text, len);
+    if (found != CF_RULE_NONE) {
+        cf_rule_name(found, name);
+        problem = lua_pushfstring(place->L, "%s: it has %s", problem, name);
+    }
+    return cf_place_refuse(place, problem);
 }
 
 static bool item_write_string(const struct cf_place *place, cf_rule *rule)

@@ -85,10 +85,32 @@ end
 
 local rules = {}
 
+-- White space and what nobody sees.
+local function is_unseen(code)
+  return code <= 0x20 or code >= 0x7f and code <= 0xa0 or code == 0xad or code == 0x1680 or code == 0x180e
+    or code >= 0x2000 and code <= 0x200f and code ~= 0x200c and code ~= 0x200d
+    or code >= 0x2028 and code <= 0x202f or code >= 0x205f and code <= 0x206f or code == 0x3000 or code == 0xfeff
+end
+
+local function has_unseen(text)
+  for _, code in utf8.codes(text) do
+    if is_unseen(code) then return true end
+  end
+  return false
+end
+
+local function is_host(text) return not text:find '[*,"]' and not has_unseen(text) end
+
 local function is_url(text)
   if not is_text(text) then return false end
   local rest = text:match "^[Hh][Tt][Tt][Pp][Ss]?://(.*)$"
-  return rest ~= nil and rest:find "^[^/?#:]" ~= nil
+  if not rest or not rest:find "^[^/?#:]" or not is_host(rest:match "^[^/?#]*") then return false end
+  local lower = rest:lower()
+  for before in lower:gmatch "()https?://" do
+    local start = before > 1 and utf8.offset(lower, -1, before)
+    if start and is_unseen(utf8.codepoint(lower, start)) then return false end
+  end
+  return true
 end
 
 function rules.files(item)
@@ -106,12 +128,16 @@ function rules.files(item)
   return is_url(rawget(item, "url"))
 end
 
-function rules.tags(item) return type(item) == "string" and #item <= 1024 and item:find "^[!-~]+$" ~= nil end
-function rules.hosts(item) return is_text(item) and item:find "^[^/ ]+$" ~= nil end
+
+function rules.tags(item)
+  return type(item) == "string" and #item <= 1024 and item:find "^[!-~]+$" ~= nil and not item:find '[,"]'
+end
+
+function rules.hosts(item) return is_text(item) and item:find "^[^/]+$" ~= nil and is_host(item) end
 
 function rules.prefixes(item)
   return is_text(item) and item:find "^[^/?#][^?#]*$" ~= nil and not item:find "^[^/]*://" and
-    select(2, item:gsub("/", "/")) <= 31
+    select(2, item:gsub("/", "/")) <= 31 and not has_unseen(item) and is_host(item:match "^[^/]*")
 end
 
 local function is_id(id) return type(id) == "string" and #id <= 32 and id:find "^[%w_-]+$" ~= nil end
