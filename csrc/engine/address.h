@@ -3,7 +3,11 @@
 #define CFPURGE_ADDRESS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
+/* Writes the ASCII form (A-labels, RFC 5890) of a host's name in UTF-8 to `ascii`, which has room for `size` bytes.
+ * False: it has none, or libcurl was built without IDN. */
+bool cf_address_to_ascii(const char *host, char *ascii, size_t size);
 /* NULL, or what is wrong, as a static text. */
 const char *cf_address_base_problem(const char *base_url);
 const char *cf_address_proxy_problem(const char *proxy);

@@ -179,6 +179,7 @@ local function begin_named(request, call, wanted)
         local known = resolved(call, zone_id, environment_id)
         -- The time that looking up its names has left.
         known.options = requests.left(known.options, ends)
+        request.on_failure = names.forgetting(state, wanted, zone_id)
         ok, raised, err = dispatch(request, known)
       end
       if not ok then
@@ -319,22 +320,34 @@ function M.perform(state, name, shift, params, options, environment_id)
   return result, err
 end
 
---- Waits for what `begin_job(request, done)` looks up.
----@return any found, cfpurge.Error?
-function M.look_up(state, options, begin_job)
-  local request = requests.new(state)
+--- Begins what `begin_job(request, done)` looks up.
+---@return cfpurge.Request?, any loop or an error
+function M.start_look_up(state, options, begin_job, on_done)
+  local before, request = #state.failures, requests.new(state, on_done)
   begin_job(request, function(found, err)
     completion.complete(state, request, found, err)
   end)
-  local call, loop = { options = options }, nil
+  local loop, problem
   if not request.ended then
-    local problem
     loop, problem = loops.drive(state)
     if not loop then
-      return requests.withdraw(request, call, problem)
+      return requests.withdraw(request, { options = options }, problem)
     end
   end
-  return finish(request, loop, call)
+  if state.failures[1] then
+    completion.raise_failures(state, before)
+  end
+  return request, loop
+end
+
+--- Waits for what `begin_job(request, done)` looks up.
+---@return any found, cfpurge.Error?
+function M.look_up(state, options, begin_job)
+  local request, loop = M.start_look_up(state, options, begin_job)
+  if not request then
+    return nil, loop
+  end
+  return finish(request, loop, { options = options })
 end
 
 return M

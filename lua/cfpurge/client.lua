@@ -117,35 +117,92 @@ end
 
 -- ---- names ----
 
---- The zones that the credential sees.
----@param options? cfpurge.CallOptions
----@return {id: string, name: string}[]?, cfpurge.Error?
-function Client:zones(options)
-  local state, started = self[STATE], core.now()
-  validate.options(state, "zones", 1, options)
-  return begin.look_up(state, options, function(request, done)
-    zones.zones(request, nil, options, requests.ends(state, started, options), done)
-  end)
+-- Options may be left out before an on_done.
+local function options_and_done(name, arg, options, on_done)
+  if type(options) == "function" and on_done == nil then
+    options, on_done = nil, options
+  end
+  if on_done ~= nil and type(on_done) ~= "function" then
+    error(("bad argument #%d to '%s' (on_done: function expected, got %s)"):format(arg + 1, name, type(on_done)), 3)
+  end
+  return options, on_done
 end
 
---- The environments of a zone, the client's own by default.
----@param zone_id? string
----@param options? cfpurge.CallOptions
----@return {id: string, name: string}[]?, cfpurge.Error?
-function Client:environments(zone_id, options)
-  if zone_id ~= nil and type(zone_id) ~= "string" then
-    error(("bad argument #1 to 'environments' (zone_id: string expected, got %s)"):format(type(zone_id)), 2)
+-- What looks zones up, for begin.look_up.
+local function zones_job(state, name, options)
+  local started = core.now()
+  validate.options(state, name, 1, options, 1)
+  return function(request, done)
+    zones.zones(request, nil, options, requests.ends(state, started, options), done)
   end
-  local state, started = self[STATE], core.now()
-  validate.options(state, "environments", 2, options)
+end
+
+-- The same for environments; nil and an error.
+local function environments_job(state, name, zone_id, options)
+  if zone_id ~= nil and type(zone_id) ~= "string" then
+    error(("bad argument #1 to '%s' (zone_id: string expected, got %s)"):format(name, type(zone_id)), 3)
+  end
+  local started = core.now()
+  validate.options(state, name, 2, options, 1)
   local wanted = names.wanted(state, { params = { zone_id = zone_id }, options = options })
   local problem = names.zone_problem(state, wanted)
   if problem then
     return nil, core.error("invalid_request", problem, { field = problem:match "^[%w_]+" })
   end
-  return begin.look_up(state, options, function(request, done)
+  return function(request, done)
     names.environments(request, wanted, options, requests.ends(state, started, options), done)
-  end)
+  end
+end
+
+--- The zones that the credential sees.
+---@param options? cfpurge.CallOptions
+---@return cfpurge.Zone[]?, cfpurge.Error?
+function Client:zones(options)
+  local state = self[STATE]
+  local found, err = begin.look_up(state, options, zones_job(state, "zones", options))
+  return found, err
+end
+
+--- The environments of a zone, the client's own by default.
+---@param zone_id? string
+---@param options? cfpurge.CallOptions
+---@return cfpurge.Environment[]?, cfpurge.Error?
+function Client:environments(zone_id, options)
+  local state = self[STATE]
+  local job, err = environments_job(state, "environments", zone_id, options)
+  if not job then
+    return nil, err
+  end
+  local found
+  found, err = begin.look_up(state, options, job)
+  return found, err
+end
+
+--- Begins to ask for the zones and returns at once.
+---@param options? cfpurge.CallOptions
+---@param on_done? fun(zones?: cfpurge.Zone[], err?: cfpurge.Error) runs once, unless this returns an error
+---@return cfpurge.Request?, cfpurge.Error?
+function Client:start_zones(options, on_done)
+  options, on_done = options_and_done("start_zones", 1, options, on_done)
+  local state = self[STATE]
+  local request, err = begin.start_look_up(state, options, zones_job(state, "start_zones", options), on_done)
+  return request, not request and err or nil
+end
+
+--- Begins to ask for the environments of a zone and returns at once.
+---@param zone_id? string the client's own by default
+---@param options? cfpurge.CallOptions
+---@param on_done? fun(list?: cfpurge.Environment[], err?: cfpurge.Error) runs once, unless this returns an error
+---@return cfpurge.Request?, cfpurge.Error?
+function Client:start_environments(zone_id, options, on_done)
+  options, on_done = options_and_done("start_environments", 2, options, on_done)
+  local state = self[STATE]
+  local job, err = environments_job(state, "start_environments", zone_id, options)
+  local request
+  if job then
+    request, err = begin.start_look_up(state, options, job, on_done)
+  end
+  return request, not request and err or nil
 end
 
 -- ---- moving and ending ----

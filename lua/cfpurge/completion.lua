@@ -84,6 +84,11 @@ local function tell(state, request)
     end
     request.handle = false
   end
+  local on_failure = request.failure and request.on_failure
+  if on_failure then
+    request.on_failure = false
+    on_failure(request.failure)
+  end
   request.ended = true
   local on_done = request.on_done
   if on_done then

@@ -4,6 +4,18 @@ local zones = require "cfpurge.zones"
 
 local M = {}
 
+--- A name of a host or a zone as the API writes it: in lower case, without a final dot, in ASCII. Nil where libcurl
+--- cannot write it so.
+---@param name string
+---@return string?
+function M.plain(name)
+  local ascii = name
+  if name:find "[\128-\255]" then
+    ascii = core.ascii_host(name)
+  end
+  return ascii and ascii:lower():gsub("%.$", "")
+end
+
 --- The ids of a call that are known, and what is left to look up: `zone` and `environment` are names, or nil; a
 --- `problem` where one place gives both.
 function M.wanted(state, call)
@@ -27,20 +39,56 @@ function M.wanted(state, call)
   if not (wanted.environment_id or wanted.environment) then
     wanted.environment_id, wanted.environment = rawget(options, "environment_id"), rawget(options, "environment")
   end
+  if type(wanted.zone) == "string" then
+    local plain = M.plain(wanted.zone)
+    wanted.problem = wanted.problem or not plain
+      and ("zone: this libcurl cannot write '%s' in ASCII: give its A-label (xn--...)"):format(wanted.zone) or nil
+    wanted.zone = plain or wanted.zone
+  end
   return wanted
 end
 
--- The command takes an id for a name where it does not look like one.
-local function id_named(list, name, field)
+-- The entries of a list that have this name, or where none has, this id: the command takes an id for a name where it
+-- does not look like one.
+local function named(list, name, field)
   for _, key in ipairs { "name", "id" } do
+    local found = {}
     for _, entry in ipairs(list) do
-      if entry[key] == name then
-        return entry.id
+      if entry[key] == name or (field == "zone" and key == "name" and M.plain(entry.name) == name) then
+        found[#found + 1] = entry
       end
     end
+    if found[1] then
+      return found
+    end
   end
-  local problem = ("%s: the credential sees none named '%s'"):format(field, name)
-  return nil, core.error("not_found", problem, { field = field })
+  return {}
+end
+
+-- "id (active, account Acme)"
+local function describe(zone)
+  local account = zone.account
+  return ("%s (%s%s)"):format(zone.id, zone.status or "of no status",
+    account and ", account " .. (account.name or account.id) or "")
+end
+
+-- Of several zones of one name the only active one.
+local function id_named(list, name, field)
+  local found, active, texts = named(list, name, field), {}, {}
+  if not found[1] then
+    local problem = ("%s: the credential sees none named '%s'"):format(field, name)
+    return nil, core.error("not_found", problem, { field = field })
+  end
+  for _, entry in ipairs(found) do
+    texts[#texts + 1] = field == "zone" and describe(entry) or entry.id
+    active[#active + 1] = entry.status == "active" and entry or nil
+  end
+  if found[2] and #active ~= 1 then
+    local problem = ("%s: '%s' stands for %d of them, give the id of one: %s"):format(field, name, #found,
+      table.concat(texts, ", "))
+    return nil, core.error("invalid_request", problem, { field = field })
+  end
+  return (active[1] or found[1]).id
 end
 
 --- Turns names into ids, without a request where they are known, and calls `done(zone_id, environment_id)` or
@@ -78,6 +126,30 @@ function M.resolve(request, wanted, options, ends, done)
   done(zone_id, environment_id)
 end
 
+local function is_denied(err)
+  return err.about == "zone" or err.kind == "not_found" or err.kind == "permission_denied"
+end
+
+--- Forgets the ids of names that the API denies: the next call looks them up again. The zone may have moved, or have
+--- been made anew.
+---@param wanted table
+---@return fun(err: cfpurge.Error)
+function M.forgetting(state, wanted, zone_id)
+  local environments = state.environment_ids[zone_id or state.zone_id] or {}
+  return function(err)
+    local denied = is_denied(err)
+    for _, failure in ipairs(err.failures or {}) do
+      denied = denied or is_denied(failure.error)
+    end
+    if denied and wanted.zone then
+      state.zone_ids[wanted.zone] = nil
+    end
+    if denied and wanted.environment then
+      environments[wanted.environment] = nil
+    end
+  end
+end
+
 --- The fault of the zone whose environments are wanted, if any; the client's own is filled in.
 ---@return string?
 function M.zone_problem(state, wanted)
@@ -93,7 +165,7 @@ function M.zone_problem(state, wanted)
 end
 
 --- The environments of the zone, whose name is looked up first where it has one.
----@param done fun(list?: {id: string, name: string}[], err?: cfpurge.Error)
+---@param done fun(list?: cfpurge.Environment[], err?: cfpurge.Error)
 function M.environments(request, wanted, options, ends, done)
   M.resolve(request, wanted, options, ends, function(zone_id, _, err)
     if err then

@@ -14,6 +14,17 @@
 ---@field environment_id? string
 ---@field environment? string its name, in place of environment_id
 
+---@class cfpurge.Zone
+---@field id string
+---@field name string
+---@field status? string "active", or why it is not
+---@field account? {id: string, name?: string}
+---@field plan? string "free", "pro", "business" or "enterprise"
+
+---@class cfpurge.Environment
+---@field id string
+---@field name string
+
 ---@alias cfpurge.Listed fun(self, list: table|function, options?: cfpurge.CallOptions): cfpurge.Result?, cfpurge.Error?
 
 ---@class cfpurge.RequestOptions of a client, and of one call; times are seconds

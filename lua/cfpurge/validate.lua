@@ -112,14 +112,15 @@ function M.limits(state, kind, options)
   return limits
 end
 
---- Raises for a wrong type among the options of a call, the argument `arg` of the method `name`.
-function M.options(state, name, arg, options)
+--- Raises for a wrong type among the options of a call, the argument `arg` of the method `name`; `deeper` is how many
+--- functions stand between the method and this.
+function M.options(state, name, arg, options, deeper)
   if options ~= nil and type(options) ~= "table" then
-    error(("bad argument #%d to '%s' (table expected, got %s)"):format(arg, name, type(options)), 3)
+    error(("bad argument #%d to '%s' (table expected, got %s)"):format(arg, name, type(options)), 3 + deeper)
   end
   local _, raised = M.limits(state, "tags", options)
   if raised then
-    M.raise(raised, name, 3 - arg, 4)
+    M.raise(raised, name, 3 - arg, 4 + deeper)
   end
 end
 

@@ -48,22 +48,47 @@ function Lookup:fetch(page)
   end
 end
 
+-- A text of the server's; nil where there is none.
+local function text_of(owner, name)
+  local text = type(owner) == "table" and owner[name]
+  return type(text) == "string" and #text < 256 and text or nil
+end
+
 -- An id that the server gives becomes a part of paths.
-local function add(list, id, found)
-  for _, entry in ipairs(list) do
-    local is_named = type(entry) == "table" and type(entry.name) == "string" and type(entry[id]) == "string"
-    if is_named and #entry.name < 256 and #entry[id] <= 32 and entry[id]:match "^[%w_-]+$" then
-      found[#found + 1] = { id = entry[id], name = entry.name }
-    end
+local function id_of(owner, name)
+  local id = text_of(owner, name)
+  return id and #id <= 32 and id:match "^[%w_-]+$"
+end
+
+-- What the API tells of a zone; nil where that is nothing to use.
+local function zone_of(entry)
+  local id, name = id_of(entry, "id"), text_of(entry, "name")
+  if id and name then
+    local account = id_of(entry.account, "id")
+    return {
+      id = id, name = name, status = text_of(entry, "status"), plan = text_of(entry.plan, "legacy_id"),
+      account = account and { id = account, name = text_of(entry.account, "name") } or nil,
+    }
   end
 end
 
 local function add_zones(result, found)
-  add(result, "id", found)
+  for _, entry in ipairs(result) do
+    found[#found + 1] = zone_of(entry)
+  end
+end
+
+local function add_zone(result, found)
+  found[#found + 1] = zone_of(result)
 end
 
 local function add_environments(result, found)
-  add(type(result.environments) == "table" and result.environments or {}, "ref", found)
+  for _, entry in ipairs(type(result.environments) == "table" and result.environments or {}) do
+    local id, name = id_of(entry, "ref"), text_of(entry, "name")
+    if id and name then
+      found[#found + 1] = { id = id, name = name }
+    end
+  end
 end
 
 local function escape(name)
@@ -83,13 +108,19 @@ end
 
 local M = {}
 
----@param name? string of the only zone that is asked for
----@param done fun(list?: {id: string, name: string}[], err?: cfpurge.Error)
+---@param name? string of the only zones that are asked for
+---@param done fun(list?: cfpurge.Zone[], err?: cfpurge.Error)
 function M.zones(request, name, options, ends, done)
   lookup(request, name and "/zones?name=" .. escape(name) or "/zones", options, ends, add_zones, done)
 end
 
----@param done fun(list?: {id: string, name: string}[], err?: cfpurge.Error)
+--- A list of the one zone that has this id.
+---@param done fun(list?: cfpurge.Zone[], err?: cfpurge.Error)
+function M.zone(request, zone_id, options, ends, done)
+  lookup(request, "/zones/" .. zone_id, options, ends, add_zone, done)
+end
+
+---@param done fun(list?: cfpurge.Environment[], err?: cfpurge.Error)
 function M.environments(request, zone_id, options, ends, done)
   lookup(request, "/zones/" .. zone_id .. "/environments", options, ends, add_environments, done)
 end
