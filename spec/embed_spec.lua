@@ -74,7 +74,8 @@ describe("a C program that embeds it", function()
     it("the contract holds in its frames, with the Lua layer from memory, " .. name, function()
       local text = contract.prepare(edge, options)
       local file = assert(io.open(dir .. "/contract.lua", "w"))
-      file:write(preload(host.must "find lua/cfpurge spec/hosts/contract.lua spec/hosts/embedded.lua -name '*.lua'"),
+      local hosts = "spec/hosts/contract.lua spec/hosts/scenarios.lua spec/hosts/embedded.lua"
+      file:write(preload(host.must("find lua/cfpurge " .. hosts .. " -name '*.lua'")),
         "package.preload['spec.hosts.embedded'](require 'spec.hosts.contract', (function() ", text, " end)())")
       file:close()
       local out = host.must(("cd %s/empty && timeout -k 2 60 ../contract < ../contract.lua"):format(dir))

@@ -6,6 +6,11 @@
 --                              and the proxy variables it sees only what `env` has
 --   client.close()             closes all clients that came from here or were given to client.keep(client): for
 --                              teardown, so that one spec's connections are not another's
+--   client.over_tls(options?)  the options with the edge over TLS and HTTP/2 beneath them
+--   client.once(options, params?)  one purge by a client of its own -> result, err, what arrived, stats
+--   client.run(client)         steps it until nothing is in flight
+--   client.kind_of(result, err)  how a request ended, in a word
+--   client.logbook()           -> log, note: note(name, more?) is an on_done; log[name] lists the kinds it was given
 --   client.core(client)       the core's client inside one, for what the Lua layer does not offer
 --   client.OK                  the body of an answer that accepts
 local cfpurge = require "cfpurge"
@@ -36,6 +41,40 @@ end
 function M.new(options)
   local filled, zone, about = M.options(options)
   return M.keep(assert(cfpurge.new(filled))), zone, about
+end
+
+function M.over_tls(options)
+  local filled = { base_url = edge.up().API_TLS, ca_file = edge.env.CA_FILE }
+  for name, value in pairs(options or {}) do filled[name] = value end
+  return filled
+end
+
+function M.once(options, params)
+  local c, zone = M.new(options)
+  local result, err = c:purge(params or { tags = { "a" } })
+  local stats = c:stats()
+  c:close()
+  return result, err, edge.requests(zone), stats
+end
+
+function M.run(c)
+  local last = os.time() + 20
+  while c:step(10) > 0 do assert(os.time() < last, "it never ends") end
+end
+
+function M.kind_of(result, err)
+  return result and "accepted" or err and err.kind or "nothing"
+end
+
+function M.logbook()
+  local log = {}
+  return log, function(name, more)
+    log[name] = {}
+    return function(result, err)
+      table.insert(log[name], M.kind_of(result, err))
+      if more then return more(result, err) end
+    end
+  end
 end
 
 -- What a client is inside has no name.
