@@ -172,7 +172,7 @@ local function begin_named(request, call, wanted)
   names.resolve(request, wanted, lookup_options, requests.ends(state, call.started, lookup_options),
     function(zone_id, environment_id, err)
       if not jobs().is_job(request.job) then
-        request.job = nil
+        request.job, state.jobs[request] = nil, nil
       end
       local ok, raised
       if not err then

@@ -248,16 +248,18 @@ function Client:stats()
   return self[STATE].core:stats()
 end
 
+-- The core tells of its own requests; a list whose iterator has not come back is not among them.
+local function end_jobs(state)
+  if next(state.jobs) then
+    completion.end_all(state, core.error("closed", "the client was closed"))
+  end
+end
+
 --- Ends all that is in flight with an error of the kind `cancelled`; an answer that is there still counts.
 function Client:cancel()
   local state = self[STATE]
-  local before, all = #state.failures, {}
-  for _, request in tables.entries(state.requests) do
-    all[#all + 1] = request
-  end
-  for _, request in ipairs(all) do
-    completion.cancel(state, request)
-  end
+  local before = #state.failures
+  completion.end_all(state)
   completion.finish(state, before)
 end
 
@@ -268,6 +270,7 @@ function Client:close()
   -- A loop must not watch a descriptor that is closed; what a host's own raises must not keep it open.
   local ok, raised = pcall(loops.undrive, state)
   state.core:close()
+  end_jobs(state)
   completion.settle(state, math.huge, math.huge)
   if not ok then
     error(raised, 0)
@@ -294,6 +297,10 @@ local function at_the_end(state)
   for _, request in tables.entries(state.requests) do
     request.waiters = nil
   end
+  for request in tables.entries(state.jobs) do
+    request.waiters = nil
+  end
+  end_jobs(state)
   completion.settle(state, math.huge, math.huge)
 end
 

@@ -3,8 +3,9 @@
 -- A `state` is what a client is inside; all modules below the public methods are given it. `requests` holds each
 -- request by the core's id until it is told of, and `count` says how many these are. `untold` is a chain of requests
 -- that have ended and are to be told of: it is empty but while they are told, or where memory was too short for that,
--- and then the next step goes on. `later` is a chain of jobs that have more to do than one step should. Nothing is made
--- between the core's telling and the chain: an ending finds its room where memory is short.
+-- and then the next step goes on. `later` is a chain of jobs that have more to do than one step should. `jobs` has the
+-- requests that have a job: cancel and close find them where the core has nothing of them. Nothing is made between the
+-- core's telling and the chain: an ending finds its room where memory is short.
 local core = require "cfpurge.core"
 local loops = require "cfpurge.loop"
 local tables = require "cfpurge.tables"
@@ -18,7 +19,7 @@ local M = {}
 function M.new(handle, loop)
   return {
     core = handle, loop = loop, open = true, client = nil,
-    requests = {}, count = 0, driven = {}, failures = {}, raised = false, untold = false, later = false,
+    requests = {}, count = 0, jobs = {}, driven = {}, failures = {}, raised = false, untold = false, later = false,
     behind = false, telling = 0,
     zone = nil, zone_id = nil, zone_ids = {}, environment_ids = {},
     -- How many items a request may hold, by kind, as the server has taught.
@@ -135,6 +136,7 @@ end
 function M.complete(state, request, value, failure)
   if not request.ended then
     request.ended, request.handle = true, false
+    state.jobs[request] = nil
     add_untold(state, request, value, failure)
     report(state)
   end
@@ -170,6 +172,31 @@ function M.cancel_all(state, parts)
   for _, part in ipairs(list) do
     M.cancel(state, part)
   end
+end
+
+--- Ends all requests, those of a job with `err` where it is given, and returns them.
+---@return table requests
+function M.end_all(state, err)
+  local all, parts = {}, {}
+  for request in tables.entries(state.jobs) do
+    all[#all + 1] = request
+    for part in tables.entries(request.job.parts) do
+      parts[part] = true
+    end
+  end
+  for _, request in tables.entries(state.requests) do
+    if not parts[request] then
+      all[#all + 1] = request
+    end
+  end
+  for _, request in ipairs(all) do
+    if state.jobs[request] then
+      request.job:cancel(err)
+    else
+      M.cancel(state, request)
+    end
+  end
+  return all
 end
 
 --- The next step goes on with `job`, and is asked for. Makes nothing.

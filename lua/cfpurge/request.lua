@@ -37,9 +37,7 @@ function Request:cancel()
     completion.cancel(state, self)
   end
   completion.finish(state, before)
-  -- Cancelled by its own iterator, it ends when that returns.
-  local outcome = self.failure or not self.ended and job and job.stopped
-  return outcome and outcome.kind == "cancelled" or false
+  return self.failure and self.failure.kind == "cancelled" or false
 end
 
 local M = {}
@@ -107,6 +105,13 @@ local function part_of(state, handle, ok, id, err)
   return part
 end
 
+--- Behind `request` is `job` from now on. It has `parts`, the core's requests as keys, and `cancel(err?)`, which ends
+--- it at once.
+function M.give_job(request, job)
+  request.job = job
+  request.state.jobs[request] = true
+end
+
 --- A request of a job. Errors of its input are returned, never raised.
 function M.part(state, params, options, handle)
   return part_of(state, handle, pcall(state.core.start, state.core, params, options, nil, true))
@@ -155,6 +160,7 @@ function M.withdraw(request, call, problem)
     completion.forget(state, part)
   end
   request.ended = true
+  state.jobs[request] = nil
   if state.count == 0 then
     loops.undrive(state)
   end

@@ -99,10 +99,10 @@ end
 
 -- `ends` is when the deadline of the whole call passes, or nil.
 local function lookup(request, path, options, ends, extract, done)
-  request.job = setmetatable({
+  requests.give_job(request, setmetatable({
     state = request.state, path = path, options = options, ends = ends,
     extract = extract, done = done, parts = {}, found = {}, cancelled = false,
-  }, Lookup)
+  }, Lookup))
   request.job:fetch(1)
 end
 

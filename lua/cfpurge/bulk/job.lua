@@ -215,28 +215,39 @@ function Job:send_all()
   end
 end
 
+-- While its iterator is asked it does not go on, and may end: the iterator may have come back to the client, may sleep,
+-- or may never return, because its coroutine was dropped.
 function Job:go_on()
-  -- An iterator that came back to the client: its caller goes on.
-  if self.is_going then
+  if self.finished then
     return
   end
-  self.is_going = true
-  local ok, raised = pcall(self.send_all, self)
-  self.is_going = false
-  if not ok then
-    error(raised, 0)
+  local is_asked = self.is_going
+  if not is_asked then
+    self.is_going = true
+    local ok, raised = pcall(self.send_all, self)
+    self.is_going = false
+    if not ok then
+      error(raised, 0)
+    end
   end
-  if self.in_flight == 0 and not self.finished and (self.stopped or not self.is_put_off) then
+  if self.in_flight == 0 and not self.finished and (self.stopped or not (is_asked or self.is_put_off)) then
     self:finish()
     self.finished = true
   end
 end
 
-function Job:cancel()
+--- Ends it at once, whatever its iterator does.
+---@param err? cfpurge.Error
+function Job:cancel(err)
   self.counters.is_blamed = false
-  self:stop(core.error("cancelled", "cancelled"))
+  self:stop(err or core.error("cancelled", "cancelled"))
   completion.cancel_all(self.state, self.parts)
   self:go_on()
+end
+
+--- Ends it where nothing but its iterator could move it, and the one who waits leaves that no time to come back.
+function Job:stall()
+  self:cancel(self.source:stalled())
 end
 
 -- ---- the account ----
@@ -294,6 +305,7 @@ function Job:error(cause)
 end
 
 function Job:finish()
+  self.source.is_over = true
   local cause = self.stopped or (self.failures[1] and self.failures[1].error)
   if cause and cause.kind == "cancelled" then
     local remaining = self:remaining()
@@ -346,7 +358,7 @@ end
 function M.start(request, kind, list, call, base, limits)
   if not M.is_job(request.job) then
     local source = sources.new(request.state.core, kind, list)
-    request.job = new(request, kind, source, call.started, tables.copy(call.options), base, limits)
+    requests.give_job(request, new(request, kind, source, call.started, tables.copy(call.options), base, limits))
   end
   local ok, raised = pcall(request.job.go_on, request.job)
   -- The parts in flight take it up again.
@@ -371,7 +383,7 @@ function M.adopt(request, kind, items, err, options)
     job = new(request, kind, source, core.now() - (err.elapsed or 0), tables.copy(options), base, limits)
     job.requests, job.sent, job.in_flight = 1, #items, 1
     job.parts[request] = sources.chunk(items, 1)
-    request.job = job
+    requests.give_job(request, job)
   end
   job:ended(request, nil, err)
   return true

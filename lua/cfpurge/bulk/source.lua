@@ -46,10 +46,18 @@ Source.__index = Source
 
 -- ---- an iterator ----
 
+-- Calls the iterator. It may yield, and come back when the list has ended.
+function Source:ask()
+  self.is_asking = true
+  local ok, item = pcall(self.next_item)
+  self.is_asking = false
+  return ok, item
+end
+
 function Source:read_iterator(items, size)
-  while #items < size and not self.exhausted and self.raised == NONE do
+  while #items < size and not self.exhausted and self.raised == NONE and not self.is_over do
     if self.item == NONE then
-      local ok, item = pcall(self.next_item)
+      local ok, item = self:ask()
       if not ok then
         self.raised = item
         self.exhausted = M.ends_iterator(item)
@@ -59,7 +67,7 @@ function Source:read_iterator(items, size)
         self.exhausted = true
       end
     end
-    if self.item ~= NONE then
+    if self.item ~= NONE and not self.is_over then
       items[#items + 1] = self.item
       self.item, self.position = NONE, self.position + 1
     end
@@ -170,6 +178,12 @@ function Source:error()
   return self.problem or self.raised ~= NONE and M.iterator_error(self.kind, self.raised) or nil
 end
 
+---@return cfpurge.Error err of an iterator that has yielded where nobody resumes it
+function Source:stalled()
+  local problem = self.kind .. ": the iterator has yielded, and nobody resumes it here"
+  return core.error("invalid_request", problem, { field = self.kind })
+end
+
 --- How many items it has in all, equal ones once, as far as it is known; nil of an iterator that is not ours.
 ---@return integer?
 function Source:total()
@@ -248,6 +262,8 @@ function Source:remaining(failures, chunks)
   local next_item = tables.each(rest)
   if list then
     next_item = self:unread(beyond(self))
+  elseif self.is_asking then
+    next_item = self:late()
   elseif not self.exhausted then
     next_item = rest[1] ~= nil and tables.chained(rest, self.next_item) or self.next_item
   end
@@ -255,6 +271,20 @@ function Source:remaining(failures, chunks)
     next_item = tables.chained(parts[i].items, next_item)
   end
   return next_item
+end
+
+-- The rest of an iterator that is still asked for an item: the one that it comes back with is the next, or, where it is
+-- asked again before that, a later one.
+function Source:late()
+  return function()
+    local item = self.item
+    if item ~= NONE then
+      self.item = NONE
+      return item
+    elseif not self.exhausted then
+      return self.next_item()
+    end
+  end
 end
 
 -- An iterator over what of a table was not read, and then `rest`.
@@ -293,6 +323,8 @@ function M.new(handle, kind, list)
     position = 0, filled = 0, budget = M.TURN, duplicates = 0, seen = is_table and handle:set() or nil,
     refused = {}, noted = 0,
     item = NONE, reading = false, raised = NONE, problem = nil, exhausted = is_table and count == 0,
+    -- Is the iterator asked, and has not come back? Has the list ended, so that nothing more of it is read?
+    is_asking = false, is_over = false,
   }, Source)
 end
 

@@ -14,6 +14,10 @@ return {
     local failed, failure
     local vain = 0
     while not request:done() do
+      if completion.in_flight(state) == 0 then
+        request.job:stall()
+        break
+      end
       local before = completion.in_flight(state)
       state.raised = false
       local ok, err = pcall(completion.step, state, nil, true)

@@ -1,0 +1,122 @@
+-- Lists whose iterator yields, and perhaps never comes back. lua/cfpurge/bulk.
+local clients = require "spec.support.client"
+local edge = require "spec.support.edge"
+
+local yields = coroutine.wrap(function()
+  return pcall(coroutine.yield)
+end)() == nil
+
+describe("a list whose iterator has yielded", function()
+  teardown(clients.close)
+
+  -- Reads `from` items and then yields once for each; the coroutine that runs it is `thread`.
+  local function begun(options)
+    local client, zone = clients.new(options)
+    local seen = { calls = 0, client = client, zone = zone }
+    local i = 0
+    local function next_item()
+      i = i + 1
+      if i > 250 then coroutine.yield() end
+      return i <= 600 and "t" .. i or nil
+    end
+    seen.thread = coroutine.create(function()
+      seen.request = assert(client:start({ tags = next_item }, nil, function(_, err)
+        seen.calls, seen.err = seen.calls + 1, err
+      end))
+      seen.came_back = true
+    end)
+    assert(coroutine.resume(seen.thread))
+    assert.equal("suspended", coroutine.status(seen.thread))
+    return seen
+  end
+
+  local function ended(seen, kind, accepted)
+    assert.same({ 1, kind, accepted }, { seen.calls, seen.err.kind, seen.err.accepted })
+    assert.equal(0, seen.client:in_flight())
+    return seen.err.remaining.tags
+  end
+
+  if not yields then return end
+
+  it("is ended at once by cancel, and what it reads afterwards remains", function()
+    for _, late in ipairs { false, true } do
+      local seen = begun()
+      while seen.client:in_flight() > 0 do seen.client:step(1) end
+      seen.client:cancel()
+      local remaining = ended(seen, "cancelled", 200)
+      if late then
+        -- It comes back, and finds that the list has ended: nothing more is read or sent.
+        assert(coroutine.resume(seen.thread))
+        assert.is_true(seen.came_back)
+        assert.same({ true, false, 1 }, { seen.request:done(), seen.request:cancel(), seen.calls })
+      end
+      local rest = {}
+      local reader = coroutine.create(function()
+        for item in remaining do rest[#rest + 1] = item end
+      end)
+      while coroutine.status(reader) ~= "dead" do assert(coroutine.resume(reader)) end
+      -- The item that the dropped coroutine had taken is nobody's but its own.
+      assert.same({ "t201", late and "t251" or "t252", "t600", late and 400 or 399 },
+        { rest[1], rest[51], rest[#rest], #rest })
+      seen.client:step(0)
+      assert.equal(200, edge.counts(seen.zone).items)
+    end
+  end)
+
+  it("is ended at once by close, and once", function()
+    local seen = begun()
+    seen.client:close()
+    ended(seen, "closed", 0)
+    seen.client:close()
+    assert(coroutine.resume(seen.thread))
+    assert.equal(1, seen.calls)
+  end)
+
+  it("is ended by the one who waits for it, where nobody could resume it", function()
+    local client, zone = clients.new()
+    local calls = 0
+    local thread = coroutine.create(function()
+      local _, err = client:purge { tags = function() coroutine.yield() end }
+      return err
+    end)
+    assert(coroutine.resume(thread))
+    local second = coroutine.create(function()
+      client:start({ tags = function()
+        coroutine.yield()
+      end }, nil, function() calls = calls + 1 end)
+    end)
+    assert(coroutine.resume(second))
+    local before = os.clock()
+    for waiting in pairs(clients.state(client).jobs) do
+      local result, err = waiting:wait()
+      assert.same({ nil, "invalid_request", "tags" }, { result, err.kind, err.field })
+      assert.matches("nobody resumes it", err.message)
+    end
+    assert.is_true(os.clock() - before < 1)
+    local ok, err = coroutine.resume(thread)
+    assert.same({ true, "invalid_request" }, { ok, err.kind })
+    assert.same({ 1, 0 }, { calls, edge.counts(zone).requests })
+  end)
+
+  it("ends with the client that is collected, and with the state", function()
+    local calls, kind = 0, nil
+    local function forget()
+      local client = clients.new { loop = "blocking" }
+      local thread = coroutine.create(function()
+        client:start({ tags = function() coroutine.yield() end }, nil, function(_, err)
+          calls, kind = calls + 1, err.kind
+        end)
+      end)
+      assert(coroutine.resume(thread))
+    end
+    forget()
+    for _ = 1, 4 do collectgarbage() end
+    assert.same({ 1, "closed" }, { calls, kind })
+    assert.matches("told%s+closed", clients.lua([[
+      local client = assert(require "cfpurge".new { api_token = "t", zone_id = "z" })
+      kept = coroutine.create(function()
+        client:start({ tags = function() coroutine.yield() end }, nil, function(_, err) print("told", err.kind) end)
+      end)
+      assert(coroutine.resume(kept))]]))
+  end)
+end)
