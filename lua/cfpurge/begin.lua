@@ -54,18 +54,20 @@ local function is_short(state, params)
     return false
   end
   local list = params.files or params.tags or params.hosts or params.prefixes
-  if type(list) == "table" and next(state.sizes) ~= nil then
+  if tables.is_iterator(list) then
+    return false
+  elseif type(list) == "table" and next(state.sizes) ~= nil then
     local size = state.sizes[validate.kind_of(params)]
-    return not size or #list <= size
+    return not size or #tables.bare(list) <= size
   end
-  return type(list) ~= "function"
+  return true
 end
 
 -- Begins one request. Nil, what was raised, an error; neither where it is too long to be one.
 local function start_one(state, params, options, environment_id, on_done)
   local request = requests.new(state, on_done, mend)
   if options then
-    request.options = options
+    request.options = tables.snapshot(options)
   end
   local ok, id, err = pcall(state.core.start, state.core, params, options, environment_id)
   if not ok then
@@ -115,7 +117,7 @@ local function dispatch(request, call)
     local size = math.min(limits.max_items, state.sizes[kind] or limits.max_items)
     ok, raised, err = validate.list(state, call, kind, list, size, validate.FIRST)
     if ok then
-      jobs().start(request, kind, list, call, base_of(call), limits)
+      jobs().start(request, kind, validate.own(list), call, base_of(call), limits)
       return true
     end
   end
@@ -159,13 +161,17 @@ local function check_named(state, call, wanted)
 end
 
 local function begin_named(request, call, wanted)
-  local state = request.state
+  local state, kind, list = request.state, validate.kind_of(call.params)
   local right, wrong, refused = check_named(state, call, wanted)
   if not right then
     return false, wrong, refused
   elseif wanted.environment and not (wanted.zone_id or wanted.zone or state.zone_id) then
     return false, nil, core.error("invalid_request", "no zone_id: give it to new, with the call or in params",
       { field = "zone_id" })
+  end
+  if type(list) == "table" then
+    call.params = tables.copy(call.params)
+    call.params[kind] = validate.own(list)
   end
   local lookup_options = options_of_lookup(call.options)
   local ends = requests.ends(state, call.started, call.options)
@@ -235,7 +241,9 @@ local function begin(state, params, options, environment_id, on_done)
     request, raised, err = start_one(state, params, options, environment_id, on_done)
   end
   if not (request or raised or err) then
-    call = { params = params, options = options, environment_id = environment_id, started = core.now() }
+    call = {
+      params = params, options = tables.snapshot(options), environment_id = environment_id, started = core.now(),
+    }
     request, raised, err = start_call(state, call, on_done)
   end
   call = call or { params = params, options = options, environment_id = environment_id }
@@ -291,7 +299,7 @@ local function perform_in_core(state, params, options)
     return nil
   end
   local request = requests.new(state)
-  request.options = options
+  request.options = tables.snapshot(options)
   if mend(request, nil, err) then
     return finish(request, loops.drive(state), { params = params, options = options })
   end
@@ -303,7 +311,7 @@ end
 function M.perform(state, name, shift, params, options, environment_id)
   local result, err, raised, request, loop, call
   if state.count == 0 and not (state.zone or state.has_events or environment_id) and is_plain(options)
-    and next(state.sizes) == nil and loops.pick(state.loop).blocks then
+    and next(state.sizes) == nil and is_short(state, params) and loops.pick(state.loop).blocks then
     result, err, raised = perform_in_core(state, params, options)
     if result then
       return result

@@ -16,6 +16,15 @@ Client.__index = Client
 -- Where a client has what it is inside: no name, so that nothing but methods is to be found in it.
 local STATE = {}
 
+-- Raises in the name of the method `name`, at its caller's line, where a dot stands in place of the colon.
+local function inside(self, name)
+  local state = type(self) == "table" and self[STATE]
+  if not state then
+    error(("bad argument #1 to '%s' (cfpurge client expected)"):format(name), 3)
+  end
+  return state
+end
+
 -- ---- purging ----
 
 --- Purges, and waits for the answer.
@@ -23,7 +32,7 @@ local STATE = {}
 ---@param options? cfpurge.CallOptions
 ---@return cfpurge.Result|cfpurge.Planned|nil, cfpurge.Error?
 function Client:purge(params, options)
-  local result, err = begin.perform(self[STATE], "purge", 1, params, options)
+  local result, err = begin.perform(inside(self, "purge"), "purge", 1, params, options)
   return result, err
 end
 
@@ -39,8 +48,9 @@ end
 ---@param options? cfpurge.CallOptions
 ---@return cfpurge.Result|cfpurge.Planned|nil, cfpurge.Error?
 function Client:purge_environment(environment_id, params, options)
+  local state = inside(self, "purge_environment")
   check_environment("purge_environment", environment_id)
-  local result, err = begin.perform(self[STATE], "purge_environment", 0, params, options, environment_id)
+  local result, err = begin.perform(state, "purge_environment", 0, params, options, environment_id)
   return result, err
 end
 
@@ -61,7 +71,7 @@ end
 ---@param options? cfpurge.CallOptions
 ---@return cfpurge.Result|cfpurge.Planned|nil, cfpurge.Error?
 function Client:invalidate(params, options)
-  local result, err = begin.perform(self[STATE], "invalidate", 1, params, to_invalidate(options))
+  local result, err = begin.perform(inside(self, "invalidate"), "invalidate", 1, params, to_invalidate(options))
   return result, err
 end
 
@@ -71,8 +81,9 @@ end
 ---@param options? cfpurge.CallOptions
 ---@return cfpurge.Result|cfpurge.Planned|nil, cfpurge.Error?
 function Client:invalidate_environment(environment_id, params, options)
+  local state = inside(self, "invalidate_environment")
   check_environment("invalidate_environment", environment_id)
-  local result, err = begin.perform(self[STATE], "invalidate_environment", 0, params, to_invalidate(options),
+  local result, err = begin.perform(state, "invalidate_environment", 0, params, to_invalidate(options),
     environment_id)
   return result, err
 end
@@ -86,10 +97,11 @@ end
 for _, kind in ipairs(validate.kinds) do
   local name = "purge_" .. kind
   Client[name] = function(self, list, options)
+    local state = inside(self, name)
     if type(list) ~= "table" and type(list) ~= "function" then
       error(("bad argument #1 to '%s' (%s: table or function expected, got %s)"):format(name, kind, type(list)), 2)
     end
-    local result, err = begin.perform(self[STATE], name, 1, { [kind] = list }, options)
+    local result, err = begin.perform(state, name, 1, { [kind] = list }, options)
     return result, err
   end
 end
@@ -98,24 +110,10 @@ end
 ---@param options? cfpurge.CallOptions
 ---@return cfpurge.Result|cfpurge.Planned|nil, cfpurge.Error?
 function Client:purge_everything(options)
-  local result, err = begin.perform(self[STATE], "purge_everything", 2, { purge_everything = true }, options)
+  local state = inside(self, "purge_everything")
+  local result, err = begin.perform(state, "purge_everything", 2, { purge_everything = true }, options)
   return result, err
 end
-
---- Begins a purge and returns at once. `options.environment_id` picks an environment.
----@param params cfpurge.Params
----@param options? cfpurge.CallOptions
----@param on_done? fun(result?: cfpurge.Result, err?: cfpurge.Error) runs once, unless this returns an error
----@return cfpurge.Request?, cfpurge.Error?
-function Client:start(params, options, on_done)
-  if on_done ~= nil and type(on_done) ~= "function" then
-    error("bad argument #3 to 'start' (on_done: function expected, got " .. type(on_done) .. ")", 2)
-  end
-  local request, err = begin.start(self[STATE], "start", 1, params, options, nil, on_done)
-  return request, err
-end
-
--- ---- names ----
 
 -- Options may be left out before an on_done.
 local function options_and_done(name, arg, options, on_done)
@@ -128,10 +126,26 @@ local function options_and_done(name, arg, options, on_done)
   return options, on_done
 end
 
+--- Begins a purge and returns at once. `options.environment_id` picks an environment.
+---@param params cfpurge.Params
+---@param options? cfpurge.CallOptions
+---@param on_done? fun(result?: cfpurge.Result, err?: cfpurge.Error) runs once, unless this returns an error
+---@return cfpurge.Request?, cfpurge.Error?
+---@overload fun(self: cfpurge.Client, params: cfpurge.Params, on_done: function): cfpurge.Request?, cfpurge.Error?
+function Client:start(params, options, on_done)
+  local state = inside(self, "start")
+  options, on_done = options_and_done("start", 2, options, on_done)
+  local request, err = begin.start(state, "start", 1, params, options, nil, on_done)
+  return request, err
+end
+
+-- ---- names ----
+
 -- What looks zones up, for begin.look_up.
 local function zones_job(state, name, options)
   local started = core.now()
   validate.options(state, name, 1, options, 1)
+  options = tables.snapshot(options)
   return function(request, done)
     zones.zones(request, nil, options, requests.ends(state, started, options), done)
   end
@@ -144,6 +158,7 @@ local function environments_job(state, name, zone_id, options)
   end
   local started = core.now()
   validate.options(state, name, 2, options, 1)
+  options = tables.snapshot(options)
   local wanted = names.wanted(state, { params = { zone_id = zone_id }, options = options })
   local problem = names.zone_problem(state, wanted)
   if problem then
@@ -158,7 +173,7 @@ end
 ---@param options? cfpurge.CallOptions
 ---@return cfpurge.Zone[]?, cfpurge.Error?
 function Client:zones(options)
-  local state = self[STATE]
+  local state = inside(self, "zones")
   local found, err = begin.look_up(state, options, zones_job(state, "zones", options))
   return found, err
 end
@@ -168,7 +183,7 @@ end
 ---@param options? cfpurge.CallOptions
 ---@return cfpurge.Environment[]?, cfpurge.Error?
 function Client:environments(zone_id, options)
-  local state = self[STATE]
+  local state = inside(self, "environments")
   local job, err = environments_job(state, "environments", zone_id, options)
   if not job then
     return nil, err
@@ -183,8 +198,8 @@ end
 ---@param on_done? fun(zones?: cfpurge.Zone[], err?: cfpurge.Error) runs once, unless this returns an error
 ---@return cfpurge.Request?, cfpurge.Error?
 function Client:start_zones(options, on_done)
+  local state = inside(self, "start_zones")
   options, on_done = options_and_done("start_zones", 1, options, on_done)
-  local state = self[STATE]
   local request, err = begin.start_look_up(state, options, zones_job(state, "start_zones", options), on_done)
   return request, not request and err or nil
 end
@@ -195,8 +210,8 @@ end
 ---@param on_done? fun(list?: cfpurge.Environment[], err?: cfpurge.Error) runs once, unless this returns an error
 ---@return cfpurge.Request?, cfpurge.Error?
 function Client:start_environments(zone_id, options, on_done)
+  local state = inside(self, "start_environments")
   options, on_done = options_and_done("start_environments", 2, options, on_done)
-  local state = self[STATE]
   local job, err = environments_job(state, "start_environments", zone_id, options)
   local request
   if job then
@@ -212,7 +227,7 @@ end
 ---@param timeout? number seconds to wait for something to happen; 0 not to wait, nil as long as it takes
 ---@return integer in_flight requests
 function Client:step(timeout)
-  local state = self[STATE]
+  local state = inside(self, "step")
   completion.step(state, timeout)
   return completion.in_flight(state)
 end
@@ -221,31 +236,31 @@ end
 --- called when that becomes so and when it no longer is, and may be called at any other time.
 ---@return boolean
 function Client:active()
-  return loops.is_active(self[STATE])
+  return loops.is_active(inside(self, "active"))
 end
 
 ---@return integer requests that have not ended, or whose end was not told yet
 function Client:in_flight()
-  return completion.in_flight(self[STATE])
+  return completion.in_flight(inside(self, "in_flight"))
 end
 
 --- A descriptor that is readable while `step` has work; nil where the system has no such thing. It is another one
 --- after a fork.
 ---@return integer?
 function Client:fileno()
-  return self[STATE].core:fileno()
+  return inside(self, "fileno").core:fileno()
 end
 
 --- How long `step` may be put off.
 ---@return number? seconds nil where nothing is in flight
 function Client:timeout()
-  local state = self[STATE]
+  local state = inside(self, "timeout")
   return (state.untold or state.later) and 0 or state.core:timeout()
 end
 
 ---@return cfpurge.Stats
 function Client:stats()
-  return self[STATE].core:stats()
+  return inside(self, "stats").core:stats()
 end
 
 -- The core tells of its own requests; a list whose iterator has not come back is not among them.
@@ -257,7 +272,7 @@ end
 
 --- Ends all that is in flight with an error of the kind `cancelled`; an answer that is there still counts.
 function Client:cancel()
-  local state = self[STATE]
+  local state = inside(self, "cancel")
   local before = #state.failures
   completion.end_all(state)
   completion.finish(state, before)
@@ -265,7 +280,7 @@ end
 
 --- Ends what is in flight with an error of the kind `closed`, closes the connections and wipes the credentials.
 function Client:close()
-  local state = self[STATE]
+  local state = inside(self, "close")
   state.open = false
   -- A loop must not watch a descriptor that is closed; what a host's own raises must not keep it open.
   local ok, raised = pcall(loops.undrive, state)

@@ -4,20 +4,32 @@ local core = require "cfpurge.core"
 local loops = require "cfpurge.loop"
 local tables = require "cfpurge.tables"
 
+local M = {}
+
 ---@class cfpurge.Request
 ---@field wake? fun() set by a host that waits: called when the request has ended
 local Request = {}
 Request.__index = Request
 
+-- Raises in the name of the method `name`, at its caller's line, where a dot stands in place of the colon. A waiter has
+-- the methods too.
+local function check(self, name)
+  if type(self) ~= "table" or self[name] ~= Request[name] then
+    error(("bad argument #1 to '%s' (cfpurge request expected)"):format(name), 3)
+  end
+end
+
 --- Has it ended?
 ---@return boolean
 function Request:done()
+  check(self, "done")
   return self.ended
 end
 
 --- The same as `purge` would have returned; nothing while the request is in flight.
 ---@return cfpurge.Result?, cfpurge.Error?
 function Request:result()
+  check(self, "result")
   if self.ended then
     return self.value or nil, self.failure or nil
   end
@@ -26,6 +38,7 @@ end
 --- Ends it with an error of the kind `cancelled`; its on_done runs before this returns.
 ---@return boolean cancelled false where it had ended already, or its answer was there
 function Request:cancel()
+  check(self, "cancel")
   if self.ended then
     return false
   end
@@ -39,8 +52,6 @@ function Request:cancel()
   completion.finish(state, before)
   return self.failure and self.failure.kind == "cancelled" or false
 end
-
-local M = {}
 
 -- Several may wait for one request, each with a `wake` of its own.
 ---@return boolean? can, string? problem
@@ -61,10 +72,40 @@ function M.wait_for(request, loop)
   return can, problem
 end
 
+-- What stands for the main thread, which Lua 5.1 has no name for.
+local MAIN = {}
+
+--- Notes that the running coroutine calls a callback of the job, until `leave`.
+function M.enter(job)
+  local thread = coroutine.running() or MAIN
+  job.inside[thread] = (job.inside[thread] or 0) + 1
+  return thread
+end
+
+function M.leave(job, thread)
+  local depth = job.inside[thread] - 1
+  job.inside[thread] = depth > 0 and depth or nil
+end
+
+-- Does the running coroutine, or one that has resumed it, call a callback of this request? That goes on only when this
+-- one returns.
+local function is_inside(request)
+  local running = coroutine.running()
+  for thread in tables.entries(request.job and request.job.inside or {}) do
+    if thread == MAIN or thread == running or coroutine.status(thread) == "normal" then
+      return true
+    end
+  end
+  return false
+end
+
 --- Waits the way the host waits.
 ---@return cfpurge.Result?, cfpurge.Error?
 function Request:wait()
-  if not self.ended then
+  check(self, "wait")
+  if is_inside(self) then
+    return nil, core.error("invalid_request", "wait: the request cannot end before its own callback has returned")
+  elseif not self.ended then
     -- It may have been started under another loop, which does not run now.
     local loop, problem = loops.drive(self.state)
     local can = loop

@@ -22,9 +22,30 @@ function M.copy(from)
   return copy
 end
 
+--- A copy with copies of the tables in it, so that nobody else changes it; anything but a table is itself.
+function M.snapshot(value)
+  if type(value) ~= "table" then
+    return value
+  end
+  local copy = M.copy(value)
+  for name, inner in following, copy do
+    if type(inner) == "table" then
+      copy[name] = M.copy(inner)
+    end
+  end
+  return copy
+end
+
 --- Itself where it has no metatable, or else a copy: nobody's metamethods are run.
 function M.bare(value)
   return type(value) == "table" and getmetatable(value) ~= nil and M.copy(value) or value
+end
+
+--- A function, or a table that can be called.
+---@return boolean
+function M.is_iterator(value)
+  local metatable = type(value) == "table" and getmetatable(value)
+  return type(value) == "function" or (type(metatable) == "table" and rawget(metatable, "__call") ~= nil)
 end
 
 ---@return table items from the `first` to the `last`, where there are as many

@@ -5,7 +5,7 @@
 
 ---@class cfpurge.Params exactly one of the five kinds
 ---@field purge_everything? true
----@field files? cfpurge.File[]|fun(): cfpurge.File? a list, or an iterator that is read as fast as it is sent
+---@field files? cfpurge.File[]|fun(): cfpurge.File? a list, or an iterator (a callable table too), read as it is sent
 ---@field tags? string[]|fun(): string?
 ---@field hosts? string[]|fun(): string?
 ---@field prefixes? string[]|fun(): string? host/path

@@ -23,15 +23,25 @@ function M.raise(raised, name, shift, level)
   error(raised, level)
 end
 
---- The kind of list that params ask for, and the list; nobody's metamethods are run.
+--- The kind of list that params ask for, and the list, as a function where it is an iterator; nobody's metamethods
+--- are run.
 ---@return string? kind, any list
 function M.kind_of(params)
   for i = 1, type(params) == "table" and #M.kinds or 0 do
     local list = rawget(params, M.kinds[i])
-    if list ~= nil then
+    if type(list) == "table" and tables.is_iterator(list) then
+      return M.kinds[i], function()
+        return list()
+      end
+    elseif list ~= nil then
       return M.kinds[i], tables.bare(list)
     end
   end
+end
+
+--- A list as it is now where it has been checked as a whole; a longer one is read as it is sent.
+function M.own(list)
+  return type(list) == "table" and #list <= M.FIRST and tables.slice(list, 1, #list) or list
 end
 
 --- A hole or a name among the keys must not hide what stands behind it.

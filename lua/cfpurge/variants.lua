@@ -1,11 +1,13 @@
 --- Every combination of URLs and key headers, for custom cache keys.
+local tables = require "cfpurge.tables"
 
 -- How many items an iterator will give, for whoever wants to know how far it is.
 local totals = setmetatable({}, { __mode = "k" })
 
 local function check_table(number, field, value)
-  if type(value) ~= "table" then
-    error(("bad argument #%d to 'variants' (%s: table expected, got %s)"):format(number, field, type(value)), 3)
+  local got = type(value) == "table" and tables.is_iterator(value) and "an iterator" or type(value)
+  if got ~= "table" then
+    error(("bad argument #%d to 'variants' (%s: table expected, got %s)"):format(number, field, got), 3)
   end
 end
 

@@ -223,9 +223,11 @@ function Job:go_on()
   end
   local is_asked = self.is_going
   if not is_asked then
+    local thread = requests.enter(self)
     self.is_going = true
     local ok, raised = pcall(self.send_all, self)
     self.is_going = false
+    requests.leave(self, thread)
     if not ok then
       error(raised, 0)
     end
@@ -256,6 +258,7 @@ function Job:progress()
   if self.on_progress then
     local seconds, accepted, total = core.now() - self.started, self.counters.accepted, self.source:total()
     local rate = seconds > 0 and accepted / seconds or 0
+    local thread = requests.enter(self)
     completion.call(self.state, self.on_progress, {
       accepted = accepted,
       failed = self.failed,
@@ -264,6 +267,7 @@ function Job:progress()
       rate = rate,
       eta = total and rate > 0 and (total - accepted - self.failed) / rate or nil,
     })
+    requests.leave(self, thread)
   end
 end
 
@@ -344,6 +348,7 @@ local function new(request, kind, source, started, options, base, limits)
     current = false, again = {}, parts = {}, failures = {}, given_up = {}, ids = {}, messages = {},
     in_flight = 0, failed = 0, sent = 0, requests = 0, attempts = 0, refused_there = 0,
     stopped = false, is_going = false, finished = false, is_put_off = false, next_put_off = false, ray_id = false,
+    inside = setmetatable({}, { __mode = "k" }),
   }, Job)
   job.handle = function(part, result, failure)
     job:ended(part, result, failure)
