@@ -45,6 +45,17 @@ describe("a TLS peer", function()
     assert.equal("timeout", err.kind)
   end)
 
+  it("breaks no line of a log by its name", function()
+    local words = peer.certificate("broken", "DNS:localhost", "ca")
+    local base = words:match "%-cert (%S+)%.pem"
+    host.must(([[cd %s && openssl req -new -key %s.key -subj "$(printf '/CN=odd\r\nINFO all is well')" -out %s.csr &&
+      openssl x509 -req -in %s.csr -days 2 -CA ssl/ca.pem -CAkey ssl/ca.key -CAcreateserial -out %s.pem]]):format(
+      env.EDGE, base, base, base, base))
+    local _, err = at(peer.tls(words))
+    assert.equal("tls", err.kind)
+    assert.truthy(err.message:find("odd  INFO all is well", 1, true), err.message)
+  end)
+
   it("is refused where it speaks nothing newer than TLS 1.1", function()
     for _, version in ipairs { "-tls1", "-tls1_1" } do
       local port = peer.tls(version .. " -cipher ALL:@SECLEVEL=0")

@@ -112,6 +112,34 @@ describe("a proxy", function()
     end
   end)
 
+  -- libcurl quotes them, and those of the environment we have not seen.
+  it("that libcurl cannot use is in no error", function()
+    local password = "s3cr3t-of-proxy"
+    local proxies = {}
+    for i, proxy in ipairs { "odd://me:%s@127.0.0.1:1", "http://me:%s@127.0.0.1:99999999", "http://me:%s@[::1",
+      "http://me:it's/%s@127.0.0.1:1", "http://me:%s", "http://me:a\r\nb%s@a b", "http://me:%s" .. ("x"):rep(300) .. "@[" } do
+      proxies[i] = proxy:format(password)
+    end
+    local said = host.run([[
+      local said = {}
+      for i, proxy in ipairs(args.proxies) do
+        system.setenv("https_proxy", proxy)
+        local c = client.new(args.options)
+        local _, err = c:purge { tags = { "a" } }
+        said[i] = err.kind .. ": " .. err.message
+        system.setenv("https_proxy")
+        local made, message = require("cfpurge").new { api_token = "t", zone_id = "z", proxy = proxy }
+        assert(not made)
+        said[#args.proxies + i] = message
+      end
+      return said]], { args = { proxies = proxies, options = over_tls { max_retries = 0 } } })
+    assert.equal(2 * #proxies, #said)
+    for _, text in ipairs(said) do
+      assert.is_nil(text:find("s3cr3t", 1, true) or text:find "%c", text)
+    end
+    assert.equal("connection: Unsupported proxy scheme for '" .. ("*"):rep(#proxies[1]) .. "'", said[1])
+  end)
+
   it("that is not there is a connection error", function()
     local closed = env.API_CLOSED:match "^(http://[^/]+)"
     for _, options in ipairs { {}, over_tls() } do

@@ -1,5 +1,6 @@
 -- While a name is looked up nobody waits for it but the purge that needs it: not a step, not a time-out, not the end of
--- the client, the state or the process. Each case is a process whose name server is slow (spec/hosts/slow_dns.c).
+-- the client, the state or the process. What was found is kept, until a connection fails. Each case is a process whose
+-- name server is slow, or changes its mind (spec/hosts/slow_dns.c).
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
 local system = host.system()
@@ -150,6 +151,39 @@ describe("a slow look-up", function()
       os.exit(0)]]
     assert.is_true(got)
     assert.is_true(lived < 15, lived)
+  end)
+end)
+
+describe("a host whose address moved", function()
+  if host.watched then return pending "preloads" end
+
+  -- At its first address nobody listens.
+  local moved = [[
+    local c, zone = client.new { base_url = args.base_url:gsub("//[^:]*:", "//moves-1.test:"), allow_http = true,
+      max_retries = args.max_retries, max_retry_wait = 0.01 }
+    local outcomes = {}
+    for i = 1, 2 do
+      local result, err = c:purge { tags = { "a" } }
+      outcomes[i] = result and "accepted after " .. result.attempts or err.kind
+    end
+    local looked_up = system.lookups()
+    edge.script(zone, { { times = 0, delay = 0.2, pass = true } })
+    -- All but one need a connection of their own. libcurl may have kept nothing of the look-up after the failed one.
+    local later = {}
+    for i = 1, 2 do
+      for _ = 1, 2 * i do assert(c:start { tags = { "b" } }) end
+      client.run(c)
+      later[i] = system.lookups()
+    end
+    return { outcomes = outcomes, looked_up = looked_up, first = later[1], last = later[2],
+      connections = c:stats().connections }]]
+
+  it("is looked up again after a failed connection, and then no more", function()
+    for retries, outcomes in pairs { [0] = { "connection", "accepted after 1" }, { "accepted after 2", "accepted after 1" } } do
+      local got = run(moved, { args = { base_url = env.API_HTTP, max_retries = retries } })
+      assert.same({ outcomes, 2, 4 }, { got.outcomes, got.looked_up, got.connections })
+      assert.is_true(got.first <= 3 and got.last == got.first, got.last)
+    end
   end)
 end)
 

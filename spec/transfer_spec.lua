@@ -179,6 +179,27 @@ describe("the protocol", function()
   end)
 end)
 
+describe("a peer that acknowledges nothing", function()
+  it("is given up on a second after the longest connect_timeout of its client so far", function()
+    client.close()
+    local port = port_of(env.API_HTTP)
+    local c, zone = client.new { connect_timeout = 2 }
+    edge.script(zone, { { times = 0, delay = 0.1, pass = true } })
+    local function purge(count, connect_timeout)
+      for _ = 1, count do assert(c:start(tags, { connect_timeout = connect_timeout })) end
+      client.run(c)
+      return { system.peers(port) }
+    end
+    assert.same({ 1, 0, 3000 }, purge(1))
+    -- Also on the connection that is there.
+    assert.same({ 1, 0, 6000 }, purge(1, 5))
+    assert.same({ 3, 0, 6000 }, purge(3, 1))
+    assert.same({ 3, 0, 0 }, purge(1, math.huge))
+    assert.same({ 4, 0, 0 }, purge(4))
+    c:close()
+  end)
+end)
+
 describe("a connection that the server closed while it was idle", function()
   for name, base in pairs {
     ["in clear text"] = env.API_IDLE, ["over TLS"] = env.API_IDLE_TLS,
@@ -195,7 +216,7 @@ describe("a connection that the server closed while it was idle", function()
         while select(2, system.peers(port)) == 0 and system.now() < patience do
           edge.counts(zone)
         end
-        assert.same({ 1, 1 }, { system.peers(port) })
+        assert.same({ 1, 1, 11000 }, { system.peers(port) })
       end
       assert.equal(3, #edge.requests(zone))
       c:close()

@@ -32,6 +32,18 @@ static void secrets_mask_proxy(char *text, const char *proxy)
         secrets_mask_one(text, start + 1, (size_t)(end - start - 1));
 }
 
+/* libcurl quotes a proxy that it cannot use, and cuts what is too long. We have not seen the environment's. */
+static void secrets_mask_quoted(char *text)
+{
+    static const char begins[] = "Unsupported proxy";
+    size_t len = strlen(text);
+    char *start = strncmp(text, begins, sizeof begins - 1) == 0 ? strchr(text, '\'') : NULL;
+    char *end = len < CURL_ERROR_SIZE - 4 ? strrchr(text, '\'') : text + len;
+
+    if (start && end > start)
+        memset(start + 1, '*', (size_t)(end - start - 1));
+}
+
 /* libcurl repeats what a server or a proxy says, whose bytes are to break no line of a log. */
 static void secrets_clean(char *text)
 {
@@ -51,6 +63,7 @@ void cf_secrets_mask(struct cf_transfer *transfer)
             secrets_mask_one(transfer->error, transfer->secrets[i], strlen(transfer->secrets[i]));
         }
     secrets_mask_proxy(transfer->error, transfer->proxy);
+    secrets_mask_quoted(transfer->error);
 }
 
 /* Only an answer is ever decoded, and that shows the secret where it stands in it in plain bytes or in escaped ones. */

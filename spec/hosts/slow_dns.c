@@ -1,6 +1,7 @@
 /* Preloaded: a name server that is slow. Looking up `slow-MILLISECONDS.test` takes that long and finds 127.0.0.1;
- * `none-TIMES.test` is not found so often, and then is. SPEC_LIBCURL makes the running libcurl pretend: "blocking" that it looks
- * names up in its caller's thread, "7.86" to be that old. */
+ * `none-TIMES.test` is not found so often, and then is; `moves-TIMES.test` is at 127.0.0.2 so often, and then at 127.0.0.1.
+ * SPEC_LIBCURL makes the running libcurl pretend: "blocking" that it looks names up in its caller's thread, "7.86" to be
+ * that old. */
 #define _GNU_SOURCE
 #include <curl/curl.h>
 #include <dlfcn.h>
@@ -25,6 +26,10 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
         if (__atomic_fetch_add(&failed, 1, __ATOMIC_SEQ_CST) < times)
             return times % 2 ? EAI_NONAME : EAI_AGAIN;
         return real("127.0.0.1", service, hints, found);
+    }
+    if (name && sscanf(name, "moves-%ld.test", &times) == 1) {
+        long before = __atomic_fetch_add(&spec_lookups[0], 1, __ATOMIC_SEQ_CST);
+        return real(before < times ? "127.0.0.2" : "127.0.0.1", service, hints, found);
     }
     if (!name || sscanf(name, "slow-%ld.test", &milliseconds) != 1)
         return real(name, service, hints, found);

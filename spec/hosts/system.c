@@ -7,6 +7,7 @@
 #include <linux/filter.h>
 #include <lua.h>
 #include <lualib.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -68,15 +69,19 @@ static int set_env(lua_State *L)
     return 0;
 }
 
-/* peers(port): how many sockets of this process are connected to it, and how many of those the other side has closed. */
+/* peers(port): how many sockets of this process are connected to it, how many of those the other side has closed, and
+ * the shortest TCP_USER_TIMEOUT of them in milliseconds (0: none). */
 static int peers(lua_State *L)
 {
     int port = (int)luaL_checkinteger(L, 1), fd, connected = 0, closed = 0;
+    unsigned patience = 0;
 
     for (fd = 3; fd < 1024; fd++) {
         struct sockaddr_storage address;
         socklen_t size = sizeof address;
         struct pollfd look = {fd, POLLRDHUP, 0};
+        unsigned limit = 0;
+        socklen_t limit_size = sizeof limit;
         in_port_t at;
 
         if (getpeername(fd, (struct sockaddr *)&address, &size) != 0)
@@ -88,10 +93,14 @@ static int peers(lua_State *L)
             continue;
         connected++;
         closed += poll(&look, 1, 0) > 0 && look.revents & (POLLRDHUP | POLLHUP | POLLERR);
+        getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit, &limit_size);
+        if (limit > 0 && (patience == 0 || limit < patience))
+            patience = limit;
     }
     lua_pushinteger(L, connected);
     lua_pushinteger(L, closed);
-    return 2;
+    lua_pushinteger(L, (lua_Integer)patience);
+    return 3;
 }
 
 /* poll(fd, seconds): did it become readable? A host that only waits, for ever where there are no seconds. */
