@@ -119,4 +119,54 @@ describe("a list whose iterator has yielded", function()
       end)
       assert(coroutine.resume(kept))]]))
   end)
+
+  it("ends where its coroutine is collected, in the next step", function()
+    local seen = begun()
+    while seen.client:in_flight() > 0 do seen.client:step(1) end
+    seen.thread = nil
+    for _ = 1, 4 do collectgarbage() end
+    assert.is_true(seen.client:active())
+    seen.client:step(0)
+    ended(seen, "invalid_request", 200)
+    assert.matches("coroutine in which the iterator had yielded is gone", seen.err.message)
+  end)
+end)
+
+-- Lua 5.1 too: it runs in a coroutine of its own.
+describe("an iterator that yields outside any coroutine", function()
+  teardown(clients.close)
+
+  it("goes on when somebody resumes it", function()
+    local client = clients.new()
+    local i, waiting, result = 0, nil, nil
+    assert(client:start({ tags = function()
+      i = i + 1
+      if i % 100 == 50 then
+        waiting = coroutine.running()
+        coroutine.yield()
+      end
+      return i <= 1000 and "t" .. i or nil
+    end }, nil, function(...) result = assert(...) end))
+    while not result do
+      if client:active() then client:step(1) end
+      local thread = waiting
+      waiting = nil
+      if thread then assert(coroutine.resume(thread)) end
+    end
+    assert.equal(1000, result.accepted)
+  end)
+
+  it("ends a purge that blocks, which could not go on", function()
+    local client, zone = clients.new()
+    local i = 0
+    local result, err = client:purge { tags = function()
+      i = i + 1
+      if i == 150 then coroutine.yield() end
+      return "t" .. i
+    end }
+    assert.is_nil(result)
+    assert.same({ 100, 100 }, { err.accepted, edge.counts(zone).items })
+    assert.matches("tags: the iterator has yielded, and nobody resumes it here", err.message)
+    assert.equal("t101", err.remaining.tags())
+  end)
 end)

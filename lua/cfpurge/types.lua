@@ -66,6 +66,7 @@
 ---@class cfpurge.Loop a host of your own
 ---@field wait fun(client: cfpurge.Client, request: cfpurge.Request): boolean?, string? false and why it cannot
 ---@field drive fun(client: cfpurge.Client): boolean?, string? false and why it cannot
+---@field yields? boolean `step` is called in a coroutine in which an iterator may yield; else it gets one of its own
 
 ---@class cfpurge.Progress
 ---@field accepted integer items

@@ -191,6 +191,7 @@ end
 function Job:send_all()
   local source = self.source
   local is_waiting = false
+  source.is_apart = not source.list and not loops.may_yield(self.state)
   source.budget = sources.TURN
   while not self.stopped and not is_waiting and self.in_flight < self.max_in_flight do
     self.current = self.current or self:next_chunk()
@@ -221,6 +222,9 @@ function Job:go_on()
   if self.finished then
     return
   end
+  if self.source.is_lost then
+    self.is_going = false
+  end
   local is_asked = self.is_going
   if not is_asked then
     local thread = requests.enter(self)
@@ -232,7 +236,8 @@ function Job:go_on()
       error(raised, 0)
     end
   end
-  if self.in_flight == 0 and not self.finished and (self.stopped or not (is_asked or self.is_put_off)) then
+  local has_more = is_asked or self.source.is_asking or self.is_put_off
+  if self.in_flight == 0 and not self.finished and (self.stopped or not has_more) then
     self:finish()
     self.finished = true
   end
@@ -245,6 +250,11 @@ function Job:cancel(err)
   self:stop(err or core.error("cancelled", "cancelled"))
   completion.cancel_all(self.state, self.parts)
   self:go_on()
+end
+
+--- The coroutine that began it was resumed with these, while its iterator has yielded in one of its own.
+function Job:pass(thread, ...)
+  self.source:pass(thread, ...)
 end
 
 --- Ends it where nothing but its iterator could move it, and the one who waits leaves that no time to come back.
@@ -350,6 +360,11 @@ local function new(request, kind, source, started, options, base, limits)
     stopped = false, is_going = false, finished = false, is_put_off = false, next_put_off = false, ray_id = false,
     inside = setmetatable({}, { __mode = "k" }),
   }, Job)
+  -- The next step goes on, and somebody sees to it that there is one.
+  source.come_back = function()
+    completion.put_off(state, job)
+    pcall(loops.drive, state)
+  end
   job.handle = function(part, result, failure)
     job:ended(part, result, failure)
   end

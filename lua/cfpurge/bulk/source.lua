@@ -4,6 +4,7 @@
 -- is read, at most `budget` items in one turn, so that a list of any length holds its host only for a moment. Where
 -- memory is short reading goes on later: an item counts as read when it is in the chunk, and not before.
 local core = require "cfpurge.core"
+local loops = require "cfpurge.loop"
 local tables = require "cfpurge.tables"
 local validate = require "cfpurge.validate"
 local variants = require "cfpurge.variants"
@@ -15,6 +16,8 @@ local M = {
 
 -- No iterator raises this.
 local NONE = {}
+
+local WEAK = { __mode = "v" }
 
 -- Of more items than this the rest is an iterator: a list of them would take too long to make.
 local LONG = 10000
@@ -41,20 +44,50 @@ function M.iterator_error(kind, raised)
   return core.error("invalid_request", ("%s: the iterator raised: %s"):format(kind, tostring(raised)), { field = kind })
 end
 
+local newproxy = rawget(_G, "newproxy")
+
+-- A value whose collection calls `fn`.
+local function on_collection(fn)
+  local value = newproxy and newproxy(true) or setmetatable({}, { __gc = fn })
+  if newproxy then
+    getmetatable(value).__gc = fn
+  end
+  return value
+end
+
 local Source = {}
 Source.__index = Source
 
 -- ---- an iterator ----
 
+local function call(next_item)
+  return true, next_item()
+end
+
 -- Calls the iterator. It may yield, and come back when the list has ended.
 function Source:ask()
+  -- Under Lua 5.1 nothing yields through pcall: there `read_late` is told of what it raises.
+  local is_bare = self.reader and not loops.yields_over_pcall
   self.is_asking = true
-  local ok, item = pcall(self.next_item)
+  local ok, item = (is_bare and call or pcall)(self.next_item)
   self.is_asking = false
   return ok, item
 end
 
+-- What lies in a coroutine that is collected while its iterator has yielded tells of it: that one never comes back.
+local function sentinel(self)
+  local turn = self.turn + 1
+  self.turn = turn
+  return on_collection(function()
+    if self.is_asking and self.turn == turn and not self.is_over then
+      self.is_lost = true
+      self.come_back()
+    end
+  end)
+end
+
 function Source:read_iterator(items, size)
+  local lies_here = sentinel(self)
   while #items < size and not self.exhausted and self.raised == NONE and not self.is_over do
     if self.item == NONE then
       local ok, item = self:ask()
@@ -71,6 +104,44 @@ function Source:read_iterator(items, size)
       items[#items + 1] = self.item
       self.item, self.position = NONE, self.position + 1
     end
+  end
+  return lies_here
+end
+
+-- ---- an iterator in a coroutine of its own ----
+
+function Source:read_late(ok, ...)
+  local is_asking, raised = self.is_asking, ...
+  if not ok then
+    self.reader, self.is_asking = false, false
+    if not is_asking then
+      error(raised, 0)
+    end
+    self.raised, self.exhausted = raised, M.ends_iterator(raised)
+  elseif is_asking and raised ~= nil then
+    self.problem = core.error("invalid_request", self.kind .. ": the iterator yields a value, which nobody takes here",
+      { field = self.kind })
+  end
+end
+
+-- Whoever has been given its coroutine resumes it: a callback, a scheduler. Until then the others go on.
+function Source:read_apart(items, size)
+  local is_late = false
+  self.reader = coroutine.create(function()
+    self:read_iterator(items, size)
+    self.reader = false
+    if is_late and not self.is_over then
+      self.come_back()
+    end
+  end)
+  self:read_late(coroutine.resume(self.reader))
+  is_late = true
+end
+
+--- Resumes the iterator where it has yielded, and `thread` is the coroutine that began the list.
+function Source:pass(thread, ...)
+  if self.reader and self.is_asking and self.owner[1] == thread and coroutine.status(self.reader) == "suspended" then
+    coroutine.resume(self.reader, ...)
   end
 end
 
@@ -153,11 +224,19 @@ end
 --- then it has more.
 ---@return table? chunk
 function Source:read(size)
+  if self.is_asking then
+    return nil
+  end
   local chunk = self.reading or M.chunk({}, self.position + 1)
   self.reading = chunk
   if self.list and not self.exhausted then
     self:read_checked(chunk.items, size)
     if self.problem or (self.filled < size and self.position < self.count) then
+      return nil
+    end
+  elseif self.is_apart and #chunk.items < size and not self.exhausted then
+    self:read_apart(chunk.items, size)
+    if self.is_asking then
       return nil
     end
   else
@@ -169,12 +248,16 @@ end
 
 --- Does it hold something that a later turn will read?
 function Source:has_more()
-  return not (self.exhausted or self.problem) and self.raised == NONE
+  return not (self.exhausted or self.problem or self.is_asking) and self.raised == NONE
 end
 
 --- The error that the iterator raised, as one of ours.
 ---@return cfpurge.Error?
 function Source:error()
+  if self.is_lost and not self.problem then
+    local problem = self.kind .. ": the coroutine in which the iterator had yielded is gone"
+    self.problem = core.error("invalid_request", problem, { field = self.kind })
+  end
   return self.problem or self.raised ~= NONE and M.iterator_error(self.kind, self.raised) or nil
 end
 
@@ -325,6 +408,10 @@ function M.new(handle, kind, list)
     item = NONE, reading = false, raised = NONE, problem = nil, exhausted = is_table and count == 0,
     -- Is the iterator asked, and has not come back? Has the list ended, so that nothing more of it is read?
     is_asking = false, is_over = false,
+    -- The coroutine of an iterator that has one, who began the list, and how often it was read; is_lost: it never comes
+    -- back.
+    is_apart = false, reader = false, owner = setmetatable({ coroutine.running() }, WEAK), turn = 0, is_lost = false,
+    come_back = false,
   }, Source)
 end
 

@@ -6,6 +6,9 @@ local completion = require "cfpurge.completion"
 local VAIN = 3
 
 return {
+  -- The one who waits steps.
+  yields = true,
+
   --- It needs no `drive`.
   blocks = true,
 

@@ -87,6 +87,9 @@ local function drive(client)
 end
 
 return {
+  -- A coroutine of the host's own steps.
+  yields = true,
+
   wait = function(_, request)
     local thread, is_main = coroutine.running()
     if not thread or is_main then

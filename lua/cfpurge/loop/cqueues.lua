@@ -55,6 +55,9 @@ local function drive(client)
 end
 
 return {
+  -- A coroutine of the host's own steps.
+  yields = true,
+
   wait = function(_, request)
     local controller, own = cqueues.running(), running[coroutine.running()]
     if not controller then

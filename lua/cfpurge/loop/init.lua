@@ -43,6 +43,12 @@ function M.is_held()
   return may_yield ~= nil and not may_yield()
 end
 
+--- May an iterator that is asked now yield to the host? Elsewhere it runs in a coroutine of its own.
+---@return boolean
+function M.may_yield(state)
+  return M.pick(state.loop).yields and M.yields_over_pcall and in_coroutine() and not M.is_held()
+end
+
 ---@param loop string|table the option
 ---@return string? problem
 function M.check(loop)

@@ -47,6 +47,14 @@ local function report(err)
   end
 end
 
+-- Somebody else has resumed it: an iterator's callback may mean the iterator that yields in its place.
+local function pass(request, thread, ...)
+  local job = not request:done() and request.job
+  if job and job.pass then
+    job:pass(thread, ...)
+  end
+end
+
 local function wait_in_coroutine(thread, request)
   if loops.is_held() then
     return false, loops.HELD
@@ -59,7 +67,7 @@ local function wait_in_coroutine(thread, request)
     end
   end
   while not request:done() do
-    coroutine.yield()
+    pass(request, thread, coroutine.yield())
   end
   return true
 end
@@ -77,8 +85,10 @@ return {
       end
       while not request:done() do
         -- False: nothing is left to run, so somebody has closed our handle.
-        if not uv.run "once" then
+        if not uv.run "once" and client:active() then
           client:step()
+        elseif not (request:done() or client:active() or uv.loop_alive()) then
+          request.job:stall()
         end
       end
       return true

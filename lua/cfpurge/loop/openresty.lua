@@ -132,6 +132,9 @@ local function waker(semaphore)
 end
 
 return {
+  -- A coroutine of the host's own steps.
+  yields = true,
+
   wait = function(client, request)
     local semaphore, interval = new_semaphore(), LOST
     request.wake = waker(semaphore)
