@@ -197,6 +197,56 @@ local function begin_named(request, call, wanted)
   return true
 end
 
+-- What cannot be sorted by zone, as an error.
+local function unsortable(kind, wanted)
+  local field, problem
+  if kind ~= "files" and kind ~= "hosts" and kind ~= "prefixes" then
+    field, problem = "zone", "'auto' goes by the hosts of files, hosts and prefixes: name the zone of anything else"
+  elseif wanted.environment or wanted.environment_id then
+    field, problem = "environment", "belongs to one zone, and 'auto' may find several: name the zone"
+  end
+  return field and core.error("invalid_request", field .. ": " .. problem, { field = field })
+end
+
+-- Each item goes to the zone that it belongs to.
+local function begin_auto(request, call, wanted)
+  local state = request.state
+  local right, wrong, refused = check_named(state, call, wanted)
+  local kind, list = validate.kind_of(call.params)
+  if not right then
+    return false, wrong, refused
+  end
+  refused = unsortable(kind, wanted)
+  if refused then
+    return false, nil, refused
+  end
+  local options = options_of_lookup(call.options)
+  local ends = requests.ends(state, call.started, call.options)
+  names.index(request, options, requests.ends(state, call.started, options), function(index, err)
+    request.job, state.jobs[request] = nil, nil
+    local ok, raised = not err, nil
+    if ok then
+      local known = resolved(call)
+      known.options = requests.left(known.options, ends)
+      request.on_failure = names.forgetting_index(state, index)
+      local function limits_of()
+        return (validate.limits(state, kind, known.options))
+      end
+      if rawget(known.options or {}, "dry_run") == true then
+        ok, raised, err = require "cfpurge.dry_run"(request, kind, list, known, index, limits_of)
+      else
+        require "cfpurge.bulk.auto".start(request, kind, list, known, index, limits_of)
+      end
+    end
+    if not ok then
+      err = err or core.error("invalid_request", tostring(raised))
+      err.remaining = err.remaining or requests.asked(call)
+      completion.complete(state, request, nil, err)
+    end
+  end)
+  return true
+end
+
 -- A sentence where `zone` or `environment` is no string.
 local function name_problem(call)
   for _, field in ipairs { "zone", "environment" } do
@@ -221,6 +271,8 @@ local function start_call(state, call, on_done)
     local wanted = not raised and names.wanted(state, call)
     if wanted and wanted.problem then
       err = core.error("invalid_request", wanted.problem, { field = wanted.problem:match "^%w+" })
+    elseif wanted and wanted.zone == "auto" then
+      ok, raised, err = begin_auto(request, call, wanted)
     elseif wanted and (wanted.zone or wanted.environment) then
       ok, raised, err = begin_named(request, call, wanted)
     elseif wanted then

@@ -135,7 +135,9 @@ end
 --- Ends a request and reports it, once.
 function M.complete(state, request, value, failure)
   if not request.ended then
-    request.ended, request.handle = true, false
+    if not request.is_part then
+      request.ended, request.handle = true, false
+    end
     state.jobs[request] = nil
     add_untold(state, request, value, failure)
     report(state)

@@ -1,6 +1,7 @@
 --- A dry run: the requests that would go out, none of them sent.
 local completion = require "cfpurge.completion"
 local requests = require "cfpurge.request"
+local sorters = require "cfpurge.bulk.sorter"
 local sources = require "cfpurge.bulk.source"
 local tables = require "cfpurge.tables"
 local validate = require "cfpurge.validate"
@@ -31,17 +32,58 @@ local function plan_list(state, kind, list, size, call, add)
   end
 end
 
---- Completes `request` with { dry_run, requests = { path, body, items }, items, seconds by the plan }.
+-- Where the items go to several zones: each is put into its zone's bin, and `send` is given the bins that are full; all
+-- that are left with `send_rest`.
+local function sorting(kind, index, limits_of, send)
+  local sorter = sorters.new(kind, index, function(zone)
+    return limits_of(zone).max_items
+  end)
+  local function send_bins(is_end)
+    local raised, err
+    repeat
+      local bin = not (raised or err) and sorter:next(is_end)
+      if bin then
+        raised, err = send(bin.items, bin.places[1], bin.zone.id)
+      end
+    until not bin
+    return raised, err
+  end
+  local function add(items, at)
+    for i, item in ipairs(items) do
+      local zone, _, err = sorter:add(item, at + i - 1)
+      if not zone then
+        return nil, err
+      end
+    end
+    return send_bins(false)
+  end
+  return add, function()
+    return send_bins(true)
+  end
+end
+
+local function of_zone(call, zone_id)
+  local params = tables.copy(call.params)
+  params.zone_id = zone_id
+  return { params = params, options = call.options }
+end
+
+--- Completes `request` with { dry_run, requests = { path, body, items }, items, seconds by the plan }. `index` and
+--- `limits_of` are given where each item goes to the zone that it belongs to.
 ---@return boolean ok, string? raised, cfpurge.Error? err
-return function(request, kind, list, call)
+return function(request, kind, list, call, index, limits_of)
   local state, planned, items = request.state, {}, 0
-  local function add(chunk, at)
-    local path, body, count = validate.items(state, call, kind, chunk, at)
+  local function add(chunk, at, zone_id)
+    local path, body, count = validate.items(state, zone_id and of_zone(call, zone_id) or call, kind, chunk, at)
     if not path then
       return body, count
     end
     planned[#planned + 1] = { path = path, body = body, items = count }
     items = items + count
+  end
+  local add_some, add_rest = add, nil
+  if index then
+    add_some, add_rest = sorting(kind, index, limits_of, add)
   end
   local raised, err
   if type(list) ~= "function" and type(list) ~= "table" then
@@ -51,10 +93,13 @@ return function(request, kind, list, call)
     limits, raised, err = validate.limits(state, kind, call.options)
     local size = limits and math.min(limits.max_items, state.sizes[kind] or limits.max_items)
     if limits then
-      ok, raised, err = validate.list(state, call, kind, list, size, math.huge)
+      ok, raised, err = validate.list(state, index and of_zone(call, "0") or call, kind, list, size, math.huge)
     end
     if ok then
-      raised, err = plan_list(state, kind, list, size, call, add)
+      raised, err = plan_list(state, kind, list, size, call, add_some)
+    end
+    if add_rest and not (raised or err) then
+      raised, err = add_rest()
     end
   end
   if raised or err then

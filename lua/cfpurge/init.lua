@@ -3,7 +3,7 @@ local client = require "cfpurge.client"
 local core = require "cfpurge.core"
 
 -- Now: when they are needed the host may have other paths.
-require "cfpurge.bulk.job"
+require "cfpurge.bulk.auto"
 require "cfpurge.dry_run"
 
 return {

@@ -2,19 +2,10 @@
 local core = require "cfpurge.core"
 local zones = require "cfpurge.zones"
 
-local M = {}
+-- After so many seconds a zone that is not among those known may be a new one.
+local RENEW = 60
 
---- A name of a host or a zone as the API writes it: in lower case, without a final dot, in ASCII. Nil where libcurl
---- cannot write it so.
----@param name string
----@return string?
-function M.plain(name)
-  local ascii = name
-  if name:find "[\128-\255]" then
-    ascii = core.ascii_host(name)
-  end
-  return ascii and ascii:lower():gsub("%.$", "")
-end
+local M = {}
 
 --- The ids of a call that are known, and what is left to look up: `zone` and `environment` are names, or nil; a
 --- `problem` where one place gives both.
@@ -40,7 +31,7 @@ function M.wanted(state, call)
     wanted.environment_id, wanted.environment = rawget(options, "environment_id"), rawget(options, "environment")
   end
   if type(wanted.zone) == "string" then
-    local plain = M.plain(wanted.zone)
+    local plain = zones.plain(wanted.zone)
     wanted.problem = wanted.problem or not plain
       and ("zone: this libcurl cannot write '%s' in ASCII: give its A-label (xn--...)"):format(wanted.zone) or nil
     wanted.zone = plain or wanted.zone
@@ -54,7 +45,7 @@ local function named(list, name, field)
   for _, key in ipairs { "name", "id" } do
     local found = {}
     for _, entry in ipairs(list) do
-      if entry[key] == name or (field == "zone" and key == "name" and M.plain(entry.name) == name) then
+      if entry[key] == name or (field == "zone" and key == "name" and zones.plain(entry.name) == name) then
         found[#found + 1] = entry
       end
     end
@@ -150,6 +141,37 @@ function M.forgetting(state, wanted, zone_id)
   end
 end
 
+--- The zones that the credential sees, by name, without a request where they are known.
+---@param done fun(index?: table, err?: cfpurge.Error)
+function M.index(request, options, ends, done)
+  local state = request.state
+  -- Another credential sees other zones.
+  local is_own = options.api_token or options.api_email or options.api_key or options.base_url
+  if state.zone_index and not is_own then
+    return done(state.zone_index)
+  end
+  zones.index(request, options, ends, function(index, err)
+    if index then
+      index.made = core.now()
+      state.zone_index = not is_own and index or state.zone_index
+    end
+    done(index, err)
+  end)
+end
+
+--- Forgets the zones where the API denies one, or where one is not among them that may be new.
+---@return fun(err: cfpurge.Error)
+function M.forgetting_index(state, index)
+  return function(err)
+    for _, failure in ipairs(err.failures or {}) do
+      local cause = failure.error
+      if is_denied(cause) and (cause.attempts > 0 or core.now() - index.made > RENEW) then
+        state.zone_index = nil
+      end
+    end
+  end
+end
+
 --- The fault of the zone whose environments are wanted, if any; the client's own is filled in.
 ---@return string?
 function M.zone_problem(state, wanted)
@@ -158,7 +180,9 @@ function M.zone_problem(state, wanted)
     wanted.zone_id = wanted.zone_id or state.zone_id
   end
   local id = wanted.zone_id or (wanted.zone and "0") or ""
-  if not wanted.problem and (#id > 32 or not id:match "^[%w_-]+$") then
+  if wanted.zone == "auto" then
+    return "zone: 'auto' has no environments: give the zone's name or id"
+  elseif not wanted.problem and (#id > 32 or not id:match "^[%w_-]+$") then
     return "zone_id: must be 1 to 32 letters, digits, '_' or '-'"
   end
   return wanted.problem

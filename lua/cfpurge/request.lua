@@ -196,6 +196,9 @@ function M.withdraw(request, call, problem)
   local parts = { request.id and request or nil }
   for part in tables.entries(job and job.parts or {}) do
     parts[#parts + 1] = part
+    for of_part in tables.entries(part.job and part.job.parts or {}) do
+      parts[#parts + 1] = of_part
+    end
   end
   for _, part in ipairs(parts) do
     completion.forget(state, part)

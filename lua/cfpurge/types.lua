@@ -10,7 +10,7 @@
 ---@field hosts? string[]|fun(): string?
 ---@field prefixes? string[]|fun(): string? host/path
 ---@field zone_id? string in place of the client's
----@field zone? string its name, in place of zone_id
+---@field zone? string its name, in place of zone_id, or "auto"
 ---@field environment_id? string
 ---@field environment? string its name, in place of environment_id
 

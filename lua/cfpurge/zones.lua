@@ -3,6 +3,8 @@ local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
 local requests = require "cfpurge.request"
 
+local M = {}
+
 -- No account comes near these; a server that never ends does.
 local MOST_PAGES, MOST_ENTRIES = 1000, 50000
 
@@ -78,6 +80,22 @@ local function add_zones(result, found)
   end
 end
 
+-- The zones of a page go by their names, each to those of the same name: `found.by_name`.
+local function index_zones(result, found)
+  local before = #found
+  add_zones(result, found)
+  for i = before + 1, #found do
+    local name = M.plain(found[i].name)
+    if name then
+      local same = found.by_name[name] or {}
+      found.by_name[name] = same
+      if not same[1] or same[#same].id ~= found[i].id then
+        same[#same + 1] = found[i]
+      end
+    end
+  end
+end
+
 local function add_zone(result, found)
   found[#found + 1] = zone_of(result)
 end
@@ -98,20 +116,36 @@ local function escape(name)
 end
 
 -- `ends` is when the deadline of the whole call passes, or nil.
-local function lookup(request, path, options, ends, extract, done)
+local function lookup(request, path, options, ends, extract, done, found)
   requests.give_job(request, setmetatable({
     state = request.state, path = path, options = options, ends = ends,
-    extract = extract, done = done, parts = {}, found = {}, cancelled = false,
+    extract = extract, done = done, parts = {}, found = found or {}, cancelled = false,
   }, Lookup))
   request.job:fetch(1)
 end
 
-local M = {}
+--- A name of a host or a zone as the API writes it: in lower case, without a final dot, in ASCII. Nil where libcurl
+--- cannot write it so.
+---@param name string
+---@return string?
+function M.plain(name)
+  local ascii = name
+  if name:find "[\128-\255]" then
+    ascii = core.ascii_host(name)
+  end
+  return ascii and ascii:lower():gsub("%.$", "")
+end
 
 ---@param name? string of the only zones that are asked for
 ---@param done fun(list?: cfpurge.Zone[], err?: cfpurge.Error)
 function M.zones(request, name, options, ends, done)
   lookup(request, name and "/zones?name=" .. escape(name) or "/zones", options, ends, add_zones, done)
+end
+
+--- The same of all zones, with `by_name`: their plain names, and the zones of each.
+---@param done fun(index?: table, err?: cfpurge.Error)
+function M.index(request, options, ends, done)
+  lookup(request, "/zones", options, ends, index_zones, done, { by_name = {} })
 end
 
 --- A list of the one zone that has this id.

@@ -14,8 +14,9 @@ local tables = require "cfpurge.tables"
 
 local M = {}
 
-local Job = {}
+local Job = { is_job = true }
 Job.__index = Job
+M.Job = Job
 
 function Job:put_back(chunk)
   if #chunk.items > 0 then
@@ -88,7 +89,7 @@ function Job:refused_here(chunk, err)
   chunk.items = before.items
 end
 
-local function add_all(list, more, chunk, name)
+function M.add_all(list, more, chunk, name)
   for i = chunk[name] + 1, #more do
     list[#list + 1] = more[i]
     chunk[name] = i
@@ -111,8 +112,8 @@ function Job:resume()
 end
 
 function Job:accepted_one(chunk, result)
-  add_all(self.ids, result.ids, chunk, "ids")
-  add_all(self.messages, result.messages, chunk, "messages")
+  M.add_all(self.ids, result.ids, chunk, "ids")
+  M.add_all(self.messages, result.messages, chunk, "messages")
   if policy.accepted(self.counters) == "resume" then
     self:resume()
   end
@@ -348,7 +349,9 @@ end
 
 -- ---- its beginning ----
 
-local function new(request, kind, source, started, options, base, limits)
+--- A job that has sent nothing yet.
+---@return table job
+function M.new(request, kind, source, started, options, base, limits)
   local state = request.state
   local size = math.min(limits.max_items, state.sizes[kind] or limits.max_items)
   local job = setmetatable({
@@ -378,7 +381,7 @@ end
 function M.start(request, kind, list, call, base, limits)
   if not M.is_job(request.job) then
     local source = sources.new(request.state.core, kind, list)
-    requests.give_job(request, new(request, kind, source, call.started, tables.copy(call.options), base, limits))
+    requests.give_job(request, M.new(request, kind, source, call.started, tables.copy(call.options), base, limits))
   end
   local ok, raised = pcall(request.job.go_on, request.job)
   -- The parts in flight take it up again.
@@ -400,7 +403,7 @@ function M.adopt(request, kind, items, err, options)
     end
     local base = { zone_id = err.remaining.zone_id, environment_id = err.remaining.environment_id }
     local source = sources.read_already(state.core, kind, #items)
-    job = new(request, kind, source, core.now() - (err.elapsed or 0), tables.copy(options), base, limits)
+    job = M.new(request, kind, source, core.now() - (err.elapsed or 0), tables.copy(options), base, limits)
     job.requests, job.sent, job.in_flight = 1, #items, 1
     job.parts[request] = sources.chunk(items, 1)
     requests.give_job(request, job)
@@ -410,7 +413,7 @@ function M.adopt(request, kind, items, err, options)
 end
 
 function M.is_job(value)
-  return getmetatable(value) == Job
+  return type(value) == "table" and value.is_job or false
 end
 
 return M
