@@ -203,7 +203,7 @@ describe("what is refused", function()
     edge.reset(zone)
     edge.script(zone, { refusal(7003) })
     local _, refused = client:purge({ tags = tags(900) }, one)
-    assert.same({ "bad_request", 1 }, { refused.kind, edge.counts(zone).requests })
+    assert.same({ "not_found", "zone", 1 }, { refused.kind, refused.about, edge.counts(zone).requests })
   end)
 
   it("stops where the API is out of reach", function()

@@ -106,7 +106,6 @@ describe("the command's account of a failure", function()
       ["try again in 90 s, and give --plan"] = { status = 429, headers = { ["Retry-After"] = "90" }, times = 0 },
       ["try again in 3 min, and give --plan"] = { status = 429, headers = { ["Retry-After"] = "180" }, times = 0 },
       ["try again in 3.0 h, and give --plan"] = { status = 429, headers = { ["Retry-After"] = "10800" }, times = 0 },
-      ["try again in 45 s, and give --plan"] = { status = 429, headers = { ["Retry-After"] = "45" }, times = 0 },
       ["; try again later\n"] = { status = 503, body = "{}" },
       ["check --zone and --environment"] = { status = 404, body = "{}" },
       ["check what stands between"] = { body = "<html>" },

@@ -1,4 +1,4 @@
-/* Reads the usual answer without a decoder, which costs more than the rest of a result. */
+/* Reads answers without a decoder, which costs more than the rest of a result. */
 #ifndef CFPURGE_ENVELOPE_H
 #define CFPURGE_ENVELOPE_H
 
@@ -9,7 +9,14 @@
  * Then `id` points into `json`. Any other answer needs a decoder: it may be a success all the same. */
 bool cf_envelope_read(const char *json, size_t len, const char **id, size_t *id_len);
 
-/* Has any of its errors this code, in decimal? */
-bool cf_envelope_has_code(const char *json, size_t len, const char *code);
+struct cf_envelope {
+    bool is_object, is_envelope; /* an envelope is an object with the boolean `success` or the list `errors` */
+    bool is_success;
+};
+
+/* Reads what an answer says without a decoder: `on_code` gets the code of each of its errors, and of each link of their
+ * chains. Text that is no JSON is read as far as it makes sense: whoever needs all of it decodes it. */
+void cf_envelope_scan(const char *json, size_t len, struct cf_envelope *envelope, void (*on_code)(void *of, long code),
+                      void *of);
 
 #endif

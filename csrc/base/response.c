@@ -9,7 +9,7 @@ static void response_reset_headers(struct cf_response *response)
 {
     response->status = 0;
     response->should_retry = -1;
-    response->ray_id[0] = response->retry_after[0] = response->ratelimit[0] = '\0';
+    response->ray_id[0] = response->date[0] = response->retry_after[0] = response->ratelimit[0] = '\0';
 }
 
 void cf_response_reset(struct cf_response *response)
@@ -89,6 +89,9 @@ bool cf_response_header(struct cf_response *response, const char *line, size_t l
     } else if (cf_ascii_is(line, name_len, "retry-after")) {
         response->retry_after[0] = '\0';
         response_keep(response->retry_after, sizeof response->retry_after, value, len);
+    } else if (cf_ascii_is(line, name_len, "date")) {
+        response->date[0] = '\0';
+        response_keep(response->date, sizeof response->date, value, len);
     } else if (cf_ascii_is(line, name_len, "ratelimit")) {
         response_keep(response->ratelimit, sizeof response->ratelimit, value, len);
     } else if (cf_ascii_is(line, name_len, "x-should-retry")) {

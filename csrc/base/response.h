@@ -19,7 +19,8 @@ struct cf_response {
     size_t headers_len;
     int should_retry;     /* x-should-retry: 1 true, 0 false, -1 absent */
     char ray_id[64];      /* printable ASCII; empty where absent */
-    char retry_after[64]; /* as sent; empty where absent */
+    char date[64];        /* as sent; empty where absent */
+    char retry_after[64]; /* the same */
     char ratelimit[160];  /* as sent; several headers joined by a comma */
     struct cf_buffer body;
 };

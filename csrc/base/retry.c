@@ -8,8 +8,10 @@
 
 bool cf_retry_may_help(const struct cf_outcome *outcome)
 {
+    bool is_refused = outcome->status >= 300 || outcome->verdict.about != CF_ABOUT_NOTHING;
+
     /* An order in the headers stands, though the body broke off. */
-    if (outcome->should_retry == 0 && outcome->status >= 300)
+    if (outcome->should_retry == 0 && is_refused)
         return false;
     switch (outcome->failure) {
     case CF_CONNECTION:
@@ -20,52 +22,61 @@ bool cf_retry_may_help(const struct cf_outcome *outcome)
     case CF_FULL:
         return true;
     case CF_OK:
-        break;
+        return is_refused && (outcome->should_retry == 1 || outcome->verdict.is_transient);
     default:
         return false;
     }
-    if (outcome->status < 300)
-        return false;
-    return outcome->should_retry == 1 || outcome->status == 408 || outcome->status == 409 || outcome->status == 429 ||
-           (outcome->status >= 500 && outcome->status <= 599);
 }
 
-bool cf_retry_decide(const struct cf_retry_policy *policy, int attempts, const struct cf_outcome *outcome,
-                     double chance, int64_t *wait)
+/* Is the request to go on, if the wait were this long? */
+static bool retry_has_left(const struct cf_retry_policy *policy, const struct cf_outcome *outcome, int64_t wait)
 {
+    bool is_in_time = policy->retry_for >= 0 && outcome->elapsed + wait < policy->retry_for;
+
+    if (outcome->verdict.about == CF_ABOUT_RATE)
+        return outcome->limited <= CF_RETRY_LIMITED || is_in_time;
+    return policy->retry_for >= 0 ? is_in_time : outcome->attempts <= policy->max_retries;
+}
+
+bool cf_retry_decide(const struct cf_retry_policy *policy, const struct cf_outcome *outcome, double chance,
+                     int64_t *wait)
+{
+    bool is_rate = outcome->verdict.about == CF_ABOUT_RATE;
     int64_t backoff = SECOND / 2;
     int i;
 
-    if (attempts > policy->max_retries || !cf_retry_may_help(outcome))
+    if (!cf_retry_may_help(outcome))
         return false;
     if (outcome->retry_after >= 0) {
         *wait = outcome->retry_after;
-        return *wait <= policy->max_wait;
+        return *wait <= policy->max_wait && retry_has_left(policy, outcome, *wait);
     }
     if (outcome->was_kept) {
         *wait = 0;
-        return true;
+        return retry_has_left(policy, outcome, 0);
     }
-    for (i = 1; i < attempts && backoff < 8 * SECOND; i++)
+    for (i = 1; i < (is_rate ? outcome->limited : outcome->attempts) && backoff < 8 * SECOND; i++)
         backoff *= 2;
     *wait = backoff - (int64_t)((double)backoff * 0.25 * chance);
     if (*wait > policy->max_wait)
         *wait = policy->max_wait;
-    return true;
+    /* Who may not wait at all would only be told the same again. */
+    return (*wait > 0 || !is_rate) && retry_has_left(policy, outcome, *wait);
 }
 
-int64_t cf_retry_after(const char *value, int64_t now)
+int64_t cf_retry_after(const char *value, const char *date, int64_t now)
 {
-    int64_t seconds = 0, date;
+    int64_t seconds = 0, until;
     const char *p;
 
     for (p = value; *p >= '0' && *p <= '9'; p++)
         if (seconds < FAR)
             seconds = seconds * 10 + (*p - '0');
     if (p == value) {
-        if (!cf_date_read(value, now, &date))
+        if (!cf_date_read(value, now, &until))
             return -1;
-        seconds = date > now ? date - now : 0;
+        (void)cf_date_read(date, now, &now);
+        seconds = until > now ? until - now : 0;
     } else {
         /* The RFC knows no fraction, but some servers send one: it is rounded up. */
         if (*p == '.')

@@ -5,7 +5,6 @@
 
 #include "base/distinct.h"
 #include "binding/error.h"
-#include "binding/result.h"
 
 /* The new request's id, or 0 with an error pushed. */
 static uint64_t call_submit(lua_State *L, struct client *client, struct cf_submission *submission)
@@ -17,7 +16,7 @@ static uint64_t call_submit(lua_State *L, struct client *client, struct cf_submi
         return 0;
     id = cf_engine_submit(client->engine, submission, &failure);
     if (id == 0) {
-        cf_error_push(L, cf_result_kind(failure, 0), NULL,
+        cf_error_push(L, cf_verdict_kind(failure, NULL), NULL,
                       failure == CF_FULL ? "max_queued requests are in flight already"
                                          : "out of memory or descriptors");
         lua_pushboolean(L, 1);

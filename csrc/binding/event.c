@@ -1,8 +1,6 @@
 /* Event -> table for on_event. */
 #include "binding/event.h"
 
-#include "binding/result.h"
-
 void cf_event_push(lua_State *L, const struct cf_event *event)
 {
     static const char *const names[] = {"request", "response", "retry", "done", "warning"};
@@ -43,8 +41,8 @@ void cf_event_push(lua_State *L, const struct cf_event *event)
         lua_pushinteger(L, (lua_Integer)event->bytes);
         lua_setfield(L, -2, "bytes");
     }
-    if (event->name != CF_EVENT_REQUEST && (event->failure != CF_OK || event->status < 200 || event->status >= 300)) {
-        lua_pushstring(L, cf_result_kind(event->failure, event->status));
+    if (event->kind) {
+        lua_pushstring(L, event->kind);
         lua_setfield(L, -2, "kind");
     }
 }

@@ -142,9 +142,16 @@ static void result_copy_string(lua_State *L, const struct cf_ending *ending, int
     }
 }
 
-/* Pushes { code, message, documentation_url, source = { pointer } } made of the value on the top, a member of
- * errors or messages. */
-static void result_push_info(lua_State *L, const struct cf_ending *ending)
+/* A request has 500 items at most. A body of a megabyte may have 500,000 of these, which would hold up the host. */
+#define MOST_INFOS 1000
+/* So many errors of an error_chain are kept, and of a chain within it half of that. */
+#define MOST_LINKS 8
+
+static void result_push_infos(lua_State *L, const struct cf_ending *ending, int most, int links);
+
+/* Pushes { code, message, documentation_url, source = { pointer }, error_chain } made of the value on the top, a member
+ * of errors or messages, or of another's error_chain. */
+static void result_push_info(lua_State *L, const struct cf_ending *ending, int links)
 {
     int from = lua_gettop(L), info = from + 1;
 
@@ -175,33 +182,60 @@ static void result_push_info(lua_State *L, const struct cf_ending *ending)
         lua_setfield(L, info, "source");
     }
     lua_settop(L, info);
+    cf_rawgetfield(L, from, "error_chain");
+    if (lua_istable(L, -1) && lua_rawlen(L, -1) > 0 && links > 0) {
+        result_push_infos(L, ending, links, links / 2);
+        lua_setfield(L, info, "error_chain");
+    }
+    lua_settop(L, info);
 }
 
-/* A request has 500 items at most. A body of a megabyte may have 500,000 of these, which would hold up the host. */
-#define MOST_INFOS 1000
+/* Pushes a list of at most `most` infos, made of the list on the top; an empty one where that is none. */
+static void result_push_infos(lua_State *L, const struct cf_ending *ending, int most, int links)
+{
+    int from = lua_gettop(L), i, count = lua_istable(L, from) ? (int)lua_rawlen(L, from) : 0;
+
+    luaL_checkstack(L, 10, "result");
+    lua_newtable(L);
+    for (i = 1; i <= count && i <= most; i++) {
+        lua_rawgeti(L, from, i);
+        result_push_info(L, ending, links);
+        lua_rawseti(L, from + 1, i);
+        lua_settop(L, from + 1);
+    }
+}
 
 /* Sets field `name` of the table at `to` to the list that the envelope has under it; an empty one where it has none. */
 static void result_set_infos(lua_State *L, const struct cf_ending *ending, int envelope, int to, const char *name)
 {
-    int top = lua_gettop(L), i, count;
+    int top = lua_gettop(L);
 
-    lua_newtable(L);
     if (envelope)
         cf_rawgetfield(L, envelope, name);
     else
         lua_pushnil(L);
-    count = lua_istable(L, -1) ? (int)lua_rawlen(L, -1) : 0;
-    for (i = 1; i <= count && i <= MOST_INFOS; i++) {
-        lua_rawgeti(L, top + 2, i);
-        result_push_info(L, ending);
-        lua_rawseti(L, top + 1, i);
-        lua_settop(L, top + 2);
-    }
-    lua_settop(L, top + 1);
+    result_push_infos(L, ending, MOST_INFOS, MOST_LINKS);
     lua_setfield(L, to, name);
+    lua_settop(L, top);
 }
 
 /* ---- results ---- */
+
+/* An answer that accepts may have errors all the same: they stand behind the messages of the result. */
+static void result_add_errors(lua_State *L, const struct cf_ending *ending, int envelope, int result)
+{
+    int top = lua_gettop(L), i, count;
+
+    cf_rawgetfield(L, result, "messages");
+    cf_rawgetfield(L, envelope, "errors");
+    result_push_infos(L, ending, MOST_INFOS, MOST_LINKS);
+    count = (int)lua_rawlen(L, top + 3);
+    for (i = 1; i <= count; i++) {
+        lua_rawgeti(L, top + 3, i);
+        lua_rawseti(L, top + 1, (int)lua_rawlen(L, top + 1) + 1);
+    }
+    lua_settop(L, top);
+}
 
 /* The id on the top; the list of ids stands behind the result. */
 static void result_set_id(lua_State *L, const struct cf_ending *ending, int result)
@@ -245,6 +279,8 @@ static void result_push_result(lua_State *L, const struct cf_ending *ending, int
     result_set_seconds(L, "elapsed", ending->elapsed);
     result_set_string(L, "ray_id", ending->response->ray_id);
     result_set_infos(L, ending, envelope, result, "messages");
+    if (envelope)
+        result_add_errors(L, ending, envelope, result);
 }
 
 /* ---- errors ---- */
@@ -252,45 +288,6 @@ static void result_push_result(lua_State *L, const struct cf_ending *ending, int
 static bool result_is_success(int status)
 {
     return status >= 200 && status < 300;
-}
-
-const char *cf_result_kind(enum cf_failure failure, int status)
-{
-    static const struct {
-        int status;
-        const char *kind;
-    } kinds[] = {{400, "bad_request"}, {401, "authentication"}, {403, "permission_denied"}, {404, "not_found"},
-                 {409, "conflict"},    {422, "unprocessable"},  {429, "rate_limited"}};
-    size_t i;
-
-    switch (failure) {
-    case CF_OK:
-        break;
-    case CF_TLS:
-        return "tls";
-    case CF_TIMEOUT:
-        return "timeout";
-    case CF_CUT_SHORT:
-    case CF_TOO_BIG:
-        return "bad_response";
-    case CF_HELD_BACK:
-        return "rate_limited";
-    case CF_CANCELLED:
-        return "cancelled";
-    case CF_CLOSED:
-        return "closed";
-    case CF_FULL:
-        return "queue_full";
-    case CF_CONNECTION:
-    case CF_EXHAUSTED:
-    case CF_PROXY_DENIED:
-    case CF_REFUSED:
-        return "connection";
-    }
-    for (i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (kinds[i].status == status)
-            return kinds[i].kind;
-    return status >= 500 && status <= 599 ? "server" : "api";
 }
 
 /* The id behind `marker` in the path, pushed; false where there is none. */
@@ -322,33 +319,102 @@ static void result_set_remaining(lua_State *L, const struct cf_ending *ending, c
     lua_setfield(L, top, "remaining");
 }
 
-/* The first error's code, and its message where it says something. */
-static const char *result_first_error(lua_State *L, int error, int *code)
+/* JSON that is no envelope has words of its own: they become the one error. */
+static void result_set_words(lua_State *L, const struct cf_ending *ending, int envelope, int error)
 {
-    const char *message = NULL;
+    static const char *const names[] = {"error", "message", "detail", "title"};
+    size_t i;
 
-    *code = 0;
-    lua_getfield(L, error, "errors");
-    lua_rawgeti(L, -1, 1);
-    if (lua_istable(L, -1)) {
-        lua_getfield(L, -1, "code");
-        if (lua_isnumber(L, -1)) {
-            *code = 1;
-            lua_setfield(L, error, "code");
-        } else {
-            lua_pop(L, 1);
+    if (!envelope)
+        return;
+    cf_rawgetfield(L, envelope, "errors");
+    cf_rawgetfield(L, envelope, "error");
+    if (!lua_istable(L, -1)) {
+        lua_settop(L, error + 1);
+        lua_createtable(L, 0, 2);
+        cf_rawgetfield(L, envelope, "code");
+        lua_setfield(L, -2, "code");
+        for (i = sizeof names / sizeof *names; i-- > 0;) {
+            cf_rawgetfield(L, envelope, names[i]);
+            if (lua_type(L, -1) == LUA_TSTRING)
+                lua_setfield(L, -2, "message");
+            else
+                lua_pop(L, 1);
         }
-        lua_getfield(L, -1, "message");
-        message = lua_tostring(L, -1);
     }
-    return message && *message ? message : NULL;
+    if (!lua_istable(L, error + 1)) {
+        result_push_info(L, ending, MOST_LINKS);
+        lua_pushnil(L);
+        if (lua_next(L, -2)) {
+            lua_pop(L, 2);
+            cf_rawgetfield(L, error, "errors");
+            lua_insert(L, -2);
+            lua_rawseti(L, -2, 1);
+        }
+    }
+    lua_settop(L, error);
+}
+
+/* Pushes the words of the info on the top, and behind them those of its chain; an empty string for none. */
+static void result_push_message(lua_State *L)
+{
+    int info = lua_gettop(L), i, count;
+
+    luaL_checkstack(L, 10, "result");
+    cf_rawgetfield(L, info, "message");
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        lua_pushliteral(L, "");
+    }
+    cf_rawgetfield(L, info, "error_chain");
+    count = lua_istable(L, -1) ? (int)lua_rawlen(L, -1) : 0;
+    for (i = 1; i <= count; i++) {
+        lua_settop(L, info + 2);
+        lua_rawgeti(L, info + 2, i);
+        result_push_message(L);
+        if (lua_rawlen(L, -1) == 0)
+            continue;
+        lua_pushfstring(L, "%s%s%s", lua_tostring(L, info + 1), lua_rawlen(L, info + 1) ? ": " : "",
+                        lua_tostring(L, -1));
+        lua_replace(L, info + 1);
+    }
+    lua_settop(L, info + 1);
+}
+
+/* Pushes the error that the others stand beside: the first one that says what was refused, or else the first; nil for
+ * none. */
+static void result_push_main_error(lua_State *L, int error)
+{
+    int list, i, count;
+    bool says;
+
+    cf_rawgetfield(L, error, "errors");
+    list = lua_gettop(L);
+    count = (int)lua_rawlen(L, list);
+    for (i = 1; i <= count; i++) {
+        lua_rawgeti(L, list, i);
+        cf_rawgetfield(L, -1, "code");
+        says = lua_isnil(L, -1) || !cf_verdict_is_vague((long)lua_tointeger(L, -1));
+        lua_settop(L, list + 1);
+        if (says)
+            return;
+        lua_settop(L, list);
+    }
+    lua_rawgeti(L, list, 1);
 }
 
 static void result_set_message(lua_State *L, const struct cf_ending *ending, int envelope, int error)
 {
-    int status = ending->response->status, has_code;
-    const char *text = result_first_error(L, error, &has_code);
+    int status = ending->response->status;
+    const char *text = NULL;
 
+    result_push_main_error(L, error);
+    if (lua_istable(L, -1)) {
+        cf_rawgetfield(L, -1, "code");
+        lua_setfield(L, error, "code");
+        result_push_message(L);
+        text = lua_rawlen(L, -1) > 0 ? lua_tostring(L, -1) : NULL;
+    }
     if (ending->failure == CF_TOO_BIG)
         lua_pushliteral(L, "the answer is larger than 1 MiB, or its headers than 256 KiB");
     else if (ending->failure == CF_CUT_SHORT)
@@ -370,14 +436,17 @@ static void result_set_message(lua_State *L, const struct cf_ending *ending, int
 static void result_push_error(lua_State *L, const struct cf_ending *ending, int envelope, const char *zone_id)
 {
     const struct cf_response *response = ending->response;
-    const char *kind = cf_result_kind(ending->failure, response->status);
+    const char *kind = cf_verdict_kind(ending->failure, ending->verdict);
+    bool is_none = ending->failure == CF_OK && result_is_success(response->status) && !envelope;
     int error;
 
-    if (ending->failure == CF_OK && result_is_success(response->status) && !envelope)
-        kind = "bad_response";
-    cf_error_push(L, kind, NULL, "%s", "");
+    /* The decoder has the last word where it and the verdict do not agree on what is JSON. */
+    cf_error_push(L, is_none ? "bad_response" : kind ? kind : "api", NULL, "%s", "");
     error = lua_gettop(L);
+    if (!is_none && (ending->failure == CF_OK || ending->failure == CF_HELD_BACK))
+        result_set_string(L, "about", cf_verdict_about(ending->verdict->about));
     result_set_infos(L, ending, envelope, error, "errors");
+    result_set_words(L, ending, envelope, error);
     result_set_infos(L, ending, envelope, error, "messages");
     result_set_message(L, ending, envelope, error);
     if (response->status)

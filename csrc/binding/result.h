@@ -11,7 +11,5 @@ void cf_result_open(lua_State *L);
 /* Pushes a result, or nil and an error; how many values. `zone_id` is the client's own, which `remaining` need not
  * name. */
 int cf_result_push(lua_State *L, const struct cf_ending *ending, const char *zone_id);
-/* The error kind of a failure or, without one, of a status that is not success. */
-const char *cf_result_kind(enum cf_failure failure, int status);
 
 #endif

@@ -287,11 +287,13 @@ void cf_engine_put_back(struct cf_engine *engine, struct cf_transfer *transfer)
 
 void cf_engine_ending(const struct cf_transfer *transfer, struct cf_ending *ending)
 {
-    struct cf_outcome outcome = {transfer->failure, transfer->response.status, transfer->response.should_retry,
-                                 transfer->retry_after, transfer->was_kept};
+    struct cf_outcome outcome;
+
+    cf_transfer_outcome(transfer, transfer->started, &outcome);
     ending->id = transfer->id;
     ending->failure = transfer->failure;
     ending->error = transfer->error;
+    ending->verdict = &transfer->verdict;
     ending->response = &transfer->response;
     ending->attempts = transfer->attempts;
     ending->elapsed = transfer->elapsed;

@@ -53,6 +53,7 @@ struct cf_engine {
     int64_t pace_due; /* when the pacer lets the next queued request go */
     int64_t patience; /* the longest connect_timeout that a request has had; see cf_multi_be_patient */
     struct cf_pacer pacer;
+    int64_t accepted[CF_BUCKETS]; /* when a request of a bucket was accepted last */
     size_t max_connections, max_queued;
     size_t queued; /* transfers in all queues of all origins */
     uint64_t last_id, random;

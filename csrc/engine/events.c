@@ -65,7 +65,7 @@ void cf_events_add(struct cf_engine *engine, const struct cf_transfer *transfer,
     } else {
         event->status = transfer->response.status;
         memcpy(event->ray_id, transfer->response.ray_id, sizeof event->ray_id);
-        event->failure = transfer->failure;
+        event->kind = cf_verdict_kind(transfer->failure, &transfer->verdict);
         event->elapsed = name == CF_EVENT_DONE ? transfer->elapsed : cf_clock_now() - transfer->attempt_started;
         event->bytes = transfer->response.body.len;
     }

@@ -37,6 +37,7 @@ struct cf_ending {
     uint64_t id;
     enum cf_failure failure;
     const char *error;                  /* libcurl's words; empty where failure is CF_OK */
+    const struct cf_verdict *verdict;   /* of the last attempt's answer */
     const struct cf_response *response; /* of the last attempt */
     int attempts;
     int64_t elapsed;
@@ -59,10 +60,10 @@ struct cf_event {
     char path[128]; /* without base_url's own path and without a query */
     char ray_id[64];
     int attempt, status;
-    enum cf_failure failure;
-    int64_t elapsed; /* of the attempt; for CF_EVENT_DONE of the request */
-    int64_t wait;    /* CF_EVENT_RETRY: until the next attempt */
-    size_t bytes;    /* of the body: sent, or received */
+    const char *kind; /* of what failed; NULL for none */
+    int64_t elapsed;  /* of the attempt; for CF_EVENT_DONE of the request */
+    int64_t wait;     /* CF_EVENT_RETRY: until the next attempt */
+    size_t bytes;     /* of the body: sent, or received */
 };
 
 #endif

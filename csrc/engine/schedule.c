@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-#include "base/envelope.h"
 #include "engine/secrets.h"
 #include "engine/tls.h"
 
@@ -110,6 +109,7 @@ void cf_schedule_end(struct cf_engine *engine, struct cf_transfer *transfer, enu
         schedule_dequeue(transfer, NULL);
     }
     transfer->failure = failure;
+    transfer->verdict = (struct cf_verdict){.about = failure == CF_HELD_BACK ? CF_ABOUT_RATE : CF_ABOUT_NOTHING};
     transfer->retry_after = -1;
     strncpy(transfer->error, error, sizeof transfer->error - 1);
     cf_secrets_mask(transfer);
@@ -138,7 +138,7 @@ void cf_schedule_end_all(struct cf_engine *engine, enum cf_failure failure, cons
 
 /* ---- an attempt has ended ---- */
 
-/* A 429 stops all that draw from the same bucket, not only the request that met it. */
+/* A refusal about the rate stops all that draw from the same bucket, not only the request that met it. */
 static void schedule_heed(struct cf_engine *engine, const struct cf_transfer *transfer, int64_t wait)
 {
     const struct cf_response *response = &transfer->response;
@@ -147,10 +147,22 @@ static void schedule_heed(struct cf_engine *engine, const struct cf_transfer *tr
         return;
     if (response->ratelimit[0])
         cf_pacer_heard(&engine->pacer, transfer->bucket, response->ratelimit, engine->now);
-    if (response->status == 429)
-        /* 10100 is the account's limit over all calls. */
-        cf_pacer_refused(&engine->pacer, transfer->bucket,
-                         cf_envelope_has_code(response->body.data, response->body.len, "10100"), wait, engine->now);
+    if (transfer->verdict.about == CF_ABOUT_RATE)
+        cf_pacer_refused(&engine->pacer, transfer->bucket, transfer->verdict.is_overall, wait, engine->now);
+}
+
+/* While others of its bucket are accepted, a request that was told to slow down has only had bad luck. */
+static void schedule_count_limits(struct cf_engine *engine, struct cf_transfer *transfer)
+{
+    int64_t *accepted = &engine->accepted[transfer->bucket];
+
+    if (transfer->failure == CF_OK && !transfer->verdict.kind)
+        *accepted = engine->now;
+    if (transfer->verdict.about != CF_ABOUT_RATE)
+        return;
+    if (transfer->limited > 1 && *accepted > transfer->limited_at)
+        transfer->limited = 1;
+    transfer->limited_at = engine->now;
 }
 
 /* It was never sent: it goes back as if libcurl had never had it. */
@@ -194,6 +206,7 @@ void cf_schedule_attempt_ended(struct cf_engine *engine, struct cf_transfer *tra
         return;
     }
     cf_transfer_finish(transfer, code);
+    schedule_count_limits(engine, transfer);
     schedule_leave_lane(transfer);
     cf_pacer_answered(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer), engine->now);
     engine->stats.bytes_sent += transfer->body.len;
@@ -202,12 +215,8 @@ void cf_schedule_attempt_ended(struct cf_engine *engine, struct cf_transfer *tra
         origin->answered = engine->now;
     origin->look_up_again = transfer->response.status == 0 && (origin->look_up_again || transfer->sendings == 0);
     cf_events_add(engine, transfer, CF_EVENT_RESPONSE, 0);
-    outcome.failure = transfer->failure;
-    outcome.status = transfer->response.status;
-    outcome.should_retry = transfer->response.should_retry;
-    outcome.retry_after = transfer->retry_after;
-    outcome.was_kept = transfer->was_kept;
-    again = cf_retry_decide(&transfer->retry, transfer->tries, &outcome, schedule_chance(engine), &wait);
+    cf_transfer_outcome(transfer, engine->now, &outcome);
+    again = cf_retry_decide(&transfer->retry, &outcome, schedule_chance(engine), &wait);
     schedule_heed(engine, transfer, transfer->retry_after >= 0 ? transfer->retry_after : wait);
     if (again && (!transfer->deadline || engine->now + wait < transfer->deadline)) {
         engine->stats.retries++;

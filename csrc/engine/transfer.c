@@ -142,7 +142,8 @@ bool cf_transfer_fill(struct cf_transfer *transfer, struct cf_submission *submis
     transfer->connect_timeout = submission->connect_timeout;
     transfer->deadline = submission->deadline ? now + submission->deadline : 0;
     transfer->started = now;
-    transfer->attempts = transfer->tries = 0;
+    transfer->attempts = transfer->tries = transfer->limits = transfer->limited = 0;
+    transfer->limited_at = 0;
     transfer->was_kept = false;
     transfer->failure = CF_OK;
     transfer->retry_after = -1;
@@ -363,6 +364,7 @@ void cf_transfer_overdue(struct cf_transfer *transfer, int64_t now)
 
 void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code)
 {
+    const struct cf_response *response = &transfer->response;
     const char *text;
     long connects = 0;
 
@@ -382,7 +384,29 @@ void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code)
         strncpy(transfer->error, text, sizeof transfer->error - 1);
     cf_secrets_mask(transfer);
     transfer->retry_after =
-        transfer->response.is_headed ? cf_retry_after(transfer->response.retry_after, time(NULL)) : -1;
+        response->is_headed ? cf_retry_after(response->retry_after, response->date, time(NULL)) : -1;
+    cf_verdict_read(response->is_headed ? response->status : 0,
+                    transfer->failure == CF_OK && response->body.len > 0 ? response->body.data : NULL,
+                    response->body.len, &transfer->verdict);
+    if (transfer->verdict.about == CF_ABOUT_RATE) {
+        transfer->limits++;
+        transfer->limited++;
+    } else {
+        transfer->limited = 0;
+    }
+}
+
+void cf_transfer_outcome(const struct cf_transfer *transfer, int64_t now, struct cf_outcome *outcome)
+{
+    outcome->failure = transfer->failure;
+    outcome->status = transfer->response.status;
+    outcome->verdict = transfer->verdict;
+    outcome->should_retry = transfer->response.should_retry;
+    outcome->retry_after = transfer->retry_after;
+    outcome->was_kept = transfer->was_kept;
+    outcome->attempts = transfer->tries - transfer->limits;
+    outcome->limited = transfer->limited;
+    outcome->elapsed = now - transfer->started;
 }
 
 void cf_transfer_clear(struct cf_transfer *transfer)

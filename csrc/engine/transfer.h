@@ -57,7 +57,10 @@ struct cf_transfer {
     int64_t deadline; /* an instant; 0 for none */
     int64_t started, elapsed;
     int attempts;
-    int tries; /* attempts, and those that could not even be made */
+    int tries;          /* attempts, and those that could not even be made */
+    int limits;         /* of these, those that the rate was to blame for */
+    int limited;        /* such ones in a row, while nothing of its bucket was accepted */
+    int64_t limited_at; /* the instant of the last one */
 
     /* The attempt. */
     struct cf_response response;
@@ -71,6 +74,7 @@ struct cf_transfer {
     bool is_starved; /* a socket could not be opened, or it took the last descriptor */
     unsigned ticks;  /* how often libcurl told of progress */
     enum cf_failure failure;
+    struct cf_verdict verdict; /* of the answer, as far as it came */
     int64_t retry_after;
     char error[CURL_ERROR_SIZE];
 };
@@ -93,6 +97,8 @@ int64_t cf_transfer_overdue_at(const struct cf_transfer *transfer);
 void cf_transfer_overdue(struct cf_transfer *transfer, int64_t now);
 /* Notes how the attempt ended. */
 void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code);
+/* What the policy of retries is asked about, at `now`. */
+void cf_transfer_outcome(const struct cf_transfer *transfer, int64_t now, struct cf_outcome *outcome);
 /* Wipes and frees the copies; the easy handle, with its TLS session, stays for the next request. */
 void cf_transfer_clear(struct cf_transfer *transfer);
 /* The easy handle must not be in a CURLM. One from before a fork is left alone. */

@@ -123,7 +123,9 @@ local function parse(body, zone)
   end
   if type(list) ~= "table" or #list == 0 then refuse(1012, kind .. " must be a list that is not empty") end
   local max = zone.max_items or (zone.plan == "enterprise" and kind == "files" and 500) or 100
-  if #list > max then refuse(over[kind], ("You may only purge %d %s per request"):format(max, kind)) end
+  if #list > max then
+    refuse(zone.over_code or over[kind], ("You may only purge %d %s per request"):format(max, kind))
+  end
   local items = {}
   for i = 1, #list do
     items[i] = read[kind](list[i], zone)

@@ -3,6 +3,7 @@
 --   plan        free, pro, business or enterprise: the buckets below, and enterprise's 500 files a request
 --   factor      time runs that many times faster (1); Retry-After and t are in the client's own seconds
 --   max_items   items in one request, for this zone (30: an old account)
+--   over_code   of the refusal of more, in place of 1094, 1101 and 1111
 --   overall     false: without the 1200 requests in 5 minutes and the 200 a second
 --   headers     false: no Ratelimit and Ratelimit-Policy
 --   retry_after false: no Retry-After on a 429; "date": as an HTTP date
@@ -25,6 +26,7 @@ end
 
 function M.set(zone, settings)
   zone.plan, zone.max_items = settings.plan or zone.own_plan, settings.max_items
+  zone.over_code = settings.over_code
   local plan, old = plans[settings.plan], accounts[zone.account]
   if not plan then
     accounts[zone.account] = nil

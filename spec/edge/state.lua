@@ -46,7 +46,7 @@ end
 
 function M.reset(zone)
   zone.record, zone.first, zone.last, zone.script = {}, 1, 0, {}
-  zone.plan, zone.max_items = zone.own_plan, nil
+  zone.plan, zone.max_items, zone.over_code = zone.own_plan, nil, nil
   zone.counts = { requests = 0, accepted = 0, items = 0, refused = 0, limited = 0, scripted = 0 }
 end
 

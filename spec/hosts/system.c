@@ -1,5 +1,5 @@
-/* What the specs need of the system and Lua has not: forks, threads, signals, clocks, sockets; and the units of csrc/ that
- * are pure enough to be called by themselves. Built by spec/support/host.lua with retry.c and sigpipe.c. */
+/* What the specs need of the system and Lua has not: forks, threads, signals, clocks, sockets; and the units of csrc/
+ * that are pure enough to be called by themselves. Built by spec/support/host.lua with retry.c and sigpipe.c. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -124,8 +124,7 @@ static int do_close(lua_State *L)
 static int do_linger(lua_State *L)
 {
     struct linger at_once = {1, 0};
-    lua_pushboolean(
-        L, setsockopt((int)luaL_checkinteger(L, 1), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) == 0);
+    lua_pushboolean(L, setsockopt((int)luaL_checkinteger(L, 1), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) == 0);
     return 1;
 }
 
@@ -134,8 +133,8 @@ static int deafen(lua_State *L)
 {
     struct sock_filter nothing = {BPF_RET | BPF_K, 0, 0, 0};
     struct sock_fprog program = {1, &nothing};
-    lua_pushboolean(L, setsockopt((int)luaL_checkinteger(L, 1), SOL_SOCKET, SO_ATTACH_FILTER, &program,
-                                  sizeof program) == 0);
+    lua_pushboolean(
+        L, setsockopt((int)luaL_checkinteger(L, 1), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0);
     return 1;
 }
 
@@ -226,7 +225,8 @@ static void *run(void *argument)
     return NULL;
 }
 
-/* threads(n, code): runs it in n states at once, each in a thread and with its number; a list of the strings returned. */
+/* threads(n, code): runs it in n states at once, each in a thread and with its number; a list of the strings returned.
+ */
 static int threads(lua_State *L)
 {
     struct thread list[64];
@@ -283,21 +283,29 @@ static int clock_off(lua_State *L)
 
 /* ---- retry.c ---- */
 
-/* retry_decide(max_retries, max_wait, attempts, failure, status, should_retry, retry_after, chance): the wait, or false;
- * and whether another attempt may help. Times are seconds; -1 where there is none. */
+/* retry_decide(max_retries, max_wait, attempts, failure, status, should_retry, retry_after, chance, retry_for,
+ * elapsed): the wait, or false; and whether another attempt may help. Times are seconds; -1 where there is none. */
 static int retry_decide(lua_State *L)
 {
-    static const char *const failures[] = {"ok",        "connection", "tls",          "timeout", "cut_short", "too_big", "refused",
-                                           "exhausted", "proxy",      "queue_full",   "cancelled", "closed",  "held_back",
-                                           NULL};
-    struct cf_retry_policy policy = {(int)luaL_checkinteger(L, 1), (int64_t)(luaL_checknumber(L, 2) * 1e6)};
-    struct cf_outcome outcome = {(enum cf_failure)luaL_checkoption(L, 4, NULL, failures), (int)luaL_checkinteger(L, 5),
-                                 (int)luaL_checkinteger(L, 6), (int64_t)(luaL_checknumber(L, 7) * 1e6), false};
+    static const char *const failures[] = {"ok",        "connection", "tls",       "timeout", "cut_short",
+                                           "too_big",   "refused",    "exhausted", "proxy",   "queue_full",
+                                           "cancelled", "closed",     "held_back", NULL};
+    struct cf_retry_policy policy = {.max_retries = (int)luaL_checkinteger(L, 1),
+                                     .max_wait = (int64_t)(luaL_checknumber(L, 2) * 1e6),
+                                     .retry_for = (int64_t)(luaL_optnumber(L, 9, -1) * 1e6)};
+    struct cf_outcome outcome = {.failure = (enum cf_failure)luaL_checkoption(L, 4, NULL, failures),
+                                 .status = (int)luaL_checkinteger(L, 5),
+                                 .should_retry = (int)luaL_checkinteger(L, 6),
+                                 .retry_after = (int64_t)(luaL_checknumber(L, 7) * 1e6),
+                                 .attempts = (int)luaL_checkinteger(L, 3),
+                                 .elapsed = (int64_t)(luaL_optnumber(L, 10, 0) * 1e6)};
     int64_t wait = 0;
 
+    cf_verdict_read(outcome.status, NULL, 0, &outcome.verdict);
+    outcome.limited = outcome.attempts;
     if (outcome.retry_after < 0)
         outcome.retry_after = -1;
-    if (cf_retry_decide(&policy, (int)luaL_checkinteger(L, 3), &outcome, luaL_checknumber(L, 8), &wait))
+    if (cf_retry_decide(&policy, &outcome, luaL_checknumber(L, 8), &wait))
         lua_pushnumber(L, (lua_Number)wait / 1e6);
     else
         lua_pushboolean(L, 0);
@@ -305,11 +313,27 @@ static int retry_decide(lua_State *L)
     return 2;
 }
 
+/* retry_after(value, now, date): the wait in seconds, -1 for none. */
 static int retry_after(lua_State *L)
 {
-    int64_t wait = cf_retry_after(luaL_checkstring(L, 1), (int64_t)luaL_checknumber(L, 2));
+    int64_t wait = cf_retry_after(luaL_checkstring(L, 1), luaL_optstring(L, 3, ""), (int64_t)luaL_checknumber(L, 2));
     lua_pushnumber(L, wait < 0 ? -1 : (lua_Number)wait / 1e6);
     return 1;
+}
+
+/* verdict(status, body): kind, about, is_transient, is_overall. */
+static int verdict(lua_State *L)
+{
+    struct cf_verdict read;
+    size_t len = 0;
+    const char *body = luaL_optlstring(L, 2, NULL, &len);
+
+    cf_verdict_read((int)luaL_checkinteger(L, 1), body, len, &read);
+    lua_pushstring(L, read.kind);
+    lua_pushstring(L, cf_verdict_about(read.about));
+    lua_pushboolean(L, read.is_transient);
+    lua_pushboolean(L, read.is_overall);
+    return 4;
 }
 
 int luaopen_spec_system(lua_State *L);
@@ -336,6 +360,7 @@ int luaopen_spec_system(lua_State *L)
                                          {"clock_off", clock_off},
                                          {"retry_decide", retry_decide},
                                          {"retry_after", retry_after},
+                                         {"verdict", verdict},
                                          {NULL, NULL}};
     const luaL_Reg *function;
 

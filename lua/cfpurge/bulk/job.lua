@@ -20,27 +20,46 @@ M.Job = Job
 
 function Job:put_back(chunk)
   if #chunk.items > 0 then
-    table.insert(self.again, self.counters.refused > 0 and 1 or #self.again + 1, chunk)
+    self.again[#self.again + 1] = chunk
   end
 end
 
--- The items behind the first `size` go back, and is taken later than those.
-function Job:cut(chunk, size)
+-- The items behind the first `size` go back, and are taken later than those.
+function Job:cut(chunk, size, whole)
   local first, rest = sources.part(chunk, 1, size), sources.part(chunk, size + 1, #chunk.items)
+  rest.whole = whole or false
   self:put_back(rest)
   chunk.items, chunk.cut = first.items, true
 end
 
 -- In two, both of which go back.
-function Job:split(chunk, size)
+function Job:split(chunk, size, whole)
   if not chunk.cut then
-    self:cut(chunk, size)
+    self:cut(chunk, size, whole)
+    chunk.whole = whole or false
   end
   self:put_back(chunk)
 end
 
+-- One of those that went back, or nil.
+function Job:take_again(choice)
+  local again = self.again
+  local at = #again
+  for i = #again, choice == "smallest" and 1 or #again + 1, -1 do
+    at = #again[i].items < #again[at].items and i or at
+  end
+  return table.remove(again, choice == "oldest" and 1 or at)
+end
+
 function Job:next_chunk()
-  return policy.prefers_untried(self.counters) and self:read() or table.remove(self.again) or self:read()
+  local choice = policy.choose(self.counters)
+  return choice == "untried" and self:read() or self:take_again(choice) or self:read()
+end
+
+-- What the API has taught of the size of requests, for the lists that come.
+function Job:learn()
+  local counters = self.counters
+  self.state.sizes[self.kind] = counters.size < counters.max_items and counters.size or nil
 end
 
 -- ---- how a chunk ended ----
@@ -114,7 +133,9 @@ end
 function Job:accepted_one(chunk, result)
   M.add_all(self.ids, result.ids, chunk, "ids")
   M.add_all(self.messages, result.messages, chunk, "messages")
-  if policy.accepted(self.counters) == "resume" then
+  local verdict = policy.accepted(self.counters, { count = #chunk.items, whole = chunk.whole or nil })
+  self:learn()
+  if verdict == "resume" then
     self:resume()
   end
   self.counters.accepted = self.counters.accepted + #chunk.items
@@ -130,13 +151,12 @@ function Job:failed_one(chunk, err)
     self.attempts = self.attempts + err.attempts
     chunk.counted = true
   end
-  local verdict, size = policy.failed(self.counters, facts, err)
+  local verdict, size, whole = policy.failed(self.counters, facts, err)
   if verdict == "put_back" then
     return self:put_back(chunk)
   elseif verdict == "split" then
-    local sizes = self.state.sizes
-    sizes[self.kind] = self.counters.size < self.whole_size and self.counters.size or sizes[self.kind]
-    return self:split(chunk, size)
+    self:learn()
+    return self:split(chunk, size, whole)
   elseif self.counters.is_stopped then
     self:stop(err)
   end
@@ -194,7 +214,8 @@ function Job:send_all()
   local is_waiting = false
   source.is_apart = not source.list and not loops.may_yield(self.state)
   source.budget = sources.TURN
-  while not self.stopped and not is_waiting and self.in_flight < self.max_in_flight do
+  while not (self.stopped or is_waiting)
+    and self.in_flight < policy.most_in_flight(self.counters, self.max_in_flight) do
     self.current = self.current or self:next_chunk()
     local problem = source:error()
     if self.stopped then
@@ -356,7 +377,7 @@ function M.new(request, kind, source, started, options, base, limits)
   local size = math.min(limits.max_items, state.sizes[kind] or limits.max_items)
   local job = setmetatable({
     state = state, request = request, kind = kind, base = base, options = options, source = source,
-    counters = policy.counters(size, limits), whole_size = size, max_in_flight = limits.max_in_flight,
+    counters = policy.counters(size, limits), max_in_flight = limits.max_in_flight,
     on_progress = options.on_progress, started = started, ends = limits.deadline and started + limits.deadline,
     current = false, again = {}, parts = {}, failures = {}, given_up = {}, ids = {}, messages = {},
     in_flight = 0, failed = 0, sent = 0, requests = 0, attempts = 0, refused_there = 0,

@@ -1,72 +1,75 @@
 --- Decides what becomes of a chunk, by how its request ended: pure, it sends nothing and knows no client.
 --
 -- The counters are a job's: size (items in a request), accepted, and how often it was, one after another, refused,
--- alone, untried, pieces (evidence that the request is at fault, below), unanswered and limited. `is_blamed`: it was
--- given up because every request was refused; `is_stopped`: nothing more is sent.
+-- alone, untried, pieces (evidence that the request is at fault, below) and unanswered; the largest request that was
+-- accepted and the smallest that was refused; `taken`, accepted requests in a row. `is_blamed`: it was given up because
+-- every request was refused; `is_stopped`: nothing more is sent.
 local M = {}
 
--- Answers to a request that holds too many items (cloudflare-api.md); they say nothing about the items.
-local over_limit = { [1094] = true, [1101] = true, [1111] = true }
-
--- Refusals that are about the zone, the credential or the path whatever the items are.
-local about_request = { [7000] = true, [7003] = true, [10000] = true }
-
--- Refusals that are about an item for certain.
-local about_item = { [1016] = true, [1082] = true, [1100] = true, [1136] = true }
-
--- No other item can escape these.
+-- What no other item can escape: what the answer is about (base/verdict.h), or its kind where it is about nothing. The
+-- core has waited for the rate as long as it may.
 local hopeless = {
-  authentication = true, permission_denied = true, not_found = true, tls = true, closed = true, cancelled = true,
+  credential = true, zone = true, plan = true, rate = true, tls = true, closed = true, cancelled = true,
   invalid_request = true,
 }
 
--- Requests refused, none accepted, none for certain about an item: it is the request that is refused. Where each is
--- about an item for certain, so are all: after so many items, each alone, so many parts of the list that had not been
--- tried, and so many pieces of these.
+-- Requests refused, none accepted, none for certain about an item, one item alone among them: it is the request that
+-- is refused; or twice as many. Where each is about an item for certain, so are all: after so many items, each alone,
+-- so many parts of the list that had not been tried, and so many pieces of these.
 local REFUSALS = 12
+-- In flight while all is refused: what each answer teaches is to be known before more is sent.
+local PROBES = 2
 -- Requests without a usable answer in a row: the API is out of reach.
 local UNANSWERED = 3
--- 429 in a row, although every one was waited for as told.
-local LIMITED = 20
+-- Accepted in a row, and then the size of requests that was learned is forgotten.
+local FORGET = 500
 
 ---@param size integer items of one request
----@param limits {max_retry_wait: number, isolate: boolean}
+---@param limits {max_items: integer, isolate: boolean}
 ---@return table counters
 function M.counters(size, limits)
   return {
-    size = size, max_retry_wait = limits.max_retry_wait, isolate = limits.isolate, accepted = 0,
-    refused = 0, alone = 0, untried = 0, pieces = 0, unanswered = 0, limited = 0,
+    size = size, max_items = limits.max_items, isolate = limits.isolate, accepted = 0, taken = 0,
+    refused = 0, alone = 0, untried = 0, pieces = 0, unanswered = 0, largest = 0, smallest = math.huge,
     is_stopped = false, is_blamed = false,
   }
 end
 
 local function is_refusal(err)
-  return err.kind == "bad_request" or err.kind == "unprocessable"
-end
-
-local function is_over_limit(err)
-  return err.status == 413 or over_limit[err.code] or false
+  return err.about == "item" or err.about == "request"
 end
 
 --- May smaller requests do better than one that failed so?
 function M.may_mend(err, isolate)
-  return is_over_limit(err) or (isolate and is_refusal(err) and not about_request[err.code]) or false
+  return err.about == "size" or (isolate and is_refusal(err)) or false
 end
 
 --- Has every request been refused?
 function M.is_refused(counters)
-  return counters.refused > REFUSALS or counters.pieces > REFUSALS
+  local is_alone = counters.smallest == 1 or not counters.isolate
+  return counters.refused > REFUSALS and is_alone or counters.refused > 2 * REFUSALS or counters.pieces > REFUSALS
 end
 
---- While all is refused, what was never tried goes first, and all halves before a quarter: one item accepted shows that
---- the request is not at fault.
-function M.prefers_untried(counters)
-  return counters.refused > 0 or (counters.alone >= REFUSALS and counters.untried < REFUSALS)
+--- While all is refused, in turn: the smallest part, which shows whether the size is at fault; the oldest, so that all
+--- halves come before a quarter; and what was never tried. One item accepted shows that the request is not at fault.
+---@return "newest"|"smallest"|"oldest"|"untried"
+function M.choose(counters)
+  if counters.refused >= REFUSALS then
+    return "smallest"
+  elseif counters.refused > 0 then
+    return ({ "smallest", "oldest", "untried" })[(counters.refused - 1) % 3 + 1]
+  end
+  return counters.alone >= REFUSALS and counters.untried < REFUSALS and "untried" or "newest"
+end
+
+--- How many may be in flight?
+function M.most_in_flight(counters, most)
+  return counters.refused > 0 and math.min(PROBES, most) or most
 end
 
 -- Which count a refusal adds to, if any.
 local function evidence(counters, chunk, err)
-  if not about_item[err.code] then
+  if err.about ~= "item" then
     return "refused"
   elseif counters.alone >= REFUSALS and counters.untried >= REFUSALS then
     return "pieces"
@@ -75,43 +78,62 @@ local function evidence(counters, chunk, err)
 end
 
 --- Notes that a request was accepted: "accept", or "resume" where what was given up because all was refused goes again.
+---@param chunk {count: integer, whole: table?} `whole`: what `failed` said of the request that it is a half of
 ---@return "accept"|"resume"
-function M.accepted(counters)
-  counters.refused, counters.unanswered, counters.limited = 0, 0, 0
+function M.accepted(counters, chunk)
+  local whole = chunk.whole
+  counters.refused, counters.unanswered, counters.smallest = 0, 0, math.huge
+  counters.largest, counters.size = math.max(counters.largest, chunk.count), math.max(counters.size, chunk.count)
+  counters.taken = counters.taken + 1
+  if counters.taken >= FORGET then
+    counters.taken, counters.size = 0, counters.max_items
+  end
+  if whole then
+    whole.left = whole.left - 1
+    if whole.left == 0 and whole.count > counters.largest then
+      -- Nothing was wrong with the items: there were too many of them.
+      counters.size = math.min(counters.size, math.ceil(whole.count / 2))
+    end
+  end
   return counters.is_blamed and "resume" or "accept"
 end
 
---- Notes how a request failed, and decides: "put_back", "split" into parts of `size`, or "fail". `is_stopped` may be
---- set.
----@param chunk {count: integer, is_fresh: boolean, is_cut: boolean, is_counted: boolean}
----@param err {kind: string, status: integer?, code: integer?, retry_after: number?}
----@return "put_back"|"split"|"fail" verdict, integer? size
-function M.failed(counters, chunk, err)
+-- Notes a refusal that may be about an item, the request, or a size that nobody knows to be too large.
+local function refused(counters, chunk, err)
   local count, one = chunk.count, chunk.is_counted and 0 or 1
+  local name = counters.accepted == 0 and evidence(counters, chunk, err)
+  if name then
+    counters[name] = counters[name] + one
+    counters.smallest = name == "refused" and math.min(counters.smallest, count) or counters.smallest
+  end
+  if M.is_refused(counters) then
+    counters.is_blamed = counters.is_blamed or not counters.is_stopped
+    counters.is_stopped = true
+  elseif counters.isolate and count > 1 then
+    return "split", math.floor(count / 2), err.about == "request" and { count = count, left = 2 } or nil
+  end
+  return "fail"
+end
+
+--- Notes how a request failed, and decides: "put_back", "split" into parts of `size`, or "fail". `is_stopped` may be
+--- set. `whole` is for `accepted`, when a half was.
+---@param chunk {count: integer, is_fresh: boolean, is_cut: boolean, is_counted: boolean}
+---@param err {kind: string, about: string?}
+---@return "put_back"|"split"|"fail" verdict, integer? size, table? whole
+function M.failed(counters, chunk, err)
+  local count = chunk.count
+  counters.taken = 0
   if chunk.is_cut then
     return "put_back"
-  elseif is_over_limit(err) and count > 1 then
+  elseif err.about == "size" and count > 1 then
     counters.size = math.min(counters.size, math.ceil(count / 2))
     return "split", counters.size
-  elseif err.kind == "rate_limited" and counters.limited < LIMITED
-    and not (err.retry_after and err.retry_after > counters.max_retry_wait) then
-    counters.limited = counters.limited + one
-    return "put_back"
-  elseif is_refusal(err) and not about_request[err.code] then
-    local name = counters.accepted == 0 and evidence(counters, chunk, err)
-    if name then
-      counters[name] = counters[name] + one
-    end
-    if M.is_refused(counters) then
-      counters.is_blamed = counters.is_blamed or not counters.is_stopped
-      counters.is_stopped = true
-    elseif counters.isolate and count > 1 then
-      return "split", math.floor(count / 2)
-    end
-  elseif hopeless[err.kind] or err.kind == "rate_limited" or is_refusal(err) then
+  elseif is_refusal(err) then
+    return refused(counters, chunk, err)
+  elseif hopeless[err.about or err.kind] then
     counters.is_stopped = true
   else
-    counters.unanswered = counters.unanswered + one
+    counters.unanswered = counters.unanswered + (chunk.is_counted and 0 or 1)
     counters.is_stopped = counters.is_stopped or counters.unanswered >= UNANSWERED
   end
   return "fail"

@@ -24,9 +24,11 @@ local LONG = 10000
 
 ---@return table chunk
 function M.chunk(items, at)
-  -- fresh: as it was read; counted: its end is in the job's numbers; cut: the rest of it went back; ids, messages: how
-  -- many of its answer's are in the job's lists.
-  return { items = items, at = at, fresh = false, counted = false, cut = false, ids = 0, messages = 0 }
+  -- fresh: as it was read; counted: its end is in the job's numbers; cut: the rest of it went back; whole: what the
+  -- policy said of the request that it is a half of; ids, messages: how many of its answer's are in the job's lists.
+  return {
+    items = items, at = at, fresh = false, counted = false, cut = false, whole = false, ids = 0, messages = 0,
+  }
 end
 
 ---@return table chunk
