@@ -68,6 +68,12 @@ struct cf_engine {
     struct cf_engine_stats stats;
 };
 
+/* Does it wait in the lane of streams, where libcurl has not sent it yet? `origin->unsent` counts these. */
+static inline bool cf_engine_is_unsent(const struct cf_transfer *transfer)
+{
+    return transfer->lane == &transfer->engine->lanes[CF_LANE_STREAMS] && transfer->sendings == 0;
+}
+
 /* engine.c */
 /* Reads the clock: has this step worked until `until`? Then the rest is left to the next one. */
 bool cf_engine_is_late(struct cf_engine *engine, int64_t until);

@@ -162,8 +162,8 @@ int cf_multi_before_request(void *transfer, char *ip, char *local_ip, int port, 
         self->refusal = CF_REFUSAL_SHARED;
     if (self->refusal != CF_REFUSAL_NONE)
         return 1; /* CURL_PREREQFUNC_ABORT */
+    self->origin->unsent -= cf_engine_is_unsent(self);
     if (self->sendings++ == 0) {
-        self->origin->unsent -= self->lane == &self->engine->lanes[CF_LANE_STREAMS];
         /* Its time begins: until now it may have waited for a connection that others use. */
         self->attempt_started = cf_clock_now();
         if (self->is_timed)

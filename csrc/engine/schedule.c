@@ -69,8 +69,7 @@ static void schedule_leave_lane(struct cf_transfer *transfer)
 {
     struct cf_lane *lane = transfer->lane;
 
-    if (lane == &transfer->engine->lanes[CF_LANE_STREAMS] && transfer->sendings == 0)
-        transfer->origin->unsent--;
+    transfer->origin->unsent -= cf_engine_is_unsent(transfer);
     transfer->origin->running--;
     if (lane->running > 0)
         lane->running--;
@@ -186,8 +185,7 @@ void cf_schedule_put_back_unsent(struct cf_engine *engine, struct cf_origin *ori
     /* From the last one on: each goes to the head of its queue, and the first is the first again. */
     for (transfer = engine->running.last; transfer && origin->unsent > 0; transfer = previous) {
         previous = transfer->previous;
-        if (transfer->origin == origin && transfer->sendings == 0 &&
-            transfer->lane == &engine->lanes[CF_LANE_STREAMS]) {
+        if (transfer->origin == origin && cf_engine_is_unsent(transfer)) {
             cf_multi_remove(transfer);
             schedule_put_back(transfer);
         }
@@ -238,8 +236,7 @@ void cf_schedule_overdue(struct cf_engine *engine)
     while (!engine->unread && (transfer = schedule_first(&engine->overdue)) &&
            transfer->instant.at <= engine->poller.looked) {
         bool is_past = transfer->deadline && transfer->deadline <= engine->now;
-        if (transfer->sendings == 0 && !is_past && transfer->lane == &engine->lanes[CF_LANE_STREAMS] &&
-            transfer->origin->answered > transfer->attempt_started) {
+        if (!is_past && cf_engine_is_unsent(transfer) && transfer->origin->answered > transfer->attempt_started) {
             /* It waits for a stream of a server that answers others: its time has not begun. */
             transfer->attempt_started = engine->now;
             cf_heap_put(&engine->overdue, &transfer->instant, cf_transfer_overdue_at(transfer));
@@ -301,7 +298,7 @@ static void schedule_start(struct cf_engine *engine, struct cf_transfer *transfe
     schedule_at(transfer, true, cf_transfer_overdue_at(transfer));
     /* An older libcurl does not ask: it counts as sent from here on. */
     transfer->sendings = !cf_libcurl_asks_before_sending();
-    origin->unsent += name == CF_LANE_STREAMS && transfer->sendings == 0;
+    origin->unsent += cf_engine_is_unsent(transfer);
     origin->running++;
     engine->stats.attempts += code == CURLE_OK;
     cf_events_add(engine, transfer, CF_EVENT_REQUEST, 0);
