@@ -19,6 +19,21 @@ describe("an error", function()
     assert.equal("closed: gone", tostring(core.error("closed", "gone")))
   end)
 
+  it("is text in a concatenation, on either side", function()
+    local err, other = core.error("api", "m", { status = 418 }), core.error("closed", "gone")
+    assert.equal("purge: api: m; status 418", "purge: " .. err)
+    assert.equal("api: m; status 418!", err .. "!")
+    assert.equal("5api: m; status 4185", 5 .. err .. 5)
+    assert.equal("api: m; status 418closed: gone", err .. other)
+    assert.equal("other closed: gone", setmetatable({}, { __tostring = function() return "other " end }) .. other)
+    for _, wrong in ipairs { {}, true, print } do
+      local ok, raised = pcall(function() return err .. wrong end)
+      assert.is_false(ok)
+      assert.truthy(tostring(raised):find("attempt to concatenate a " .. type(wrong) .. " value", 1, true), raised)
+    end
+    assert.is_false(pcall(function() return nil .. err end))
+  end)
+
   it("is text whatever a caller put into it", function()
     local function fail() error "a metamethod ran" end
     for _, value in ipairs { 5, true, {}, print, setmetatable({}, { __tostring = fail, __index = fail }) } do

@@ -338,12 +338,12 @@ describe("the README", function()
 
   it("lists the fields of an error", function()
     local refused = provoke.invalid_request()
-    local limited = failure { status = 429, headers = { ["Retry-After"] = 1 },
+    local limited = failure { status = 429, headers = { ["Retry-After"] = 61 },
       json = { success = false, errors = { { code = 10100, message = "later" } } } }
     assert.same(keys(refused, limited), names "| field of an error |")
     assert.is_nil(refused.elapsed)
     assert.equal(0, refused.attempts)
-    assert.equal(1, limited.retry_after)
+    assert.equal(61, limited.retry_after)
     assert.same(TAGS, { tags = limited.remaining.tags })
   end)
 
@@ -352,11 +352,12 @@ describe("the README", function()
 
     it("every one that the source has", function()
       local source = {}
-      for _, name in ipairs { "result", "call", "params", "options" } do
-        local text = read("csrc/binding/" .. name .. ".c")
+      for _, name in ipairs { "binding/result", "binding/call", "binding/params", "binding/options", "base/verdict" } do
+        local text = read("csrc/" .. name .. ".c")
         for kind in text:gmatch 'cf_error_push%(L, "([%l_]+)"' do source[kind] = true end
-        if name == "result" then
-          for kind in text:gmatch '{%d+, "([%l_]+)"}' do source[kind] = true end
+        if name == "base/verdict" then
+          for kind in text:gmatch '{%d+, "([%l_]+)", CF_ABOUT' do source[kind] = true end
+          for kind in text:gmatch '{%d+, %d+, CF_ABOUT_%u+, "([%l_]+)"}' do source[kind] = true end
           for kind in text:gmatch 'return "([%l_]+)"' do source[kind] = true end
           for kind in text:gmatch '[?:] "([%l_]+)"' do source[kind] = true end
         end
@@ -367,7 +368,9 @@ describe("the README", function()
     for _, cells in ipairs(listed) do
       local kind, status, retried = code(cells[1]), cells[2]:match "^status (%d+)", cells[3]
       it(kind, function()
-        local err = status and failure(envelope(tonumber(status))) or provoke[kind]()
+        local answer = status and envelope(tonumber(status))
+        if answer and status == "429" then answer.headers = { ["Retry-After"] = 61 } end
+        local err = answer and failure(answer) or provoke[kind]()
         assert.equal(kind, err.kind)
         if retried == "yes" or retried == "no" then assert.equal(retried == "yes", err.retryable) end
       end)

@@ -9,44 +9,44 @@
  * a part of it. `status` is the only one under which the row holds, 0 for any. `kind` holds where the status says
  * nothing of the kind (verdict_status_says).
  *
- * Sources: "reference" is the API's reference (developers.cloudflare.com/api, cache/methods/purge), "limits" its page
- * of rate limits, the others are public threads on GitHub; "reports" are spec/README.md's. */
+ * Each row names its source. REFERENCE is the API's (developers.cloudflare.com/api, cache/methods/purge); a name with a
+ * number is a public thread on GitHub; REPORTS are gathered in spec/README.md. */
 static const struct verdict_row {
     int code, status;
     enum cf_about about;
     const char *kind;
 } rows[] = {
     /* The rate. */
-    {10100, 0, CF_ABOUT_RATE, "rate_limited"}, /* reports: the account's limit over all calls */
-    {971, 0, CF_ABOUT_RATE, "rate_limited"},   /* reports: "please wait and consider throttling" */
-    {1134, 0, CF_ABOUT_RATE, "rate_limited"},  /* reference: its example of a 4xx */
+    {10100, 0, CF_ABOUT_RATE, "rate_limited"}, /* REPORTS: the account's limit over all calls */
+    {971, 0, CF_ABOUT_RATE, "rate_limited"},   /* REPORTS: "please wait and consider throttling" */
+    {1134, 0, CF_ABOUT_RATE, "rate_limited"},  /* REFERENCE: its example of a 4xx */
     /* The credential. */
     {6003, 0, CF_ABOUT_CREDENTIAL, "authentication"},  /* libdns/cloudflare 12: the header is malformed */
     {6103, 0, CF_ABOUT_CREDENTIAL, "authentication"},  /* cloudflare-typescript 161: X-Auth-Key, within 6003 */
     {6111, 0, CF_ABOUT_CREDENTIAL, "authentication"},  /* libdns/cloudflare 12: Authorization, within 6003 */
-    {9106, 0, CF_ABOUT_CREDENTIAL, "authentication"},  /* reports: a header is missing */
-    {9109, 0, CF_ABOUT_CREDENTIAL, "authentication"},  /* reports: the token is invalid, or may not from here */
-    {10001, 0, CF_ABOUT_CREDENTIAL, "authentication"}, /* reports: unable to authenticate */
-    {10000, 404, CF_ABOUT_ZONE, "not_found"},          /* reports: it may also mean a zone of others */
-    {10000, 0, CF_ABOUT_CREDENTIAL, "authentication"}, /* reports: authentication error */
+    {9106, 0, CF_ABOUT_CREDENTIAL, "authentication"},  /* REPORTS: a header is missing */
+    {9109, 0, CF_ABOUT_CREDENTIAL, "authentication"},  /* REPORTS: the token is invalid, or may not from here */
+    {10001, 0, CF_ABOUT_CREDENTIAL, "authentication"}, /* REPORTS: unable to authenticate */
+    {10000, 404, CF_ABOUT_ZONE, "not_found"},          /* REPORTS: it may also mean a zone of others */
+    {10000, 0, CF_ABOUT_CREDENTIAL, "authentication"}, /* REPORTS: authentication error */
     /* The zone, the environment or the path. */
-    {7000, 0, CF_ABOUT_ZONE, "not_found"}, /* reports: no route for that URI */
-    {7003, 0, CF_ABOUT_ZONE, "not_found"}, /* reports: could not route, the identifier is invalid */
+    {7000, 0, CF_ABOUT_ZONE, "not_found"}, /* REPORTS: no route for that URI */
+    {7003, 0, CF_ABOUT_ZONE, "not_found"}, /* REPORTS: could not route, the identifier is invalid */
     /* The plan. */
     {1107, 0, CF_ABOUT_PLAN, "permission_denied"}, /* cloudflare-php 25: only enterprise zones can purge by tag */
     /* The size. */
-    {1094, 0, CF_ABOUT_SIZE, "bad_request"}, /* reports: too many files */
-    {1101, 0, CF_ABOUT_SIZE, "bad_request"}, /* reports: too many tags */
-    {1111, 0, CF_ABOUT_SIZE, "bad_request"}, /* reports: too many hosts */
+    {1094, 0, CF_ABOUT_SIZE, "bad_request"}, /* REPORTS: too many files */
+    {1101, 0, CF_ABOUT_SIZE, "bad_request"}, /* REPORTS: too many tags */
+    {1111, 0, CF_ABOUT_SIZE, "bad_request"}, /* REPORTS: too many hosts */
     /* One item. */
-    {1082, 0, CF_ABOUT_ITEM, "bad_request"}, /* reports: not in this zone */
-    {1100, 0, CF_ABOUT_ITEM, "bad_request"}, /* reports: a tag that is too long */
-    {1136, 0, CF_ABOUT_ITEM, "bad_request"}, /* reports */
-    {1315, 0, CF_ABOUT_ITEM, "bad_request"}, /* reports: a tag that is not printable */
+    {1082, 0, CF_ABOUT_ITEM, "bad_request"}, /* REPORTS: not in this zone */
+    {1100, 0, CF_ABOUT_ITEM, "bad_request"}, /* REPORTS: a tag that is too long */
+    {1136, 0, CF_ABOUT_ITEM, "bad_request"}, /* REPORTS */
+    {1315, 0, CF_ABOUT_ITEM, "bad_request"}, /* REPORTS: a tag that is not printable */
     /* The body: ours, so it should not come. */
-    {1012, 0, CF_ABOUT_REQUEST, "bad_request"}, /* reports: none of the five kinds */
+    {1012, 0, CF_ABOUT_REQUEST, "bad_request"}, /* REPORTS: none of the five kinds */
     {1014, 0, CF_ABOUT_REQUEST, "bad_request"}, /* cloudflare-php 61: must be an array */
-    {1092, 0, CF_ABOUT_REQUEST, "bad_request"}, /* reports: everything, and something else */
+    {1092, 0, CF_ABOUT_REQUEST, "bad_request"}, /* REPORTS: everything, and something else */
 };
 
 /* opennextjs-cloudflare 655: "one or more cache purge errors", alone or behind the code that says which. */

@@ -102,7 +102,7 @@ static void draft_fill(struct cf_submission *submission, const struct cf_options
     submission->user_agent = options->user_agent;
     submission->direct = options->direct;
     submission->retry.max_retries = (int)options->max_retries;
-    submission->retry.retry_for = -1;
+    submission->retry.retry_for = options->retry_for;
     submission->retry.max_wait = options->max_retry_wait;
     submission->timeout = options->timeout;
     submission->connect_timeout = options->connect_timeout;

@@ -109,9 +109,27 @@ int cf_error_with_text(lua_State *L)
     return 3;
 }
 
+/* "text" .. err, err .. "text", err .. err: by habit an error is text. */
+static int error_concat(lua_State *L)
+{
+    int i;
+
+    lua_settop(L, 2);
+    for (i = 1; i <= 2; i++) {
+        if (lua_isstring(L, i))
+            lua_pushvalue(L, i);
+        else if (!luaL_callmeta(L, i, "__tostring"))
+            return luaL_error(L, "attempt to concatenate a %s value", luaL_typename(L, i));
+    }
+    lua_concat(L, 2);
+    return 1;
+}
+
 void cf_error_open(lua_State *L)
 {
     lua_newtable(L);
+    lua_pushcfunction(L, error_concat);
+    lua_setfield(L, -2, "__concat");
     lua_pushcfunction(L, error_to_string);
     lua_setfield(L, -2, "__tostring");
     lua_pushliteral(L, "cfpurge.error");

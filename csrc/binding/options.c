@@ -37,6 +37,7 @@ static const struct option {
     {"timeout", SECONDS, AT(timeout), CF_SCOPE_REQUEST, 0.001, 60, NULL, NULL},
     {"connect_timeout", SECONDS, AT(connect_timeout), CF_SCOPE_REQUEST, 0.001, 10, NULL, NULL},
     {"max_retries", COUNT, AT(max_retries), CF_SCOPE_REQUEST, 0, 2, NULL, NULL},
+    {"retry_for", SECONDS, AT(retry_for), CF_SCOPE_REQUEST, 0, -1, NULL, NULL},
     {"max_retry_wait", SECONDS, AT(max_retry_wait), CF_SCOPE_REQUEST, 0, 60, NULL, NULL},
     {"deadline", SECONDS, AT(deadline), CF_SCOPE_REQUEST, 0.001, 0, NULL, NULL},
     {"plan", TEXT, AT(plan), CF_SCOPE_CLIENT, 0, 0, NULL, NULL},
@@ -237,6 +238,19 @@ static void options_choose_credential(struct cf_options *options, const struct c
     }
 }
 
+/* One of the two in the table replaces whichever stood before. `options` has what the table has, and -1 for the rest.
+ */
+static bool options_choose_retries(lua_State *L, struct cf_options *options, const struct cf_options *before)
+{
+    if (options->max_retries >= 0 && options->retry_for >= 0)
+        return options_refuse(L, "retry_for", "stands in place of max_retries: give one of them");
+    if (options->max_retries < 0) {
+        options->max_retries = before->max_retries;
+        options->retry_for = options->retry_for < 0 ? before->retry_for : options->retry_for;
+    }
+    return true;
+}
+
 static bool options_check_environment(lua_State *L, const struct cf_options *options)
 {
     const struct option *option;
@@ -323,6 +337,7 @@ bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_env
             luaL_argerror(L, arg, lua_pushfstring(L, "table expected, got %s", luaL_typename(L, index)));
         index = lua_absindex(L, index);
         options->api_token = options->api_email = options->api_key = NULL;
+        options->max_retries = options->retry_for = -1;
         for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
             if (lua_type(L, -2) != LUA_TSTRING) {
                 cf_error_push(L, "invalid_request", NULL, "options: a key is a %s, not a name", luaL_typename(L, -2));
@@ -336,6 +351,8 @@ bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_env
         }
         struct cf_options given = *options;
         options_choose_credential(options, &given, &before);
+        if (!options_choose_retries(L, options, &before))
+            return false;
     } else {
         options_choose_credential(options, &(struct cf_options){0}, &before);
     }

@@ -37,6 +37,7 @@
 ---@field timeout? number of one attempt
 ---@field connect_timeout? number
 ---@field max_retries? integer after the first attempt
+---@field retry_for? number seconds of trying again, in place of max_retries
 ---@field max_retry_wait? number where the server orders more, its error comes at once
 ---@field deadline? number of all attempts and waits together
 ---@field max_items? integer of one request
@@ -106,12 +107,13 @@
 ---@field items integer
 ---@field seconds number by the plan
 
----@class cfpurge.Error with __tostring
+---@class cfpurge.Error with __tostring and __concat
 ---@field kind string
 ---@field message string
 ---@field status? integer
----@field code? integer the first of `errors`
----@field errors {code?: integer, message?: string}[]
+---@field code? integer of the first of `errors` that says what was refused
+---@field errors {code?: integer, message?: string, error_chain?: table[]}[]
+---@field about? "item"|"size"|"rate"|"credential"|"zone"|"plan"|"request" nil where the API did not say
 ---@field messages table[]
 ---@field ray_id? string
 ---@field attempts integer
