@@ -51,19 +51,22 @@ describe("a dry run", function()
     _, err = client:purge(other, { dry_run = true })
     assert.same({ "tags[150]", zone, 0 }, { err.field, err.remaining.zone_id, err.accepted })
     assert.matches("^tags%[150%]: ", err.message)
-    local again = {}
-    for item in err.remaining.tags do again[#again + 1] = item end
-    assert.same(list, again)
-    list[240], list[150] = list[150], "t150"
-    _, err = client:purge(select(2, planned(list)), { dry_run = true })
-    assert.same({ "tags[240]", list }, { err.field, err.remaining.tags })
+    for i, place in ipairs { 150, 240, 250 } do
+      list[150], list[240], list[250] = "t150", "t240", "t250"
+      list[place] = ("a b"):rep(i)
+      _, err = client:purge(select(2, planned(list)), { dry_run = true })
+      local again = {}
+      for item in err.remaining.tags do again[#again + 1] = item end
+      assert.same({ ("tags[%d]"):format(place), list }, { err.field, again })
+    end
     list[150] = true
     params, other = planned(list)
-    for _, each in ipairs { params, other } do
-      local ok, raised = pcall(client.purge, client, each, { dry_run = true })
-      assert.is_false(ok)
-      assert.matches("tags%[150%]: string expected, got boolean", raised)
-    end
+    local ok, raised = pcall(client.purge, client, params, { dry_run = true })
+    assert.is_false(ok)
+    assert.matches("tags%[150%]: string expected, got boolean", raised)
+    -- Nobody is there to raise to for what an iterator gave.
+    _, err = client:purge(other, { dry_run = true })
+    assert.matches("^tags%[150%]: string expected, got boolean", err.message)
     for _, wrong in ipairs { { "a", nil, "c" }, { "a", x = "b" } } do
       _, err = client:purge({ tags = wrong }, { dry_run = true })
       assert.same({ "invalid_request", "tags" }, { err.kind, err.field:match "^%l+" })

@@ -85,6 +85,7 @@ describe("what can match nothing", function()
         { err.accepted, #err.failures, err.remaining[kind], err.failures[1].error.field })
       assert.truthy(err.failures[1].error.message:find(said, 1, true), err.failures[1].error.message)
     end
+    assert.equal(#cases, edge.counts(zone).requests)
   end)
 
   it("leaves alone what may match", function()

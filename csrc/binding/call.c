@@ -210,15 +210,15 @@ int cf_client_set(lua_State *L)
 }
 
 /* add(set, kind, item) -> true; false where the set has one that is the same to the API; nil and an error of an item
- * that breaks a rule. Unless it refuses the item, it makes nothing in Lua. */
+ * that breaks a rule. Without a set it is only checked. Unless it refuses the item, it makes nothing in Lua. */
 int cf_client_add(lua_State *L)
 {
     struct client *client = cf_client_check(L);
-    struct cf_distinct_set *set = luaL_checkudata(L, 2, SET);
+    struct cf_distinct_set *set = lua_isnil(L, 2) ? NULL : luaL_checkudata(L, 2, SET);
 
     lua_settop(L, 4);
     if (!cf_client_is_open(L, client) || !cf_params_write_key(L, 3, &client->draft.body))
         return cf_client_push_failure(L);
-    lua_pushboolean(L, cf_distinct_set_add(set, client->draft.body.data, client->draft.body.len));
+    lua_pushboolean(L, !set || cf_distinct_set_add(set, client->draft.body.data, client->draft.body.len));
     return 1;
 }

@@ -28,7 +28,7 @@ local function mend(request, _, err)
   end
   local cause = tables.copy(err)
   cause.kind, cause.message = nil, nil
-  err.failures = { { error = core.error(err.kind, err.message, cause), items = items } }
+  err.failures = { { error = core.error(err.kind, err.message, cause), items = items, at = 1 } }
   err.requests, err.ids = 1, {}
   return false
 end

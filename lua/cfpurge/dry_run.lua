@@ -1,4 +1,5 @@
 --- A dry run: the requests that would go out, none of them sent.
+local chunks = require "cfpurge.bulk.chunks"
 local completion = require "cfpurge.completion"
 local requests = require "cfpurge.request"
 local sorters = require "cfpurge.bulk.sorter"
@@ -10,15 +11,19 @@ local validate = require "cfpurge.validate"
 -- comes again before the rest of it.
 local function plan_list(state, kind, list, size, call, add)
   local source, read, is_first = sources.new(state.core, kind, list), {}, true
+  source.most_in_a_row = 1
   while is_first or source:has_more() do
     source.budget = math.huge
-    local chunk = source:read(size)
+    local chunk, refused = source:read(size), source.refusals.failures[1]
     for _, item in ipairs(chunk and chunk.items or {}) do
       read[#read + 1] = item
     end
-    local raised, err = nil, source:error()
+    if refused then
+      read[#read + 1] = refused.items[1]
+    end
+    local raised, err = nil, source:error() or refused and refused.error
     if not err and (chunk or is_first) then
-      chunk = chunk or sources.chunk({}, 1)
+      chunk = chunk or chunks.chunk({}, 1)
       raised, err = add(chunk.items, chunk.at)
     end
     if err and type(list) == "function" then

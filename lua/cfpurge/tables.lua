@@ -72,21 +72,20 @@ local waiting = setmetatable({}, { __mode = "k" })
 
 --- The items of `list`, and then those of `rest`. An iterator that this has made is used again as `rest`: however often
 --- a part of it is read and put back, it stays one function.
----@param list table
+---@param list table|function
 ---@param rest function an iterator
 ---@return function next_item
 function M.chained(list, rest)
   local stack = waiting[rest]
   if stack then
-    stack[#stack + 1] = { list = list, at = 0 }
+    stack[#stack + 1] = M.each(list)
     return rest
   end
-  stack = { { list = list, at = 0 } }
+  stack = { M.each(list) }
   local function next_item()
     local first = stack[#stack]
     while first do
-      first.at = first.at + 1
-      local item = first.list[first.at]
+      local item = first()
       if item ~= nil then
         return item
       end

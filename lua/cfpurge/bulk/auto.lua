@@ -3,6 +3,7 @@
 -- It is a job whose parts are requests of one zone, each with a job of its own. What the parts of a zone have learned
 -- (how many items it takes, that it refuses all) they share: its lane { counters, cause }. Items that were not accepted
 -- are in `left`, in the list's order, and at the end those that were not sent too.
+local chunks = require "cfpurge.bulk.chunks"
 local core = require "cfpurge.core"
 local jobs = require "cfpurge.bulk.job"
 local requests = require "cfpurge.request"
@@ -23,11 +24,9 @@ Auto.__index = Auto
 
 -- ---- reading ----
 
-function Auto:fail(items, at, err)
-  jobs.Job.fail(self, items, at, err)
-  for i, item in ipairs(items) do
-    sorters.keep(self.left, item, at + i - 1)
-  end
+function Auto:fail(chunk, err)
+  jobs.Job.fail(self, chunk, err)
+  self:keep_all(chunk)
 end
 
 -- Equal causes share one failure.
@@ -35,10 +34,11 @@ function Auto:stray(item, place, problem, err)
   local failure = self.strays[problem]
   if failure then
     failure.items[#failure.items + 1], self.failed = item, self.failed + 1
+    failure.places[#failure.places + 1] = place
     sorters.keep(self.left, item, place)
   else
     local items = { item }
-    self:fail(items, place, err)
+    self:fail({ items = items, at = place, places = { place } }, err)
     for _, noted in ipairs(self.failures) do
       if noted.items == items then
         self.strays[problem] = noted
@@ -53,7 +53,7 @@ end
 
 function Auto:sort(chunk)
   for i, item in ipairs(chunk.items) do
-    local place = chunk.at + i - 1
+    local place = chunks.place_of(chunk, i)
     local zone, problem, err = self.sorter:add(item, place)
     if not zone then
       self:stray(item, place, problem, err)
@@ -73,7 +73,7 @@ end
 function Auto:next_chunk()
   local source = self.source
   while not self.stopped do
-    local is_end = not source:has_more()
+    local is_end = not source:has_more() or self:hopeless() ~= nil
     local bin = table.remove(self.again) or (self:may_send() and self.sorter:next(is_end))
     if bin then
       return bin
@@ -101,7 +101,7 @@ function Auto:part(bin)
   local job = jobs.new(part, self.kind, source, core.now(), self.part_options, { zone_id = bin.zone.id }, limits)
   job.ends, job.counters = self.ends, lane and lane.counters or job.counters
   self.lanes[bin.zone.id] = lane or { counters = job.counters, cause = false }
-  job.again[1] = sources.chunk(bin.items, 1)
+  job.again[1] = chunks.chunk(bin.items, 1)
   job.again[1].fresh = true
   -- The last one may split in as many requests as are free.
   local is_last = self.sorter:is_empty() and not self.source:has_more()
@@ -114,7 +114,7 @@ end
 function Auto:send(bin)
   local lane = self.lanes[bin.zone.id]
   if lane and lane.cause then
-    self:fail_sent(bin.items, bin.places[1], lane.cause)
+    self:fail_sent(bin.items, bin.places, lane.cause)
     self:keep_all(bin)
     self.current = false
     return true
@@ -135,17 +135,17 @@ end
 
 -- ---- how a part ended ----
 
-function Auto:fail_sent(items, at, err)
+function Auto:fail_sent(items, places, err)
   if err.kind == "invalid_request" and err.field then
-    local place = ("[%d]"):format(at)
+    local place = ("[%d]"):format(places[1])
     err.field, err.message = err.field:gsub("%[%d+%]", place, 1), err.message:gsub("%[%d+%]", place, 1)
   end
-  jobs.Job.fail(self, items, at, err)
+  jobs.Job.fail(self, { items = items, at = places[1], places = places }, err)
 end
 
 function Auto:keep_all(bin)
   for i, item in ipairs(bin.items) do
-    sorters.keep(self.left, item, bin.places[i])
+    sorters.keep(self.left, item, chunks.place_of(bin, i))
   end
 end
 
@@ -160,7 +160,7 @@ local unanswered = { connection = true, timeout = true, server = true, bad_respo
 function Auto:failed_part(bin, job, err)
   local which = sorters.which(bin, type(err.remaining[self.kind]) == "table" and err.remaining[self.kind] or bin.items)
   for _, failure in ipairs(err.failures or {}) do
-    self:fail_sent(failure.items, bin.places[failure.at] or bin.places[1], failure.error)
+    self:fail_sent(failure.items, tables.slice(bin.places, failure.at, failure.at + #failure.items - 1), failure.error)
   end
   for _, i in ipairs(which) do
     sorters.keep(self.left, bin.items[i], bin.places[i])
@@ -233,8 +233,8 @@ function Auto:remaining()
     self:keep_all(one)
   end
   self.again = {}
-  local left = self.left
-  return self.source:remaining(left.items[1] ~= nil and { { items = left.items, at = left.places[1] } } or {}, {})
+  local items, places = self.left.items, self.left.places
+  return self.source:remaining({ items[1] ~= nil and chunks.chunk(items, places[1], places) or nil }, {})
 end
 
 -- ---- its beginning ----

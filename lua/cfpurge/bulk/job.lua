@@ -4,10 +4,12 @@
 -- (chunks that were split or put back), then from the source. It moves when one of its parts has ended, so that it
 -- works the same in every host; and in the next step, where it has read of a table what one turn may. An ending may be
 -- cut off where memory is short, and is then run again: the marks of a chunk say how far it came.
+local chunks = require "cfpurge.bulk.chunks"
 local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
 local loops = require "cfpurge.loop"
 local policy = require "cfpurge.bulk.policy"
+local refusals = require "cfpurge.bulk.refusals"
 local requests = require "cfpurge.request"
 local sources = require "cfpurge.bulk.source"
 local tables = require "cfpurge.tables"
@@ -26,7 +28,7 @@ end
 
 -- The items behind the first `size` go back, and are taken later than those.
 function Job:cut(chunk, size, whole)
-  local first, rest = sources.part(chunk, 1, size), sources.part(chunk, size + 1, #chunk.items)
+  local first, rest = chunks.part(chunk, 1, size), chunks.part(chunk, size + 1, #chunk.items)
   rest.whole = whole or false
   self:put_back(rest)
   chunk.items, chunk.cut = first.items, true
@@ -70,42 +72,39 @@ function Job:stop(err)
 end
 
 -- The failures are in the list's order, whichever answer came first.
-function Job:fail(items, at, err)
-  local failures, failure = self.failures, { error = err, items = items, at = at }
+local function add_failure(failures, failure)
   local i = #failures
-  while i > 0 and failures[i].at > at do
+  while i > 0 and failures[i].at > failure.at do
     i = i - 1
   end
+  table.insert(failures, i + 1, failure)
+end
+
+function Job:fail(chunk, err)
+  local failure = { error = err, items = chunk.items, at = chunk.at, places = chunk.places }
   if self.counters.is_blamed then
     self.given_up[failure] = true
   end
-  table.insert(failures, i + 1, failure)
-  self.failed = self.failed + #items
+  add_failure(self.failures, failure)
+  self.failed = self.failed + #chunk.items
 end
 
--- The items of a table that were refused as they were read fail alone.
+-- Why it ends, where it has read nothing but wrong items for long and nothing was accepted.
+function Job:hopeless()
+  return self.counters.accepted == 0 and self.source:hopeless() or nil
+end
+
+-- The items that were refused as they were read fail alone.
 function Job:read()
   local source = self.source
+  source.most_in_a_row = self.counters.accepted == 0 and refusals.IN_A_ROW or math.huge
   local chunk = source:read(self.counters.size)
-  while self.refused_there < source.noted do
-    local refused = source.refused[self.refused_there + 1]
-    self:fail(refused.items, refused.at, refused.err)
+  local refused = source.refusals.failures
+  while self.refused_there < #refused do
+    add_failure(self.failures, refused[self.refused_there + 1])
     self.refused_there = self.refused_there + 1
-    source.refused[self.refused_there] = false
   end
   return chunk
-end
-
--- The validation refused one item of an iterator: it fails alone.
-function Job:refused_here(chunk, err)
-  local place = tonumber(err.field:match "%[(%d+)%]")
-  local before, refused = sources.part(chunk, 1, place - 1), sources.part(chunk, place, place)
-  local at = ("[%d]"):format(refused.at)
-  err.field, err.message = err.field:gsub("%[%d+%]", at, 1), err.message:gsub("%[%d+%]", at, 1)
-  err.remaining = nil
-  self:cut(chunk, place)
-  self:fail(refused.items, refused.at, err)
-  chunk.items = before.items
 end
 
 function M.add_all(list, more, chunk, name)
@@ -120,7 +119,7 @@ function Job:resume()
   for i = #self.failures, 1, -1 do
     local failure = self.failures[i]
     if self.given_up[failure] then
-      self:put_back(sources.chunk(failure.items, failure.at))
+      self:put_back(chunks.chunk(failure.items, failure.at, failure.places))
       table.remove(self.failures, i)
       self.given_up[failure] = nil
       self.failed = self.failed - #failure.items
@@ -160,7 +159,7 @@ function Job:failed_one(chunk, err)
   elseif self.counters.is_stopped then
     self:stop(err)
   end
-  self:fail(chunk.items, chunk.at, err)
+  self:fail(chunk, err)
 end
 
 function Job:ended(part, result, err)
@@ -198,12 +197,9 @@ function Job:send(chunk)
     return true
   end
   local verdict = policy.not_begun(self.counters, err, self.in_flight)
-  if verdict == "refused" then
-    self:refused_here(chunk, err)
-    self.current = #chunk.items > 0 and chunk
-  elseif verdict == "fail" then
+  if verdict == "fail" then
     self:stop(err)
-    self:fail(chunk.items, chunk.at, err)
+    self:fail(chunk, err)
     self.current = false
   end
   return verdict ~= "wait"
@@ -224,7 +220,10 @@ function Job:send_all()
     elseif problem then
       self:stop(problem)
     elseif not self.current then
-      if source:has_more() then
+      local hopeless = self:hopeless()
+      if hopeless and self.in_flight == 0 then
+        self:stop(hopeless)
+      elseif not hopeless and source:has_more() then
         completion.put_off(self.state, self)
       end
       break
@@ -293,22 +292,22 @@ function Job:progress()
     local thread = requests.enter(self)
     completion.call(self.state, self.on_progress, {
       accepted = accepted,
-      failed = self.failed,
+      failed = self.failed + self.source.refusals.count,
       sent = self.sent,
       total = total,
       rate = rate,
-      eta = total and rate > 0 and (total - accepted - self.failed) / rate or nil,
+      eta = total and rate > 0 and (total - accepted - self.failed - self.source.refusals.count) / rate or nil,
     })
     requests.leave(self, thread)
   end
 end
 
 function Job:remaining()
-  local chunks = { self.current or nil }
+  local others = { self.current or nil }
   for _, chunk in ipairs(self.again) do
-    chunks[#chunks + 1] = chunk
+    others[#others + 1] = chunk
   end
-  return self.source:remaining(self.failures, chunks)
+  return self.source:remaining(self.failures, others)
 end
 
 --- The fields of its error where all that is in flight is taken back.
@@ -426,7 +425,7 @@ function M.adopt(request, kind, items, err, options)
     local source = sources.read_already(state.core, kind, #items)
     job = M.new(request, kind, source, core.now() - (err.elapsed or 0), tables.copy(options), base, limits)
     job.requests, job.sent, job.in_flight = 1, #items, 1
-    job.parts[request] = sources.chunk(items, 1)
+    job.parts[request] = chunks.chunk(items, 1)
     requests.give_job(request, job)
   end
   job:ended(request, nil, err)

@@ -139,14 +139,12 @@ function M.failed(counters, chunk, err)
   return "fail"
 end
 
---- Decides what becomes of a chunk that could not begin: "wait" for one that is in flight to end, "fail" where none is
---- and then nothing more begins, or "refused", where it is about an item.
----@return "wait"|"fail"|"refused" verdict
+--- Decides what becomes of a chunk that could not begin: "wait" for one that is in flight to end, or "fail", and then
+--- nothing more begins.
+---@return "wait"|"fail" verdict
 function M.not_begun(counters, err, in_flight)
   if err.kind == "queue_full" and in_flight > 0 then
     return "wait"
-  elseif err.kind == "invalid_request" and (err.field or ""):find "%[%d+%]" then
-    return "refused"
   end
   counters.is_stopped = true
   return "fail"

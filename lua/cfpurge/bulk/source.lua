@@ -1,10 +1,13 @@
 --- Reads a list's items, from a table or an iterator, in chunks; and tells what of it remains.
 --
--- A chunk is { items, at = the first one's place in the list }. A table is checked, and equal items of it found, as it
--- is read, at most `budget` items in one turn, so that a list of any length holds its host only for a moment. Where
--- memory is short reading goes on later: an item counts as read when it is in the chunk, and not before.
+-- An item is checked as it is read: one that breaks a rule is in no chunk, but among the `refusals`. Equal items of a
+-- table are found as well. In one turn at most `budget` items are read of a table, and refused of an iterator, so that
+-- a list of any length holds its host only for a moment. Where memory is short reading goes on later: an item counts as
+-- read when it is in the chunk, and not before.
+local chunks = require "cfpurge.bulk.chunks"
 local core = require "cfpurge.core"
 local loops = require "cfpurge.loop"
+local refusals = require "cfpurge.bulk.refusals"
 local tables = require "cfpurge.tables"
 local validate = require "cfpurge.validate"
 local variants = require "cfpurge.variants"
@@ -21,20 +24,6 @@ local WEAK = { __mode = "v" }
 
 -- Of more items than this the rest is an iterator: a list of them would take too long to make.
 local LONG = 10000
-
----@return table chunk
-function M.chunk(items, at)
-  -- fresh: as it was read; counted: its end is in the job's numbers; cut: the rest of it went back; whole: what the
-  -- policy said of the request that it is a half of; ids, messages: how many of its answer's are in the job's lists.
-  return {
-    items = items, at = at, fresh = false, counted = false, cut = false, whole = false, ids = 0, messages = 0,
-  }
-end
-
----@return table chunk
-function M.part(chunk, from, to)
-  return M.chunk(tables.slice(chunk.items, from, to), chunk.at + from - 1)
-end
 
 --- Is an iterator that raised this at its end? Where memory was short it may go on.
 function M.ends_iterator(raised)
@@ -59,6 +48,17 @@ end
 
 local Source = {}
 Source.__index = Source
+
+-- Where the client is closed sending it will say so.
+local function is_wrong(err)
+  return err and err.kind == "invalid_request"
+end
+
+function Source:refuse(item, err)
+  local at = self.position + 1
+  self.refusals:add(item, at, err)
+  self.position, self.in_a_row = at, self.in_a_row + 1
+end
 
 -- ---- an iterator ----
 
@@ -88,9 +88,11 @@ local function sentinel(self)
   end)
 end
 
-function Source:read_iterator(items, size)
+function Source:read_iterator(chunk, size)
   local lies_here = sentinel(self)
-  while #items < size and not self.exhausted and self.raised == NONE and not self.is_over do
+  local items, handle, kind = chunk.items, self.core, self.kind
+  while self.filled < size and not self.exhausted and self.raised == NONE and self.budget > 0
+    and self.in_a_row < self.most_in_a_row and not self.is_over do
     if self.item == NONE then
       local ok, item = self:ask()
       if not ok then
@@ -103,8 +105,22 @@ function Source:read_iterator(items, size)
       end
     end
     if self.item ~= NONE and not self.is_over then
-      items[#items + 1] = self.item
-      self.item, self.position = NONE, self.position + 1
+      local at = self.position + 1
+      items[self.filled + 1] = self.item
+      if chunk.places or at ~= chunk.at + self.filled then
+        chunks.note_place(chunk, self.filled, at)
+      end
+      local ok, raised, err = pcall(handle.add, handle, nil, kind, self.item)
+      if not ok then
+        err = refusals.wrong_type(raised)
+      end
+      if is_wrong(err) then
+        self.budget = self.budget - 1
+        self:refuse(self.item, err)
+      else
+        self.filled, self.position, self.in_a_row = self.filled + 1, at, 0
+      end
+      self.item = NONE
     end
   end
   return lies_here
@@ -127,10 +143,10 @@ function Source:read_late(ok, ...)
 end
 
 -- Whoever has been given its coroutine resumes it: a callback, a scheduler. Until then the others go on.
-function Source:read_apart(items, size)
+function Source:read_apart(chunk, size)
   local is_late = false
   self.reader = coroutine.create(function()
-    self:read_iterator(items, size)
+    self:read_iterator(chunk, size)
     self.reader = false
     if is_late and not self.is_over then
       self.come_back()
@@ -167,19 +183,11 @@ function Source:walk_keys(most)
   end
 end
 
--- The core calls it "item".
-local function note_refused(self, err)
-  local at = self.position + 1
-  local name = ("%s[%d]"):format(self.kind, at)
-  err.field, err.message = err.field:gsub("^item", name), err.message:gsub("^item", name)
-  self.refused[self.noted + 1] = { items = { self.list[at] }, at = at, err = err }
-  self.noted, self.position = self.noted + 1, at
-end
-
 -- A wrong type raises.
-function Source:read_table(items, size)
-  local list, kind, handle, seen = self.list, self.kind, self.core, self.seen
-  while self.filled < size and self.position < self.count and self.budget > 0 do
+function Source:read_table(chunk, size)
+  local list, kind, handle, seen, items = self.list, self.kind, self.core, self.seen, chunk.items
+  while self.filled < size and self.position < self.count and self.budget > 0
+    and self.in_a_row < self.most_in_a_row do
     local at = self.position + 1
     local item = list[at]
     if item == nil then
@@ -190,30 +198,28 @@ function Source:read_table(items, size)
     self.budget = self.budget - 1
     -- It is in the chunk before the set has it, and counts when both have it.
     items[self.filled + 1] = item
+    if chunk.places or at ~= chunk.at + self.filled then
+      chunks.note_place(chunk, self.filled, at)
+    end
     local is_new, err = handle:add(seen, kind, item)
-    if is_new or (err and err.kind ~= "invalid_request") then
-      -- Where the client is closed sending it will say so.
-      self.filled, self.position = self.filled + 1, at
-    elseif err then
-      note_refused(self, err)
-    else
+    if is_wrong(err) then
+      self:refuse(item, err)
+    elseif is_new == false then
       self.duplicates, self.position = self.duplicates + 1, at
+    else
+      self.filled, self.position, self.in_a_row = self.filled + 1, at, 0
     end
   end
 end
 
-function Source:read_checked(items, size)
+function Source:read_checked(chunk, size)
   local ok, raised
   repeat
-    ok, raised = pcall(self.read_table, self, items, size)
-    if not ok and raised == "not enough memory" then
-      error(raised, 0)
-    elseif not ok then
-      local problem = tostring(raised):match "%((item.*)%)$" or "item: " .. tostring(raised)
-      note_refused(self, core.error("invalid_request", problem, { field = problem:match "^[^:]*" }))
+    ok, raised = pcall(self.read_table, self, chunk, size)
+    if not ok then
+      self:refuse(self.list[self.position + 1], refusals.wrong_type(raised))
     end
   until ok
-  items[self.filled + 1] = nil
   if not (self.problem or self.is_walked) then
     self:walk_keys(2 * M.TURN)
   end
@@ -222,28 +228,38 @@ end
 
 -- ---- both ----
 
---- A chunk of at most `size` items. Nil at the end, where `error` may say why, and while the turn's budget is used up:
---- then it has more.
+--- Why a list of which nothing was accepted ends.
+---@return cfpurge.Error?
+function Source:hopeless()
+  if self.in_a_row >= self.most_in_a_row and self.filled == 0 then
+    return self.refusals:cause(self.in_a_row)
+  end
+end
+
+--- A chunk of at most `size` items. Nil at the end, where `error` or `hopeless` may say why, and where the turn's
+--- budget is used up: then it has more.
 ---@return table? chunk
 function Source:read(size)
   if self.is_asking then
     return nil
   end
-  local chunk = self.reading or M.chunk({}, self.position + 1)
+  local chunk = self.reading or chunks.chunk({}, self.position + 1)
   self.reading = chunk
   if self.list and not self.exhausted then
-    self:read_checked(chunk.items, size)
-    if self.problem or (self.filled < size and self.position < self.count) then
-      return nil
-    end
-  elseif self.is_apart and #chunk.items < size and not self.exhausted then
-    self:read_apart(chunk.items, size)
+    self:read_checked(chunk, size)
+  elseif not self.list and self.is_apart and self.filled < size and not self.exhausted then
+    self:read_apart(chunk, size)
     if self.is_asking then
       return nil
     end
-  else
-    self:read_iterator(chunk.items, size)
+  elseif not self.list then
+    self:read_iterator(chunk, size)
   end
+  local is_at_end = self.list and self.position == self.count or self.exhausted or self.raised ~= NONE
+  if self.problem or (self.filled < size and not is_at_end and self.in_a_row < self.most_in_a_row) then
+    return nil
+  end
+  chunks.trim(chunk, self.filled)
   self.reading, self.filled, chunk.fresh = false, 0, true
   return #chunk.items > 0 and chunk or nil
 end
@@ -278,10 +294,6 @@ function Source:total()
   return self.known_total
 end
 
-local function stands_before(a, b)
-  return a.at < b.at
-end
-
 -- An iterator over the items that a table has beyond its end, where it is no list; looked for from the last key seen
 -- on.
 local function beyond(self)
@@ -299,42 +311,25 @@ local function beyond(self)
   end
 end
 
--- Both are in order.
-local function merged(first, second)
-  local all, i, j = {}, 1, 1
-  while first[i] or second[j] do
-    if not second[j] or (first[i] and first[i].at <= second[j].at) then
-      all[#all + 1], i = first[i], i + 1
-    else
-      all[#all + 1], j = second[j], j + 1
-    end
-  end
-  return all
-end
-
---- Exactly what was not accepted, in the list's order: `failures`, which are in order, and other chunks, then what was
---- not read. A list where it is short and read to its end, or else an iterator.
+--- Exactly what was not accepted, in the list's order: `failures`, other chunks, then what was not read. A list where
+--- it is short and read to its end, or else an iterator.
 ---@return table|function
-function Source:remaining(failures, chunks)
+function Source:remaining(failures, others)
   if self.reading then
-    chunks[#chunks + 1] = self.reading
+    chunks.trim(self.reading, self.filled)
+    others[#others + 1] = self.reading
   end
-  table.sort(chunks, stands_before)
-  local parts, rest = merged(failures, chunks), {}
-  local list, position, count = self.list, self.position, self.count
+  local kept, length = chunks.in_order(self.refusals.failures, failures, others)
+  local list, position, count, rest = self.list, self.position, self.count, {}
   if self.item ~= NONE then
     rest[1] = self.item
   end
-  local length = #rest + (list and count - position or 0)
-  for _, part in ipairs(parts) do
-    length = length + #part.items
-  end
+  local is_some = length > 0
+  length = length + #rest + (list and count - position or 0)
   if length <= LONG and (list or self.exhausted) then
     local items = {}
-    for _, part in ipairs(parts) do
-      for _, item in ipairs(part.items) do
-        items[#items + 1] = item
-      end
+    for item in kept do
+      items[#items + 1] = item
     end
     for i = position + 1, list and count or 0 do
       items[#items + 1] = list[i]
@@ -352,10 +347,7 @@ function Source:remaining(failures, chunks)
   elseif not self.exhausted then
     next_item = rest[1] ~= nil and tables.chained(rest, self.next_item) or self.next_item
   end
-  for i = #parts, 1, -1 do
-    next_item = tables.chained(parts[i].items, next_item)
-  end
-  return next_item
+  return is_some and tables.chained(kept, next_item) or next_item
 end
 
 -- The rest of an iterator that is still asked for an item: the one that it comes back with is the next, or, where it is
@@ -406,7 +398,7 @@ function M.new(handle, kind, list)
     -- The keys of a list that is not longer have been looked at before.
     following = tables.entries {}, key = nil, is_walked = count <= validate.FIRST,
     position = 0, filled = 0, budget = M.TURN, duplicates = 0, seen = is_table and handle:set() or nil,
-    refused = {}, noted = 0,
+    refusals = refusals.new(kind), in_a_row = 0, most_in_a_row = math.huge,
     item = NONE, reading = false, raised = NONE, problem = nil, exhausted = is_table and count == 0,
     -- Is the iterator asked, and has not come back? Has the list ended, so that nothing more of it is read?
     is_asking = false, is_over = false,
