@@ -51,7 +51,7 @@ describe("the command's account of a failure", function()
 
   it("says no more where the causes say it all", function()
     local _, err, status = run({ "tags" }, { stdin = "a b\n" })
-    assert.equal("cfpurge: a b: tags[1]: must be printable ASCII without spaces\n", err)
+    assert.equal("cfpurge: a b: tags[1]: must be printable ASCII without spaces: it has U+0020 (space)\n", err)
     assert.equal(2, status)
   end)
 

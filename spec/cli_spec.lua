@@ -161,11 +161,13 @@ describe("the command", function()
   it("writes what was not accepted, ready to be read again", function()
     local item = here '{"url":"https://a.example/3","headers":{"CF-Device-Type":"mobile","Origin":"https://o.example"}}'
     local list = command.file(here "https://a.example/1\nnonsense\n" .. item .. "\n{no json\n")
-    edge.script(zone, { { pass = true }, refusal(1016, "bad header") })
+    local bad = refusal(1016, "bad header")
+    bad.match, bad.times = "o.example", 0
+    edge.script(zone, { bad })
     local out, err, status = run { "files", "--from", list, "--remaining", list, "--in-flight", "1" }
     assert.equal(1, status, err)
     assert.equal("", out)
-    assert.truthy(err:find("cfpurge: nonsense: ", 1, true), err)
+    assert.truthy(err:find("cfpurge: nonsense and 1 more: ", 1, true), err)
     assert.truthy(err:find("1 accepted, 3 not; go on with --from " .. list, 1, true), err)
     assert.equal("nonsense\n" .. item .. "\n{no json\n", command.read(list))
     edge.reset(zone)

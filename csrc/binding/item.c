@@ -13,14 +13,13 @@
 static const char *item_field_of(const struct cf_place *place)
 {
     lua_State *L = place->L;
+    const char *item = place->item ? lua_pushfstring(L, "%s[%d]", place->list, (int)place->item)
+                                   : (lua_pushstring(L, place->list), lua_tostring(L, -1));
 
-    if (place->item == 0)
-        return lua_pushstring(L, place->list), lua_tostring(L, -1);
     if (!place->part)
-        return lua_pushfstring(L, "%s[%d]", place->list, (int)place->item);
-    if (!place->header)
-        return lua_pushfstring(L, "%s[%d].%s", place->list, (int)place->item, place->part);
-    return lua_pushfstring(L, "%s[%d].%s.%s", place->list, (int)place->item, place->part, place->header);
+        return item;
+    return place->header ? lua_pushfstring(L, "%s.%s.%s", item, place->part, place->header)
+                         : lua_pushfstring(L, "%s.%s", item, place->part);
 }
 
 bool cf_place_refuse(const struct cf_place *place, const char *problem)

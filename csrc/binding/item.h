@@ -14,7 +14,7 @@ struct cf_place {
     int arg; /* of the running function */
     struct cf_buffer *body;
     const char *list;
-    size_t item;               /* 0: the list itself */
+    size_t item;               /* 0: the list itself, or an item that stands alone */
     const char *part, *header; /* NULL: the item itself */
 };
 

@@ -50,6 +50,23 @@ describe("items that are refused as they are read", function()
     assert.same({ 1900, 19, wrong, 1010 }, { err.accepted, err.requests, err.remaining.tags, err.failures[1].at })
   end)
 
+  it("are named to the part that is wrong", function()
+    local url = "https://a.example/"
+    edge.script(zone, { { times = 0, body = clients.OK } })
+    for field, item in pairs { [".url"] = { url = "x" }, [".headers"] = { url = url, headers = 5 },
+      [".headers.Origin"] = { url = url, headers = { Origin = 5 } }, [".nope"] = { url = url, nope = 1 }, [""] = 5 } do
+      local long = {}
+      for i = 1, 1000 do long[i] = url .. i end
+      long[1001] = item
+      for _, list in ipairs { iterator(long), long } do
+        local _, err = client:purge { files = list }
+        local cause = err.failures[1].error
+        assert.same({ 1000, "files[1001]" .. field, 1 }, { err.accepted, cause.field,
+          (cause.message:find("files[1001]" .. field .. ": ", 1, true)) })
+      end
+    end
+  end)
+
   it("are counted as failed while it goes on", function()
     local last
     local list = each_tenth(1000)
