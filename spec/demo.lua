@@ -1,4 +1,5 @@
--- make demo: each kind of purge, by both operations, on an edge of its own: what was stale is fresh, the rest stays.
+-- make demo: each kind of purge, by both operations and by `zone = "auto"`, on an edge of its own: what was stale is
+-- fresh, the rest stays.
 -- Every page in the table has a newer version at the origin, so a cache that shows the old one is seen to hold it.
 local cfpurge = require "cfpurge"
 local edge = require "spec.support.edge"
@@ -24,6 +25,19 @@ local function rows_of(letter)
     { "tags", { tags = { fill "News-@" } }, page(ZONE, "/t/news-@,sport/x"), page(ZONE, "/t/news-@-old/x") },
     { "hosts", { hosts = { fill "img-@." .. ZONE } }, page("img-@." .. ZONE, "/x"), page("a.img-@." .. ZONE, "/x") },
     { "prefixes", { prefixes = { ZONE .. fill "/blog-@" } }, page(ZONE, "/blog-@/x"), page(ZONE, "/blog-@-old/x") },
+  }
+end
+
+-- Each purge is of both zones, and each item finds its own.
+local function rows_of_auto()
+  local function page(host, path) return { host = host, path = path, label = host .. path } end
+  return {
+    { "files of two zones", { files = { "https://" .. ZONE .. "/auto.css", "https://" .. OTHER .. "/auto.css" } },
+      page(OTHER, "/auto.css"), page(ZONE, "/auto.css?v=2") },
+    { "hosts of two zones", { hosts = { "auto." .. ZONE, "auto." .. OTHER } }, page("auto." .. OTHER, "/x"),
+      page("a.auto." .. OTHER, "/x") },
+    { "prefixes of two zones", { prefixes = { ZONE .. "/auto", OTHER .. "/auto" } }, page(OTHER, "/auto/x"),
+      page(ZONE, "/automatic") },
   }
 end
 
@@ -61,7 +75,8 @@ local function show(line, client, row, environment_id)
     result, err = client:purge(params)
   end
   line.purge = result and ("accepted %d, id %s"):format(result.accepted, tostring(result.id):sub(1, 6)) or tostring(err)
-  right = right and result and result.accepted == (params.files and #params.files or 1)
+  local items = params[next(params)]
+  right = right and result and result.accepted == (items == true and 1 or #items)
 
   local after = look("production", page)
   line.after = after.text
@@ -100,33 +115,43 @@ local function print_table(lines)
   end
 end
 
-local function count_requests(zone)
-  local all, secure = edge.requests(zone), 0
-  for _, request in ipairs(all) do
-    if request.protocol == "HTTP/2.0" and request.tls then secure = secure + 1 end
+local function count_requests(zones)
+  local count, secure = 0, 0
+  for _, zone in ipairs(zones) do
+    for _, request in ipairs(edge.requests(zone)) do
+      count = count + 1
+      if request.protocol == "HTTP/2.0" and request.tls then secure = secure + 1 end
+    end
   end
-  return #all, secure
+  return count, secure
 end
 
 local function demo(env)
   local id, zone = edge.zone { name = ZONE }
-  edge.zone { name = OTHER }
-  local client = assert(cfpurge.new {
-    zone_id = id, api_token = env.TOKEN, base_url = env.API_TLS, ca_file = env.CA_FILE, proxy = "",
-  })
+  local other = edge.zone { name = OTHER }
+  local function client_of(options)
+    options.base_url, options.ca_file, options.proxy = env.API_TLS, env.CA_FILE, ""
+    return assert(cfpurge.new(options))
+  end
+  local client = client_of { zone_id = id, api_token = env.TOKEN }
+  local auto = client_of { zone = "auto", api_token = edge.token { zones = { id, other } } }
+  local production = zone.environments.production
   local lines, right = { titles }, 0
-  for _, operation in ipairs { "purge", "purge_environment" } do
-    local environment_id = operation == "purge_environment" and zone.environments.production or nil
-    for _, row in ipairs(rows_of(environment_id and "e" or "z")) do
-      local line = { operation = operation, kind = row[1] }
-      local ok, fine = pcall(show, line, client, row, environment_id)
+  for _, part in ipairs {
+    { "purge", rows_of "z", client }, { "purge_environment", rows_of "e", client, production },
+    { "zone = \"auto\"", rows_of_auto(), auto },
+  } do
+    for _, row in ipairs(part[2]) do
+      local line = { operation = part[1], kind = row[1] }
+      local ok, fine = pcall(show, line, part[3], row, part[4])
       line.verdict = not ok and "FAILED: " .. tostring(fine) or fine and "ok" or "WRONG"
       right = right + (ok and fine and 1 or 0)
       lines[#lines + 1] = line
     end
   end
   client:close()
-  local rows, requests, secure = #lines - 1, count_requests(id)
+  auto:close()
+  local rows, requests, secure = #lines - 1, count_requests { id, other }
   print(("%s with a private CA; behind it Varnish, as production and as staging.\n"):format(env.API_TLS))
   print_table(lines)
   print(("\n%d of %d rows right; %d of %d requests came over TLS and HTTP/2."):format(right, rows, secure, requests))

@@ -168,3 +168,24 @@ describe("the edge's API", function()
     assert.equal(200, (purge(zone, { tags = { "a" } })))
   end)
 end)
+
+describe("a visitor of the edge's pages", function()
+  it("asks for any host through the proxy, in clear text and over TLS, and is told CF-Cache-Status", function()
+    local env = edge.env
+    local function ask(url)
+      local child = io.popen(("curl -s -D - -o /dev/null -x %s --cacert %s %s"):format(env.PROXY, env.CA_FILE, url))
+      local head = child:read "*a"
+      child:close()
+      return head:lower():match "cf%-cache%-status: (%u*%l*)", head:lower():match "cf%-ray: (%x+%-edg)"
+    end
+    for _, url in ipairs { "http://www.example.com/t/seen/clear", "https://www.example.com/t/seen/tls" } do
+      assert.equal("miss", (ask(url)))
+      local status, ray = ask(url)
+      assert.equal("hit", status)
+      assert.equal(20, #ray)
+    end
+    assert.equal(200, (edge.ask("/zones/" .. env.ZONE_ID .. "/purge_cache", { tags = { "seen" } })))
+    assert.equal("miss", (ask "https://www.example.com/t/seen/tls"))
+    assert.equal("HIT", (select(2, edge.get("production", "www.example.com", "/t/seen/tls"))))
+  end)
+end)

@@ -1,5 +1,5 @@
 # The caches: one Varnish, two listeners, each a cache of its own (an environment of the zone).
-# X-Cache says HIT, MISS, REVALIDATED (was stale, 304) or EXPIRED (was stale, and the page had changed).
+# X-Cache, and CF-Cache-Status with it, says HIT, MISS, REVALIDATED (was stale, 304) or EXPIRED (was stale, and the page had changed).
 vcl 4.1;
 import std;
 import purge;
@@ -82,6 +82,8 @@ sub vcl_backend_response {
 
 sub vcl_deliver {
   if (obj.hits > 0) { set resp.http.X-Cache = "HIT"; }
+  set resp.http.CF-Cache-Status = resp.http.X-Cache;
+  set resp.http.CF-Ray = regsub("0000000000000000" + req.xid, "^.*(.{16})$", "\1") + "-EDG";
   unset resp.http.x-env;
   unset resp.http.x-key;
   unset resp.http.x-host;

@@ -1,5 +1,6 @@
 -- An HTTP proxy, open on one port and asking for a password on another: CONNECT and absolute-form requests.
--- Whatever host is named, it goes to 127.0.0.1, so a spec may use any name and nothing leaves the machine.
+-- Whatever host is named, it goes to 127.0.0.1, so a spec may use any name and nothing leaves the machine. The ports
+-- 80 and 443 lead a visitor to the production cache (443 has a certificate for example.com and demo.test).
 -- Each request is a line of JSON in PROXY_LOG: {port, method, target, protocol, headers, status}.
 local cqueues = require "cqueues"
 local socket = require "cqueues.socket"
@@ -12,6 +13,9 @@ for line in io.lines(arg[1]) do
 end
 local log = assert(io.open(env.PROXY_LOG, "a"))
 local loop = cqueues.new()
+
+local function port_of(url) return url:match ":(%d+)[^:]*$" end
+local visited = { ["80"] = port_of(env.CACHE_production), ["443"] = port_of(env.PAGES_TLS) }
 
 local function base64(text)
   local alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -54,6 +58,7 @@ local function serve(client, port, guarded)
   if not method then return end
   local tunnel = method == "CONNECT"
   local to = target:match(tunnel and ":(%d+)$" or "^http://[^/]*:(%d+)") or (target:find "^http://" and 80)
+  to = visited[tostring(to)] or to
   local status, upstream = 200, nil
   if guarded and headers["proxy-authorization"] ~= password then
     status = 407
