@@ -88,6 +88,11 @@ static int64_t pacer_later(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+static struct cf_pacer *pacer_of_all(struct cf_pacer *pacer)
+{
+    return pacer->of_all ? pacer->of_all : pacer;
+}
+
 /* The tokens that have to be in the bucket. A request that is larger than it goes when it is full. */
 static double pacer_needed(const struct cf_pacer_bucket *bucket, double cost)
 {
@@ -123,11 +128,12 @@ static int64_t pacer_window_when(const struct cf_pacer_window *window, int64_t n
 int64_t cf_pacer_when(struct cf_pacer *pacer, enum cf_bucket bucket, double cost, int64_t now, int64_t *ordered)
 {
     const struct cf_pacer_bucket *own = &pacer->buckets[bucket];
+    const struct cf_pacer *all = pacer_of_all(pacer);
     int64_t when = pacer_later(pacer_bucket_when(own, cost, now), pacer_later(own->paused, own->spaced));
 
-    *ordered = own->paused;
-    return pacer_later(when,
-                       pacer_later(pacer_window_when(&pacer->overall, now), pacer_window_when(&pacer->address, now)));
+    *ordered = pacer_later(own->paused, all->every.paused);
+    when = pacer_later(when, pacer_later(all->every.paused, all->every.spaced));
+    return pacer_later(when, pacer_later(pacer_window_when(&all->overall, now), pacer_window_when(&all->address, now)));
 }
 
 static void pacer_note(struct cf_pacer_window *window, int64_t now)
@@ -141,8 +147,8 @@ static void pacer_note(struct cf_pacer_window *window, int64_t now)
 void cf_pacer_take(struct cf_pacer *pacer, enum cf_bucket bucket, double cost, int64_t now)
 {
     pacer->buckets[bucket].pending += cost;
-    pacer_note(&pacer->overall, now);
-    pacer_note(&pacer->address, now);
+    pacer_note(&pacer_of_all(pacer)->overall, now);
+    pacer_note(&pacer_of_all(pacer)->address, now);
 }
 
 static void pacer_set_left(struct cf_pacer_bucket *bucket, double left, int64_t now)
@@ -179,6 +185,8 @@ void cf_pacer_refused(struct cf_pacer *pacer, enum cf_bucket bucket, bool overal
     for (i = 0; i < CF_BUCKETS; i++)
         if (overall || i == (int)bucket)
             pacer_pause_bucket(&pacer->buckets[i], until, now);
+    if (overall)
+        pacer_pause_bucket(&pacer_of_all(pacer)->every, until, now);
 }
 
 /* The number behind ";x=" before the next comma; -1 where there is none. */
@@ -218,6 +226,8 @@ void cf_pacer_heard(struct cf_pacer *pacer, enum cf_bucket bucket, const char *r
         for (i = 0; left >= 0 && seconds >= 0 && i < CF_BUCKETS; i++)
             if (of_all || i == (int)bucket)
                 pacer_heed(&pacer->buckets[i], left, seconds, now);
+        if (of_all && left >= 0 && seconds >= 0)
+            pacer_heed(&pacer_of_all(pacer)->every, left, seconds, now);
         ratelimit += len;
         ratelimit += *ratelimit == ',';
     }

@@ -32,9 +32,13 @@ struct cf_pacer_window {
     int64_t interval;
 };
 
+/* The budget of one plan in one account. Where there are several, `of_all` of each is the one whose windows and `every`
+ * hold for all calls, whichever budget they draw from; NULL in that one. */
 struct cf_pacer {
     struct cf_pacer_bucket buckets[CF_BUCKETS];
     struct cf_pacer_window overall, address;
+    struct cf_pacer_bucket every; /* what the server ordered for all calls: its rate is 0 */
+    struct cf_pacer *of_all;
 };
 
 /* All zero is a pacer that holds nothing back. False: out of memory; it is good for cf_pacer_free only. */

@@ -31,7 +31,8 @@ struct cf_engine *cf_engine_new(const struct cf_engine_settings *settings)
     engine->generation = cf_global_generation();
     engine->max_connections = settings->max_connections;
     engine->max_queued = settings->max_queued;
-    if (!cf_pacer_set(&engine->pacer, &settings->rates, engine->now)) {
+    engine->turn = &engine->own;
+    if (!cf_pacer_set(&engine->own.pacer, &settings->rates, engine->now)) {
         cf_engine_free(engine);
         return NULL;
     }
@@ -205,12 +206,19 @@ static struct cf_transfer *engine_new_transfer(struct cf_engine *engine, struct 
         transfer = cf_transfer_new(engine);
     if (!transfer)
         return NULL;
+    transfer->budget = submission->budget ? submission->budget : &engine->own;
     if (!cf_transfer_fill(transfer, submission, engine->now) ||
-        !(transfer->origin = cf_origin_of(&engine->origins, transfer))) {
+        !(transfer->origin = cf_origin_of(&engine->origins, transfer)) ||
+        !(transfer->queues = cf_budget_queues(transfer->budget, transfer->origin))) {
         cf_transfer_free(transfer);
         return NULL;
     }
     return transfer;
+}
+
+struct cf_budget *cf_engine_budget(struct cf_engine *engine, const char *key, const struct cf_rates *rates)
+{
+    return cf_budget_find(&engine->own, key, rates, cf_clock_now());
 }
 
 const char *cf_engine_trust(struct cf_engine *engine, const char *ca_file)
@@ -352,6 +360,7 @@ int64_t cf_engine_timeout(struct cf_engine *engine)
 void cf_engine_stats(struct cf_engine *engine, struct cf_engine_stats *stats)
 {
     int64_t now = cf_clock_now(), ordered;
+    struct cf_budget *budget;
     int i;
 
     cf_multi_notice_fork(engine);
@@ -361,9 +370,15 @@ void cf_engine_stats(struct cf_engine *engine, struct cf_engine_stats *stats)
     stats->waiting = engine->waiting.count;
     stats->done = engine->done.count;
     for (i = 0; i < CF_BUCKETS; i++) {
-        int64_t when = cf_pacer_when(&engine->pacer, (enum cf_bucket)i, 1, now, &ordered);
-        stats->left[i] = cf_pacer_left(&engine->pacer, (enum cf_bucket)i, now);
-        stats->held[i] = when > now ? when - now : 0;
+        stats->left[i] = -1;
+        for (budget = &engine->own; budget; budget = budget->next) {
+            int64_t when = cf_pacer_when(&budget->pacer, (enum cf_bucket)i, 1, now, &ordered);
+            double left = cf_pacer_left(&budget->pacer, (enum cf_bucket)i, now);
+            if (left >= 0 && (stats->left[i] < 0 || left < stats->left[i]))
+                stats->left[i] = left;
+            if (when - now > stats->held[i])
+                stats->held[i] = when - now;
+        }
     }
 }
 
@@ -402,7 +417,7 @@ void cf_engine_free(struct cf_engine *engine)
         cf_transfer_move(transfer, NULL);
         cf_transfer_free(transfer);
     }
-    cf_pacer_free(&engine->pacer);
+    cf_budget_free_all(&engine->own);
     cf_heap_free(&engine->instants);
     cf_heap_free(&engine->overdue);
     cf_ca_free_all(&engine->cas);

@@ -13,8 +13,9 @@ struct cf_engine;
 struct cf_transfer;
 
 struct cf_engine_stats {
-    double left[CF_BUCKETS];  /* tokens; negative where there is no limit */
-    int64_t held[CF_BUCKETS]; /* how long the next request of a bucket would wait for it */
+    double left[CF_BUCKETS];  /* tokens of the budget that has least; negative where there is no limit */
+    int64_t held[CF_BUCKETS]; /* how long the next request of a bucket would wait for it, in the budget that is held
+                                 longest */
     size_t queued, running, waiting, done;
     uint64_t started, finished, attempts, retries, connections, bytes_sent, bytes_received;
 };
@@ -35,6 +36,9 @@ void cf_engine_close(struct cf_engine *engine);
 /* Reads a file of CAs that requests are to trust beside the system's, unless it was read before. NULL, or what is wrong
  * with it. */
 const char *cf_engine_trust(struct cf_engine *engine, const char *ca_file);
+/* The budget of this key (a plan of an account), made where there is none yet; it lives as long as the engine. NULL:
+ * out of memory. */
+struct cf_budget *cf_engine_budget(struct cf_engine *engine, const char *key, const struct cf_rates *rates);
 /* The id of the new request. 0: *failure says why, CF_EXHAUSTED (memory or descriptors) or CF_FULL (max_queued). */
 uint64_t cf_engine_submit(struct cf_engine *engine, struct cf_submission *submission, enum cf_failure *failure);
 /* Moves everything forward, waits at most `timeout` for something to happen; how many requests are in flight. */

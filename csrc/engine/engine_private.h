@@ -4,6 +4,7 @@
 
 #include "base/heap.h"
 #include "base/poller.h"
+#include "engine/budget.h"
 #include "engine/ca.h"
 #include "engine/engine.h"
 #include "engine/libcurl.h"
@@ -34,7 +35,7 @@ enum cf_lane_name { CF_LANE_STREAMS, CF_LANE_HTTP1, CF_LANES };
  *                        +-------------------------- waiting (`instants`) ------------------------+
  *                                  due                     cancel, close, deadline (from any state)
  *
- * queued: in origin->queues, by bucket and rank; with a deadline also in `instants`. waiting: in `waiting` and in
+ * queued: in its queues, by bucket and rank; with a deadline also in `instants`. waiting: in `waiting` and in
  * `instants`, by the time of its next attempt. running: in `running`, in a lane's CURLM, and in `overdue` where its
  * attempt has a time-out. Both heaps have room for all transfers in flight, so that no move between states can fail.
  * `by_id` holds all in flight and all done ones. Nothing here takes time that grows with what is queued: heads decide,
@@ -45,17 +46,17 @@ struct cf_engine {
     CURLSH *share; /* of TLS sessions */
     struct cf_poller poller;
     bool poller_open, closed, want_events, warned;
-    bool suspect;     /* others may still hold a connection on which an attempt timed out */
-    bool untold;      /* something has ended since the last step, which nobody was woken for */
-    bool unfinished;  /* the last step left work to the next one */
-    bool unread;      /* the last look at the descriptors may have left news */
-    int64_t now;      /* the clock, as this step has read it last */
-    int64_t pace_due; /* when the pacer lets the next queued request go */
-    int64_t patience; /* the longest connect_timeout that a request has had; see cf_multi_be_patient */
-    struct cf_pacer pacer;
-    int64_t accepted[CF_BUCKETS]; /* when a request of a bucket was accepted last */
+    bool suspect;           /* others may still hold a connection on which an attempt timed out */
+    bool untold;            /* something has ended since the last step, which nobody was woken for */
+    bool unfinished;        /* the last step left work to the next one */
+    bool unread;            /* the last look at the descriptors may have left news */
+    int64_t now;            /* the clock, as this step has read it last */
+    int64_t pace_due;       /* when the pacer lets the next queued request go */
+    int64_t patience;       /* the longest connect_timeout that a request has had; see cf_multi_be_patient */
+    struct cf_budget own;   /* the first of all budgets */
+    struct cf_budget *turn; /* whose requests go first in the next step */
     size_t max_connections, max_queued;
-    size_t queued; /* transfers in all queues of all origins */
+    size_t queued; /* transfers in all queues of all budgets */
     uint64_t last_id, random;
     struct cf_origin *origins;
     struct cf_heap instants, overdue;

@@ -14,6 +14,8 @@
 
 #define CF_NEVER INT64_MAX
 
+struct cf_budget;
+
 /* A request to send. All is borrowed for the call; `body` is swapped for another buffer on success, NULL means GET. */
 struct cf_submission {
     const char *url;
@@ -24,6 +26,7 @@ struct cf_submission {
     const char *secrets[2]; /* masked in whatever comes back; NULL for none */
     size_t items;           /* comes back in the ending; what it costs where `bucket` counts URLs */
     enum cf_bucket bucket;
+    struct cf_budget *budget;       /* what it draws from; NULL for the client's own */
     const char *proxy, *user_agent; /* NULL for none; an empty proxy means: not even the environment's */
     const char *ca_file;            /* read by cf_engine_trust before; NULL for none */
     bool direct;                    /* no proxy of the environment either */

@@ -1,4 +1,4 @@
-/* An address that requests go to: the protocol it speaks, and the requests that wait for it. */
+/* An address that requests go to, and the protocol it speaks. */
 #include "engine/origin.h"
 
 #include <string.h>

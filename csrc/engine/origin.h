@@ -1,4 +1,4 @@
-/* An address that requests go to: the protocol it speaks, and the requests that wait for it. */
+/* An address that requests go to, and the protocol it speaks. */
 #ifndef CFPURGE_ORIGIN_H
 #define CFPURGE_ORIGIN_H
 
@@ -6,18 +6,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/pacer.h"
 #include "engine/transfer.h"
 
 enum cf_protocol { CF_PROTOCOL_UNKNOWN, CF_PROTOCOL_HTTP1, CF_PROTOCOL_HTTP2 };
 
-/* A request that a caller asked for goes ahead of a list's parts. */
-enum cf_rank { CF_RANK_SINGLE, CF_RANK_PART, CF_RANKS };
-
 /* The origin of a URL (scheme, host and port) as it is reached through one proxy. The same host behind another proxy
  * may speak another protocol, and is another origin.
  *
- * `transfers` counts all that are in flight to it, in its queues or elsewhere; the engine forgets an origin only where
+ * `transfers` counts all that are in flight to it, queued or elsewhere; the engine forgets an origin only where
  * there is none. `running` counts those that libcurl has, `unsent` those of them in the lane of streams whose request
  * libcurl has not begun to send: they wait for a connection or a stream. */
 struct cf_origin {
@@ -30,7 +26,6 @@ struct cf_origin {
     int64_t ask_again;  /* HTTP/1.1 over TLS: when HTTP/2 is offered once more */
     int64_t answered;   /* when the last answer came */
     size_t transfers, running, unsent;
-    struct cf_transfer_list queues[CF_BUCKETS][CF_RANKS];
     size_t url_len; /* how much of `key` is of the URL; the proxy's follows */
     char key[];
 };

@@ -42,7 +42,7 @@ static struct cf_transfer *schedule_first(const struct cf_heap *heap)
 
 static struct cf_transfer_list *schedule_queue(const struct cf_transfer *transfer)
 {
-    return &transfer->origin->queues[transfer->bucket][transfer->is_part ? CF_RANK_PART : CF_RANK_SINGLE];
+    return &transfer->queues->of[transfer->bucket][transfer->is_part ? CF_RANK_PART : CF_RANK_SINGLE];
 }
 
 static bool schedule_is_queued(const struct cf_transfer *transfer)
@@ -55,12 +55,14 @@ static void schedule_enqueue(struct cf_transfer *transfer, bool is_new)
 {
     (is_new ? cf_transfer_move : cf_transfer_move_first)(transfer, schedule_queue(transfer));
     transfer->engine->queued++;
+    transfer->budget->queued++;
     schedule_at(transfer, false, transfer->deadline ? transfer->deadline : CF_NEVER);
 }
 
 static void schedule_dequeue(struct cf_transfer *transfer, struct cf_transfer_list *list)
 {
     transfer->engine->queued--;
+    transfer->budget->queued--;
     cf_transfer_move(transfer, list);
 }
 
@@ -84,7 +86,9 @@ static void schedule_done(struct cf_transfer *transfer)
     engine->untold = true;
     transfer->elapsed = engine->now - transfer->started;
     transfer->origin->transfers--;
+    transfer->queues->transfers--;
     transfer->origin = NULL;
+    transfer->queues = NULL;
     schedule_at(transfer, false, CF_NEVER);
     cf_events_add(engine, transfer, CF_EVENT_DONE, 0);
     cf_transfer_move(transfer, &engine->done);
@@ -93,6 +97,7 @@ static void schedule_done(struct cf_transfer *transfer)
 void cf_schedule_submit(struct cf_transfer *transfer)
 {
     transfer->origin->transfers++;
+    transfer->queues->transfers++;
     schedule_enqueue(transfer, true);
 }
 
@@ -103,7 +108,7 @@ void cf_schedule_end(struct cf_engine *engine, struct cf_transfer *transfer, enu
         if (transfer->lane->multi && transfer->easy)
             cf_multi_remove(transfer);
         schedule_leave_lane(transfer);
-        cf_pacer_answered(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer), engine->now);
+        cf_pacer_answered(&transfer->budget->pacer, transfer->bucket, cf_transfer_cost(transfer), engine->now);
     } else if (schedule_is_queued(transfer)) {
         schedule_dequeue(transfer, NULL);
     }
@@ -124,15 +129,17 @@ static void schedule_end_list(struct cf_engine *engine, struct cf_transfer_list 
 
 void cf_schedule_end_all(struct cf_engine *engine, enum cf_failure failure, const char *error)
 {
-    struct cf_origin *origin;
+    struct cf_budget *budget;
+    struct cf_queues *queues;
     int bucket, rank;
 
     schedule_end_list(engine, &engine->running, failure, error);
     schedule_end_list(engine, &engine->waiting, failure, error);
-    for (origin = engine->origins; origin; origin = origin->next)
-        for (bucket = 0; bucket < CF_BUCKETS; bucket++)
-            for (rank = 0; rank < CF_RANKS; rank++)
-                schedule_end_list(engine, &origin->queues[bucket][rank], failure, error);
+    for (budget = &engine->own; budget; budget = budget->next)
+        for (queues = budget->queues; queues; queues = queues->next)
+            for (bucket = 0; bucket < CF_BUCKETS; bucket++)
+                for (rank = 0; rank < CF_RANKS; rank++)
+                    schedule_end_list(engine, &queues->of[bucket][rank], failure, error);
 }
 
 /* ---- an attempt has ended ---- */
@@ -145,15 +152,15 @@ static void schedule_heed(struct cf_engine *engine, const struct cf_transfer *tr
     if (!response->is_headed)
         return;
     if (response->ratelimit[0])
-        cf_pacer_heard(&engine->pacer, transfer->bucket, response->ratelimit, engine->now);
+        cf_pacer_heard(&transfer->budget->pacer, transfer->bucket, response->ratelimit, engine->now);
     if (transfer->verdict.about == CF_ABOUT_RATE)
-        cf_pacer_refused(&engine->pacer, transfer->bucket, transfer->verdict.is_overall, wait, engine->now);
+        cf_pacer_refused(&transfer->budget->pacer, transfer->bucket, transfer->verdict.is_overall, wait, engine->now);
 }
 
 /* While others of its bucket are accepted, a request that was told to slow down has only had bad luck. */
 static void schedule_count_limits(struct cf_engine *engine, struct cf_transfer *transfer)
 {
-    int64_t *accepted = &engine->accepted[transfer->bucket];
+    int64_t *accepted = &transfer->budget->accepted[transfer->bucket];
 
     if (transfer->failure == CF_OK && !transfer->verdict.kind)
         *accepted = engine->now;
@@ -174,7 +181,7 @@ static void schedule_put_back(struct cf_transfer *transfer)
     transfer->tries--;
     engine->stats.attempts--;
     transfer->is_set = transfer->is_set && transfer->refusal == CF_REFUSAL_NONE;
-    cf_pacer_returned(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer));
+    cf_pacer_returned(&transfer->budget->pacer, transfer->bucket, cf_transfer_cost(transfer));
     schedule_enqueue(transfer, false);
 }
 
@@ -206,7 +213,7 @@ void cf_schedule_attempt_ended(struct cf_engine *engine, struct cf_transfer *tra
     cf_transfer_finish(transfer, code);
     schedule_count_limits(engine, transfer);
     schedule_leave_lane(transfer);
-    cf_pacer_answered(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer), engine->now);
+    cf_pacer_answered(&transfer->budget->pacer, transfer->bucket, cf_transfer_cost(transfer), engine->now);
     engine->stats.bytes_sent += transfer->body.len;
     engine->stats.bytes_received += transfer->response.body.len;
     if (transfer->response.status > 0)
@@ -255,7 +262,7 @@ void cf_schedule_overdue(struct cf_engine *engine)
 static bool schedule_may_go(struct cf_engine *engine, struct cf_transfer *transfer)
 {
     double cost = cf_transfer_cost(transfer);
-    int64_t ordered, when = cf_pacer_when(&engine->pacer, transfer->bucket, cost, engine->now, &ordered);
+    int64_t ordered, when = cf_pacer_when(&transfer->budget->pacer, transfer->bucket, cost, engine->now, &ordered);
 
     if (when <= engine->now)
         return true;
@@ -264,7 +271,7 @@ static bool schedule_may_go(struct cf_engine *engine, struct cf_transfer *transf
         transfer->retry_after = ordered - engine->now;
     } else if (transfer->deadline && when > transfer->deadline) {
         cf_schedule_end(engine, transfer, CF_TIMEOUT, "the deadline would pass before it may be sent");
-    } else if (when < engine->pace_due && !cf_pacer_awaits_answer(&engine->pacer, transfer->bucket, cost)) {
+    } else if (when < engine->pace_due && !cf_pacer_awaits_answer(&transfer->budget->pacer, transfer->bucket, cost)) {
         engine->pace_due = when;
     }
     return false;
@@ -286,7 +293,7 @@ static void schedule_start(struct cf_engine *engine, struct cf_transfer *transfe
         return;
     }
     cf_multi_be_patient(engine, transfer->connect_timeout);
-    cf_pacer_take(&engine->pacer, transfer->bucket, cf_transfer_cost(transfer), engine->now);
+    cf_pacer_take(&transfer->budget->pacer, transfer->bucket, cf_transfer_cost(transfer), engine->now);
     engine->suspect = engine->suspect && engine->running.first;
     /* Other connections that were kept may be as dead as the last one, or as silent. */
     is_fresh = (transfer->was_kept && name == CF_LANE_HTTP1) || (engine->suspect && transfer->failure == CF_TIMEOUT);
@@ -310,27 +317,27 @@ static void schedule_start(struct cf_engine *engine, struct cf_transfer *transfe
 }
 
 /* The head that goes next of all that draw from this bucket: single requests first, then the oldest. */
-static struct cf_transfer *schedule_head(struct cf_engine *engine, int bucket)
+static struct cf_transfer *schedule_head(const struct cf_engine *engine, const struct cf_budget *budget, int bucket)
 {
     struct cf_transfer *best = NULL, *head;
-    struct cf_origin *origin;
+    const struct cf_queues *queues;
     int rank;
 
     for (rank = 0; rank < CF_RANKS && !best; rank++)
-        for (origin = engine->origins; origin; origin = origin->next)
-            if ((head = origin->queues[bucket][rank].first) && (!best || head->id < best->id) &&
-                cf_origin_has_room(origin, engine->max_connections))
+        for (queues = budget->queues; queues; queues = queues->next)
+            if ((head = queues->of[bucket][rank].first) && (!best || head->id < best->id) &&
+                cf_origin_has_room(queues->origin, engine->max_connections))
                 best = head;
     return best;
 }
 
 /* Starts the requests of one bucket that may go. False: the step has worked long enough. */
-static bool schedule_start_some(struct cf_engine *engine, int bucket, int64_t until)
+static bool schedule_start_some(struct cf_engine *engine, const struct cf_budget *budget, int bucket, int64_t until)
 {
     struct cf_transfer *head;
     int started = 0;
 
-    while ((head = schedule_head(engine, bucket))) {
+    while ((head = schedule_head(engine, budget, bucket))) {
         if (schedule_may_go(engine, head))
             schedule_start(engine, head);
         else if (schedule_is_queued(head))
@@ -361,10 +368,25 @@ static bool schedule_due(struct cf_engine *engine, int64_t until)
     return true;
 }
 
+/* One budget's requests must not take all connections for as long as it has some: another one begins in each step. */
+static void schedule_start_all(struct cf_engine *engine, int64_t until)
+{
+    struct cf_budget *begun = engine->turn, *budget = begun;
+    int bucket;
+
+    do {
+        engine->turn = budget->next ? budget->next : &engine->own;
+        for (bucket = 0; bucket < CF_BUCKETS && budget->queued > 0; bucket++)
+            if (!schedule_start_some(engine, budget, bucket, until))
+                return;
+        budget = engine->turn;
+    } while (budget != begun);
+    engine->turn = begun->next ? begun->next : &engine->own;
+}
+
 void cf_schedule_run(struct cf_engine *engine, int64_t until)
 {
     struct cf_origin *origin;
-    int bucket;
 
     engine->pace_due = CF_NEVER;
     for (origin = engine->origins; origin; origin = origin->next)
@@ -372,11 +394,8 @@ void cf_schedule_run(struct cf_engine *engine, int64_t until)
             origin->protocol = CF_PROTOCOL_UNKNOWN;
             origin->asks = true;
         }
-    if (!schedule_due(engine, until))
-        return;
-    for (bucket = 0; bucket < CF_BUCKETS; bucket++)
-        if (!schedule_start_some(engine, bucket, until))
-            return;
+    if (schedule_due(engine, until))
+        schedule_start_all(engine, until);
 }
 
 int64_t cf_schedule_next(const struct cf_engine *engine)

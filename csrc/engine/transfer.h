@@ -10,10 +10,12 @@
 #include "engine/exchange.h"
 #include "engine/libcurl.h"
 
+struct cf_budget;
 struct cf_ca;
 struct cf_engine;
 struct cf_lane;
 struct cf_origin;
+struct cf_queues;
 struct cf_transfer_list;
 
 /* Why cf_multi_before_request kept libcurl from sending. */
@@ -24,8 +26,8 @@ enum cf_refusal {
 };
 
 /* A transfer is in one list or queue of the engine, which tells its state (engine_private.h), or with whoever has taken
- * it. It owns `easy` and `block`. The texts that follow `block` point into it. `origin` is set while it is in flight,
- * `lane` while libcurl has it. */
+ * it. It owns `easy` and `block`. The texts that follow `block` point into it. `origin` and `queues` are set while it
+ * is in flight, `lane` while libcurl has it. */
 struct cf_transfer {
     struct cf_transfer *next, *previous; /* in `list` */
     struct cf_transfer_list *list;
@@ -33,6 +35,8 @@ struct cf_transfer {
     uint64_t id;
     struct cf_engine *engine;
     struct cf_origin *origin;
+    struct cf_budget *budget;
+    struct cf_queues *queues; /* the budget's, to its origin */
     struct cf_lane *lane;
     struct cf_heap_node instant; /* when something is to be done with it, if nothing happens before */
     bool is_timed;               /* `instant` is in engine->overdue, not in engine->instants */
