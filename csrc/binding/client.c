@@ -219,6 +219,17 @@ static int client_wake(lua_State *L)
     return 0;
 }
 
+/* alarm(seconds): the descriptor is readable, and a step ends, when they have passed; without, there is none. */
+static int client_alarm(lua_State *L)
+{
+    struct client *client = cf_client_check(L);
+    lua_Number seconds = luaL_optnumber(L, 2, HUGE_VAL);
+
+    if (client->engine)
+        cf_engine_alarm(client->engine, seconds > 1e9 ? CF_NEVER : seconds > 0 ? (int64_t)(seconds * 1e6) : 0);
+    return 0;
+}
+
 static int client_timeout(lua_State *L)
 {
     struct client *client = cf_client_check(L);
@@ -395,6 +406,7 @@ void cf_client_open(lua_State *L)
                                        {"cancel", client_cancel},
                                        {"fileno", client_file_number},
                                        {"wake", client_wake},
+                                       {"alarm", client_alarm},
                                        {"timeout", client_timeout},
                                        {"stats", client_stats},
                                        {"close", client_close_client},

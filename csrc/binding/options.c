@@ -55,6 +55,7 @@ static const struct option {
     {"allow_http", FLAG, AT(allow_http), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
     {"max_connections", COUNT, AT(max_connections), CF_SCOPE_CLIENT, 1, 64, NULL, NULL},
     {"max_queued", COUNT, AT(max_queued), CF_SCOPE_CLIENT, 1, 100000, NULL, NULL},
+    {"exit_grace", SECONDS, AT(exit_grace), CF_SCOPE_CLIENT, 0, 2, NULL, NULL},
     {"loop", LOOP, 0, CF_SCOPE_CLIENT, 0, 0, "auto", NULL},
     {"on_event", FUNCTION, 0, CF_SCOPE_CLIENT, 0, 0, NULL, NULL},
 #undef AT

@@ -18,6 +18,7 @@ struct cf_options {
     const char *zone, *environment; /* names, which the Lua side looks up */
     int64_t timeout, connect_timeout, max_retry_wait, deadline;
     int64_t retry_for;                             /* in place of max_retries; negative for none */
+    int64_t exit_grace;                            /* the Lua layer's */
     int64_t max_retries, max_items, max_in_flight; /* max_items 0: as the plan says */
     int64_t max_connections, max_queued;
     struct cf_rates rates; /* by plan and rate; all 0 where neither was given */

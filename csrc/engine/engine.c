@@ -26,7 +26,7 @@ struct cf_engine *cf_engine_new(const struct cf_engine_settings *settings)
     if (!engine)
         return NULL;
     engine->now = cf_clock_now();
-    engine->pace_due = engine->lanes[0].due = engine->lanes[1].due = CF_NEVER;
+    engine->alarm = engine->pace_due = engine->lanes[0].due = engine->lanes[1].due = CF_NEVER;
     engine->random = ((uint64_t)engine->now ^ (uint64_t)(uintptr_t)engine ^ ((uint64_t)getpid() << 32)) | 1;
     engine->generation = cf_global_generation();
     engine->max_connections = settings->max_connections;
@@ -110,7 +110,7 @@ size_t cf_engine_step(struct cf_engine *engine, int64_t timeout)
         engine->now = cf_clock_now();
         engine->unfinished = false;
         engine_move(engine, engine->now + HALF_STEP);
-        if ((engine->untold && engine->done.first) || cf_engine_in_flight(engine) == 0)
+        if ((engine->untold && engine->done.first) || (cf_engine_in_flight(engine) == 0 && engine->alarm == CF_NEVER))
             timeout = 0;
         cf_poller_deadline(&engine->poller, cf_schedule_next(engine));
         /* The answers that nobody has taken yet must not keep this wait from waiting. */
@@ -343,6 +343,15 @@ void cf_engine_wake(struct cf_engine *engine)
     engine_tell_poller(engine);
 }
 
+void cf_engine_alarm(struct cf_engine *engine, int64_t wait)
+{
+    cf_multi_notice_fork(engine);
+    engine->alarm = wait == CF_NEVER ? CF_NEVER : cf_clock_now() + wait;
+    if (engine->closed || !cf_multi_open_poller(engine))
+        return;
+    engine_tell_poller(engine);
+}
+
 int64_t cf_engine_timeout(struct cf_engine *engine)
 {
     int64_t deadline, now;
@@ -351,7 +360,7 @@ int64_t cf_engine_timeout(struct cf_engine *engine)
     if (engine->done.first)
         return 0;
     deadline = cf_schedule_next(engine);
-    if (deadline == CF_NEVER || cf_engine_in_flight(engine) == 0)
+    if (deadline == CF_NEVER || (cf_engine_in_flight(engine) == 0 && engine->alarm == CF_NEVER))
         return CF_NEVER;
     now = cf_clock_now();
     return deadline > now ? deadline - now : 0;

@@ -57,7 +57,9 @@ void cf_engine_release(struct cf_engine *engine, struct cf_transfer *transfer);
 int cf_engine_fd(struct cf_engine *engine);
 /* The caller has work for the next step: until then the descriptor is readable. */
 void cf_engine_wake(struct cf_engine *engine);
-/* How long a step may be put off; CF_NEVER where nothing is in flight. */
+/* A step ends in so many microseconds, and until there is another alarm none waits any more; CF_NEVER: no alarm. */
+void cf_engine_alarm(struct cf_engine *engine, int64_t wait);
+/* How long a step may be put off; CF_NEVER where nothing is in flight and no alarm is set. */
 int64_t cf_engine_timeout(struct cf_engine *engine);
 size_t cf_engine_in_flight(struct cf_engine *engine);
 /* How many have ended and were not taken. */

@@ -51,6 +51,7 @@ struct cf_engine {
     bool unfinished;        /* the last step left work to the next one */
     bool unread;            /* the last look at the descriptors may have left news */
     int64_t now;            /* the clock, as this step has read it last */
+    int64_t alarm;          /* an instant that the caller waits for */
     int64_t pace_due;       /* when the pacer lets the next queued request go */
     int64_t patience;       /* the longest connect_timeout that a request has had; see cf_multi_be_patient */
     struct cf_budget own;   /* the first of all budgets */

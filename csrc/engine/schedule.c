@@ -400,7 +400,7 @@ void cf_schedule_run(struct cf_engine *engine, int64_t until)
 
 int64_t cf_schedule_next(const struct cf_engine *engine)
 {
-    int64_t next = engine->pace_due;
+    int64_t next = engine->pace_due < engine->alarm ? engine->pace_due : engine->alarm;
     const struct cf_transfer *transfer;
     int i;
 

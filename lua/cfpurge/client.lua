@@ -2,6 +2,7 @@
 local begin = require "cfpurge.begin"
 local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
+local drain = require "cfpurge.drain"
 local loops = require "cfpurge.loop"
 local names = require "cfpurge.names"
 local requests = require "cfpurge.request"
@@ -278,6 +279,21 @@ function Client:cancel()
   completion.finish(state, before)
 end
 
+--- Waits until nothing is in flight, and cancels what is left when the time is up: afterwards nothing is.
+---@param seconds? number the client's exit_grace by default
+---@return cfpurge.Error[]? cancelled an error for each purge that was cut off, with what remains of it; {} for none
+---@return cfpurge.Error? err why it cannot wait here; then all goes on
+function Client:drain(seconds)
+  local state = inside(self, "drain")
+  if seconds ~= nil and type(seconds) ~= "number" then
+    error(("bad argument #1 to 'drain' (seconds: number expected, got %s)"):format(type(seconds)), 2)
+  elseif seconds and (seconds < 0 or seconds ~= seconds) then
+    return nil, core.error("invalid_request", "seconds: must be at least 0", { field = "seconds" })
+  end
+  local cancelled, err = drain(state, seconds or state.exit_grace)
+  return cancelled, err
+end
+
 --- Ends what is in flight with an error of the kind `closed`, closes the connections and wipes the credentials.
 function Client:close()
   local state = inside(self, "close")
@@ -315,6 +331,7 @@ local function at_the_end(state)
   for request in tables.entries(state.jobs) do
     request.waiters = nil
   end
+  state.drains = false
   end_jobs(state)
   completion.settle(state, math.huge, math.huge)
 end
@@ -322,6 +339,14 @@ end
 local function refused(field, problem)
   local err = core.error("invalid_request", field .. ": " .. problem, { field = field })
   return nil, tostring(err), err
+end
+
+local function default_of(name)
+  for _, option in ipairs(core.options) do
+    if option.name == name then
+      return option.default
+    end
+  end
 end
 
 --- Errors are of the kind `invalid_request`; a wrong type raises. `assert` shows no error but a string in Lua 5.1, 5.2
@@ -353,6 +378,7 @@ local function new(options)
   local path = not zone and handle:check { purge_everything = true }
   local state = completion.new(handle, loop)
   state.zone, state.zone_id = zone, path and path:match "^/zones/([^/]+)"
+  state.exit_grace = options and rawget(options, "exit_grace") or default_of "exit_grace"
   state.has_events = options and rawget(options, "on_event") ~= nil
   state.client = setmetatable({ [STATE] = state }, Client)
   handle:settle(function()

@@ -19,7 +19,8 @@ local M = {}
 function M.new(handle, loop)
   return {
     core = handle, loop = loop, open = true, client = nil,
-    requests = {}, count = 0, jobs = {}, driven = {}, failures = {}, raised = false, untold = false, later = false,
+    requests = {}, count = 0, jobs = {}, drains = false, is_cancelling = false, driven = {},
+    failures = {}, raised = false, untold = false, later = false,
     behind = false, telling = 0,
     zone = nil, zone_id = nil, zone_ids = {}, environment_ids = {},
     -- How many items a request may hold, by kind, as the server has taught.
@@ -250,6 +251,9 @@ end
 
 --- After anything has ended: tells the loops, and raises the errors of callbacks.
 function M.finish(state, before)
+  if state.drains then
+    state.check_drains(state)
+  end
   if state.count == 0 then
     loops.undrive(state)
   end
@@ -289,12 +293,12 @@ function M.step(state, timeout, is_waiting)
   local _, ended
   if state.untold or state.later or state.behind or (state.telling > 0 and state.core:timeout() == 0) then
     _, ended = state.core:step(0)
-  elseif is_waiting then
+  elseif is_waiting and not state.drains then
     _, ended = state.core:wait()
   else
     _, ended = state.core:step(timeout)
   end
-  if ended > 0 or state.untold or state.later or state.failures[1] then
+  if ended > 0 or state.untold or state.later or state.failures[1] or state.drains then
     M.settle(state, ended)
   end
 end

@@ -54,6 +54,7 @@
 ---@field rate? table<"requests"|"requests_bucket"|"urls"|"urls_bucket"|"overall"|"address", number>
 ---@field max_connections? integer over HTTP/2 one carries many requests
 ---@field max_queued? integer requests that may wait
+---@field exit_grace? number how long `drain`, and Neovim as it ends, wait for what is in flight
 ---@field loop? string|cfpurge.Loop
 ---@field on_event? fun(event: cfpurge.Event) what it raises is lost
 

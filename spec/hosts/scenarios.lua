@@ -322,6 +322,38 @@ return {
     all_once({ slow }, "closed")
     check(t.client:purge(tag "b"), "the other one suffers")
   end },
+  { "drain waits for what is in flight", { { match = "slow", delay = 0.5, pass = true } }, 2, function(t)
+    local slow, fast = once(), once()
+    assert(t.client:start(tag "slow", nil, slow.on_done))
+    assert(t.client:start(tag "a", nil, fast.on_done))
+    equal(0, #assert(t.client:drain(8)), "cut off")
+    all_once { slow, fast }
+    equal(0, t.client:in_flight(), "in flight")
+  end },
+  { "drain cuts off what takes longer", { SLOW }, nil, function(t)
+    local slow, fast = once(), once()
+    assert(t.client:start(tag "slow", nil, slow.on_done))
+    assert(t.client:start(tag "a", nil, fast.on_done))
+    local cut_off = assert(t.client:drain(1))
+    equal(1, #cut_off, "cut off")
+    equal("slow", cut_off[1].remaining.tags[1], "what remains")
+    all_once { fast }
+    all_once({ slow }, "cancelled")
+    equal(0, t.client:in_flight(), "in flight")
+    check(t.client:purge(tag "b"), "the client cannot be used any more")
+  end },
+  { "a list whose iterator never comes back is ended by cancel, close and drain", {}, 0, function(t)
+    for how, kind in pairs { cancel = "cancelled", close = "closed", drain = "cancelled" } do
+      local client, seen = t.new(), once()
+      local thread = coroutine.create(function()
+        client:start({ tags = function() coroutine.yield() end }, nil, seen.on_done)
+      end)
+      assert(coroutine.resume(thread))
+      equal(0, seen.calls, "calls before " .. how)
+      client[how](client, how == "drain" and 0.1 or nil)
+      all_once({ seen }, kind)
+    end
+  end },
   { "used again after it was idle", {}, 3, function(t)
     for i = 1, 3 do
       local seen = once()

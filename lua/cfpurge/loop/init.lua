@@ -74,11 +74,14 @@ end
 --- Is anything in flight that a loop has to step for?
 ---@return boolean
 function M.is_active(state)
-  return state.open and (state.count > 0 or state.untold or state.later) and true or false
+  return state.open and (state.count > 0 or state.untold or state.later or state.drains) and true or false
 end
 
 --- Asks the current loop to step this client from now on, and returns it; false and a sentence where it cannot.
 function M.drive(state)
+  if state.is_cancelling then
+    return false, "all is being cancelled"
+  end
   local loop = M.pick(state.loop)
   if loop.blocks then
     return loop

@@ -24,6 +24,31 @@ local function watch(client, handle)
   end
 end
 
+-- The editor ends: what is in flight has as long as each client's exit_grace, and the user is told of the rest: as an
+-- error, which Neovim shows before it goes.
+local function leave()
+  local cut_off, left = {}, 0
+  for client in pairs(handles) do
+    left = left + 1
+    coroutine.wrap(function()
+      for _, err in ipairs(client:drain() or {}) do
+        cut_off[#cut_off + 1] = tostring(err)
+      end
+      left = left - 1
+    end)()
+  end
+  vim.wait(0x7fffffff, function()
+    return left == 0
+  end, 20)
+  if cut_off[1] then
+    vim.notify(("cfpurge: %d purges did not reach the API: %s"):format(#cut_off, cut_off[1]), vim.log.levels.ERROR)
+  end
+end
+
+if vim then
+  vim.api.nvim_create_autocmd({ "VimLeavePre", "VimLeave" }, { callback = leave, desc = "cfpurge: ends its purges" })
+end
+
 local function forget(client)
   local handle = handles[client]
   handles[client] = nil
