@@ -81,7 +81,8 @@ local function sentinel(self)
   local turn = self.turn + 1
   self.turn = turn
   return on_collection(function()
-    if self.is_asking and self.turn == turn and not self.is_over then
+    -- Where the client is collected too its own end tells of the list.
+    if self.is_asking and self.turn == turn and not self.is_over and self.weak.core then
       self.is_lost = true
       self.come_back()
     end
@@ -158,7 +159,7 @@ end
 
 --- Resumes the iterator where it has yielded, and `thread` is the coroutine that began the list.
 function Source:pass(thread, ...)
-  if self.reader and self.is_asking and self.owner[1] == thread and coroutine.status(self.reader) == "suspended" then
+  if self.reader and self.is_asking and self.weak.owner == thread and coroutine.status(self.reader) == "suspended" then
     coroutine.resume(self.reader, ...)
   end
 end
@@ -404,8 +405,8 @@ function M.new(handle, kind, list)
     is_asking = false, is_over = false,
     -- The coroutine of an iterator that has one, who began the list, and how often it was read; is_lost: it never comes
     -- back.
-    is_apart = false, reader = false, owner = setmetatable({ coroutine.running() }, WEAK), turn = 0, is_lost = false,
-    come_back = false,
+    is_apart = false, reader = false, turn = 0, is_lost = false, come_back = false,
+    weak = setmetatable({ core = handle, owner = coroutine.running() }, WEAK),
   }, Source)
 end
 
