@@ -1,5 +1,6 @@
 -- What people type in the field: each case by table, iterator and command, and by a file where it is about one.
 -- spec/README.md says where the cases stand that have specs of their own.
+local cfpurge = require "cfpurge"
 local clients = require "spec.support.client"
 local command = require "spec.support.command"
 local edge = require "spec.support.edge"
@@ -59,4 +60,87 @@ describe("what people type", function()
       end)
     end)
   end
+
+  it("costs no request where it is refused: 1,000 items, every tenth bad", function()
+    forms.each(function(form)
+      local id = edge.zone()
+      local items, bad = {}, {}
+      for i = 1, 1000 do
+        items[i] = i % 10 == 0 and "bad," .. i or "t" .. i
+        if i % 10 == 0 then bad[#bad + 1] = items[i] end
+      end
+      table.sort(bad)
+      local outcome = forms.purge(form, { kind = "tags", items = items, zone = id })
+      if form == "table" then -- it is known before anything is sent
+        assert.same({ 0, 0, "invalid_request" }, { outcome.requests, outcome.accepted, outcome.err.kind })
+      else
+        assert.same({ 9, 900 }, { outcome.requests, outcome.accepted }, form .. ": " .. outcome.text)
+        assert.same(bad, outcome.remaining)
+      end
+    end)
+  end)
+
+  it("may have comments, which cost nothing: 200 tags, 40 lines with #, the plan free", function()
+    local lines = {}
+    for i = 1, 200 do
+      if i % 5 == 0 then lines[#lines + 1] = "# part " .. i end
+      lines[#lines + 1] = "t" .. i
+    end
+    local text = table.concat(lines, "\n")
+    local function fresh()
+      local id = edge.zone()
+      edge.limits { zone = id, plan = "free", overall = false }
+      return id
+    end
+    local id = fresh()
+    local client = clients.new { zone_id = id, plan = "free" }
+    assert.equal(200, assert(client:purge { tags = cfpurge.lines(command.file(text), "tags") }).accepted)
+    assert.is_true(edge.counts(id).requests <= 3)
+    -- As items they are bad ones, and each remains.
+    local options = { plan = "free", deadline = 20 }
+    local outcome = forms.purge("iterator", { kind = "tags", items = lines, zone = fresh(), options = options })
+    assert.same({ 200, 40 }, { outcome.accepted, #outcome.remaining }, outcome.text)
+    assert.is_true(outcome.requests <= 3)
+  end)
+
+  it("may be a file from an editor: a byte order mark, CRLF, blank lines, and a bad one by its line", function()
+    local id, zone = edge.zone()
+    local path = command.file((BOM .. "https://www.@/1\r\n\r\nhttps://www.@/2\r\n  \r\n/3\r\n# done\r\n"):gsub("@", zone.name))
+    local lines = cfpurge.lines(path, "files")
+    local _, failed = clients.new { zone_id = id }:purge { files = lines }
+    assert.same({ 2, { "/3" } }, { failed.accepted, failed.remaining.files })
+    assert.equal(5, lines:place(3))
+    assert.equal(2, edge.counts(id).items)
+  end)
+
+  it("may be a sitemap by mistake: one cause, once", function()
+    local id, zone = edge.zone()
+    local parts = { '<?xml version="1.0"?><urlset>' }
+    for i = 1, 3000 do parts[#parts + 1] = ("<url><loc>https://www.%s/%d</loc></url>"):format(zone.name, i) end
+    for _, between in ipairs { "\n", "" } do
+      local path = command.file(table.concat(parts, between))
+      local done, why = pcall(function()
+        return assert(clients.new { zone_id = id }:purge { files = cfpurge.lines(path, "files") })
+      end)
+      assert.is_false(done)
+      assert.truthy(tostring(why):find "XML", tostring(why))
+    end
+    assert.equal(0, edge.counts(id).requests)
+  end)
+
+  it("may be habits: assert(cfpurge.new()), error(err), \"purge: \" .. err, a dot for a colon", function()
+    local words = "api_token: no credential"
+    for code, expected in pairs {
+      ["assert(require 'cfpurge'.new())"] = words,
+      ["local _, message = require 'cfpurge'.new() print('new: ' .. message)"] = "new: .*" .. words,
+      ["local _, _, err = require 'cfpurge'.new() print('new: ' .. err)"] = "new: .*" .. words,
+      ["local _, _, err = require 'cfpurge'.new() error(tostring(err))"] = words,
+      ["local _, err = require 'cfpurge'.new { api_token = 'x', zone_id = 'y' }:purge { tags = {} } print('purge: ' .. err)"] =
+        "purge: .*tags",
+      ["require 'cfpurge'.new { api_token = 'x', zone_id = 'y' }.purge { tags = { 'a' } }"] =
+        "bad argument #1 to 'purge' %(cfpurge client expected",
+    } do
+      assert.truthy(clients.lua(code):find(expected), code .. "\n" .. clients.lua(code))
+    end
+  end)
 end)
