@@ -49,7 +49,8 @@ describe("hostile input", function()
         local line, rest = log[1].received:match "^([^\r]*)\r\n(.*)$"
         local sent = line:match "^GET /v4/zones%?name=([%w%%._~-]*)&page=1&per_page=50 HTTP/1.1$"
         assert.is_truthy(sent, line)
-        assert.equal(name, (sent:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)))
+        sent = sent:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
+        assert.equal(name == "é" and "xn--9ca" or name, sent)
         assert.is_nil(rest:find("X-Injected", 1, true))
       end
     end

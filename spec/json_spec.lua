@@ -6,15 +6,17 @@ local clients = require "spec.support.client"
 
 local URL = "https://a.example/"
 
--- Where a list holds a text: the item, or a part of it.
+local UNSEEN = "must not have white space or invisible characters"
+
+-- Where a list holds a text: the item, or a part of it; what is said of a control character.
 local PLACES = {
   { "files[1]", function(text) return { files = { text } } end, URL },
   { "files[1].url", function(text) return { files = { { url = text } } } end, URL },
   { "files[1].headers.Origin", function(text)
     return { files = { { url = URL, headers = { Origin = text } } } }
   end, "" },
-  { "hosts[1]", function(text) return { hosts = { text } } end, "a" },
-  { "prefixes[1]", function(text) return { prefixes = { text } } end, "a.example/" },
+  { "hosts[1]", function(text) return { hosts = { text } } end, "a", UNSEEN },
+  { "prefixes[1]", function(text) return { prefixes = { text } } end, "a.example/", UNSEEN },
 }
 
 describe("a text", function()
@@ -69,7 +71,7 @@ describe("a text", function()
         for at = 0, 9 do
           for _, place in ipairs(PLACES) do
             local text = place[3] .. ("p"):rep(at) .. string.char(code) .. ("s"):rep(9 - at)
-            refused(place[2](text), place[1], "must not hold control characters")
+            refused(place[2](text), place[1], place[4] or "must not hold control characters")
           end
         end
       end

@@ -68,6 +68,8 @@ void cf_rule_name(uint32_t character, char name[CF_RULE_NAME])
 /* The character at `text`, whose bytes it takes. */
 static uint32_t rules_next(const char **text, const char *end)
 {
+    /* A smaller character has no business with so many bytes. */
+    static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
     const unsigned char *at = (const unsigned char *)*text;
     uint32_t character = *at;
     size_t more = character < 0x80 ? 0 : character < 0xc0 ? 4 : character < 0xe0 ? 1 : character < 0xf0 ? 2 : 3, i;
@@ -83,6 +85,8 @@ static uint32_t rules_next(const char **text, const char *end)
             return NO_TEXT;
         character = character << 6 | (at[i] & 0x3fu);
     }
+    if (character < least[more])
+        return NO_TEXT;
     *text += more;
     return character;
 }
