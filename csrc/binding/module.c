@@ -4,7 +4,7 @@
 #include "binding/client.h"
 #include "binding/error.h"
 #include "binding/options.h"
-#include "binding/result.h"
+#include "binding/decoder.h"
 #include "engine/address.h"
 #include "engine/global.h"
 
@@ -37,7 +37,7 @@ int luaopen_cfpurge_core(lua_State *L)
 
     if (!cf_global_init())
         return luaL_error(L, "cfpurge: curl_global_init failed");
-    cf_result_open(L);
+    cf_decoder_open(L);
     cf_client_open(L);
     lua_newtable(L);
     cf_register(L, functions);

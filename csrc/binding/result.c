@@ -1,89 +1,12 @@
-/* How a request ended -> result or error table, decoded by a private instance of lua-cjson. */
+/* How a request ended -> result or error table. */
 #define _GNU_SOURCE
 #include "binding/result.h"
 
 #include <string.h>
 
 #include "base/envelope.h"
+#include "binding/decoder.h"
 #include "binding/error.h"
-#include "binding/protect.h"
-
-/* Deeper than any envelope, and far from the C stack's end. */
-#define MAX_DEPTH 50
-
-static const char decoder = 0;
-
-/* ---- the decoder ---- */
-
-/* Raises where memory is short or a finalizer of the host raised: neither is the function's verdict. */
-static bool result_try_call(lua_State *L)
-{
-    int status = cf_protect_call(L, 1, 1);
-    if (status != LUA_OK && status != LUA_ERRRUN)
-        lua_error(L);
-    return status == LUA_OK && lua_istable(L, -1);
-}
-
-static bool result_require_cjson(lua_State *L)
-{
-    int top = lua_gettop(L);
-
-    lua_getglobal(L, "require");
-    lua_pushliteral(L, "cjson");
-    if (result_try_call(L))
-        return true;
-    lua_settop(L, top);
-    lua_getglobal(L, "vim");
-    if (lua_istable(L, -1))
-        lua_getfield(L, -1, "json");
-    if (lua_istable(L, -1) && lua_gettop(L) == top + 2)
-        return true;
-    lua_settop(L, top);
-    return false;
-}
-
-void cf_result_open(lua_State *L)
-{
-    int top = lua_gettop(L), json;
-
-    if (!result_require_cjson(L))
-        luaL_error(L, "cfpurge needs lua-cjson: the module 'cjson' was not found");
-    json = lua_gettop(L);
-    /* A private instance: we neither change nor obey the host's settings. */
-    lua_getfield(L, json, "new");
-    if (lua_isfunction(L, -1)) {
-        lua_call(L, 0, 1);
-        lua_replace(L, json);
-    }
-    lua_settop(L, json);
-    lua_getfield(L, json, "decode_max_depth");
-    if (lua_isfunction(L, -1)) {
-        lua_pushinteger(L, MAX_DEPTH);
-        lua_call(L, 1, 0);
-    }
-    lua_settop(L, json);
-    lua_getfield(L, json, "decode");
-    luaL_checktype(L, -1, LUA_TFUNCTION);
-    cf_registry_set(L, &decoder);
-    lua_settop(L, top);
-}
-
-/* Pushes the table that the text of an object stands for; false, and nothing, where it is none. */
-static bool result_push_decoded(lua_State *L, const char *json, size_t len)
-{
-    size_t blank = 0;
-
-    while (blank < len && json[blank] && strchr(" \t\r\n", json[blank]))
-        blank++;
-    if (blank >= len || json[blank] != '{')
-        return false;
-    cf_registry_get(L, &decoder);
-    lua_pushlstring(L, json, len);
-    if (result_try_call(L))
-        return true;
-    lua_pop(L, 1);
-    return false;
-}
 
 /* ---- pieces ---- */
 
@@ -306,7 +229,7 @@ static void result_set_remaining(lua_State *L, const struct cf_ending *ending, c
 {
     int top = lua_gettop(L);
 
-    if (!result_push_decoded(L, ending->body, ending->body_len))
+    if (!cf_decoder_push(L, ending->body, ending->body_len))
         return;
     if (result_push_id(L, ending->path, "/zones/")) {
         if (zone_id && strcmp(zone_id, lua_tostring(L, -1)) == 0)
@@ -475,7 +398,7 @@ int cf_result_push(lua_State *L, const struct cf_ending *ending, const char *zon
         result_push_result(L, ending, 0, id, id_len);
         return 1;
     }
-    if (ending->failure == CF_OK && result_push_decoded(L, json, body->len - start)) {
+    if (ending->failure == CF_OK && cf_decoder_push(L, json, body->len - start)) {
         envelope = lua_gettop(L);
         cf_rawgetfield(L, envelope, "success");
         if (result_is_success(ending->response->status) && lua_isboolean(L, -1) && lua_toboolean(L, -1)) {

@@ -5,9 +5,6 @@
 #include "binding/compat.h"
 #include "engine/exchange.h"
 
-/* Finds the JSON decoder for this state: a private instance of lua-cjson, or Neovim's vim.json. Raises where there is
- * neither. */
-void cf_result_open(lua_State *L);
 /* Pushes a result, or nil and an error; how many values. `zone_id` is the client's own, which `remaining` need not
  * name. */
 int cf_result_push(lua_State *L, const struct cf_ending *ending, const char *zone_id);

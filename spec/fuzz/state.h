@@ -6,6 +6,7 @@
 
 #include "../../csrc/binding/compat.h"
 #include "../../csrc/binding/error.h"
+#include "../../csrc/binding/decoder.h"
 #include "../../csrc/binding/result.h"
 #include "fuzz.h"
 
@@ -20,7 +21,7 @@ static inline lua_State *open_lua(const char *oracle)
     luaL_openlibs(L);
     luaL_requiref(L, "cjson", luaopen_cjson, 0);
     lua_settop(L, 0);
-    cf_result_open(L);
+    cf_decoder_open(L);
     cf_error_open(L);
     lua_settop(L, 0);
     lua_pushfstring(L, "%s/%s.lua", FUZZ_DIR, oracle);
