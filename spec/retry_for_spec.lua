@@ -78,6 +78,7 @@ describe("a server that says to slow down", function()
     local noon = "Sun, 06 Nov 1994 12:00:00 GMT"
     assert.equal(60, system.retry_after("Sun, 06 Nov 1994 12:01:00 GMT", 0, noon))
     assert.equal(7, system.retry_after("7", 0, noon))
+    assert.equal(60, system.retry_after("Sun, 06 Nov 1994 12:01:00 GMT", 784123200, "Sun, 31 Feb 1994 12:00:00 GMT"))
     assert.equal(0, system.retry_after("Sun, 06 Nov 1994 11:59:00 GMT", 0, noon))
   end)
 end)

@@ -66,7 +66,7 @@ bool cf_retry_decide(const struct cf_retry_policy *policy, const struct cf_outco
 
 int64_t cf_retry_after(const char *value, const char *date, int64_t now)
 {
-    int64_t seconds = 0, until;
+    int64_t seconds = 0, until, own;
     const char *p;
 
     for (p = value; *p >= '0' && *p <= '9'; p++)
@@ -75,7 +75,8 @@ int64_t cf_retry_after(const char *value, const char *date, int64_t now)
     if (p == value) {
         if (!cf_date_read(value, now, &until))
             return -1;
-        (void)cf_date_read(date, now, &now);
+        if (cf_date_read(date, now, &own))
+            now = own;
         seconds = until > now ? until - now : 0;
     } else {
         /* The RFC knows no fraction, but some servers send one: it is rounded up. */

@@ -32,6 +32,7 @@ static struct cf_transfer *new_transfer(int who)
     asked.headers = "Authorization: Bearer cf-Secret_1";
     asked.headers_size = strlen(asked.headers) + 1;
     asked.retry.max_retries = 2;
+    asked.retry.retry_for = -1;
     asked.retry.max_wait = INT64_C(60000000);
     if (!(who & 1)) {
         CHECK(cf_buffer_add(&body, who & 8 ? everything : tags, who & 8 ? sizeof everything - 1 : sizeof tags - 1) ==
@@ -75,14 +76,26 @@ static bool hand_over(struct cf_transfer *transfer, struct input *input, int how
 
 static void check_retry(const struct cf_transfer *transfer)
 {
-    struct cf_outcome outcome = {transfer->failure, transfer->response.status, transfer->response.should_retry,
-                                 transfer->retry_after, transfer->was_kept};
+    struct cf_outcome outcome;
     int64_t wait = -1;
 
-    if (cf_retry_decide(&transfer->retry, 1, &outcome, 0.5, &wait)) {
+    cf_transfer_outcome(transfer, 0, &outcome);
+    if (cf_retry_decide(&transfer->retry, &outcome, 0.5, &wait)) {
         CHECK(wait >= 0 && wait <= transfer->retry.max_wait);
-        CHECK(transfer->failure != CF_OK || transfer->response.status >= 300);
+        CHECK(transfer->failure != CF_OK || transfer->verdict.kind);
+        CHECK(transfer->failure != CF_OK || transfer->response.status >= 300 || transfer->verdict.about);
     }
+}
+
+static void check_verdict(const struct cf_transfer *transfer)
+{
+    const struct cf_verdict *verdict = &transfer->verdict;
+    int status = transfer->response.status;
+
+    CHECK(verdict->kind || (status >= 200 && status < 300 && !verdict->about && !verdict->is_transient));
+    CHECK(verdict->is_transient || verdict->about != CF_ABOUT_RATE);
+    CHECK(!verdict->is_overall || verdict->about == CF_ABOUT_RATE);
+    CHECK(!verdict->about == !cf_verdict_about(verdict->about));
 }
 
 /* What the oracle gets to know: failure, status, body where it is whole, secrets, items, is it a GET. */
@@ -136,6 +149,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(transfer->failure != CF_OK || transfer->response.is_headed);
     CHECK(transfer->retry_after >= -1);
     check_retry(transfer);
+    check_verdict(transfer);
     lua_pushcfunction(L, judge);
     lua_pushlightuserdata(L, transfer);
     call_or_die(L, 1);

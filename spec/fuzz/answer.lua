@@ -3,6 +3,7 @@ local cjson = require("cjson").new()
 cjson.decode_max_depth(50)
 
 local OK = 0 -- CF_OK
+local abouts = { item = true, size = true, rate = true, credential = true, zone = true, plan = true, request = true }
 local kinds = { bad_request = 400, authentication = 401, permission_denied = 403, not_found = 404, conflict = 409,
   unprocessable = 422, rate_limited = 429, server = 5, api = true, bad_response = true, connection = false, tls = false,
   timeout = false }
@@ -32,12 +33,14 @@ local function is_list(list)
   return true
 end
 
-local function check_infos(list)
+local check_infos
+function check_infos(list)
   assert(type(list) == "table" and is_list(list))
   for _, info in ipairs(list) do
     for key, value in next, info do
       if key == "code" then assert(math.type(value) == "integer")
       elseif key == "source" then assert(type(value) == "table")
+      elseif key == "error_chain" then assert(#value > 0 and #value <= 8) check_infos(value)
       else assert(type(value) == "string" and (key == "message" or key == "documentation_url")) end
     end
   end
@@ -55,7 +58,8 @@ local function check_result(result, items, is_get, envelope)
   assert(result.ids[1] == result.id and (result.id == nil or type(result.id) == "string"))
   assert(is_get or result.result == nil)
   local messages, id = envelope.messages, not is_get and type(envelope.result) == "table" and envelope.result.id
-  assert(#result.messages == (type(messages) == "table" and #messages or 0))
+  local count = type(envelope.errors) == "table" and #envelope.errors or 0
+  assert(#result.messages == (type(messages) == "table" and #messages or 0) + count)
   if type(id) ~= "string" then return assert(result.id == nil) end
   assert(result.id == id or result.id:find("***", 1, true), "another id")
 end
@@ -66,14 +70,17 @@ local function check_error(err, failure, status, is_get)
   local of_kind = kinds[err.kind]
   assert(of_kind ~= nil, err.kind)
   if failure == OK then
-    if type(of_kind) == "number" then assert(status == of_kind or status // 100 == of_kind) end
-    assert(of_kind ~= false)
+    -- An envelope decides over the status, whose kind another about would be.
+    if type(of_kind) == "number" and not err.about then assert(status == of_kind or status // 100 == of_kind) end
+    assert(of_kind ~= false and (err.about == nil or abouts[err.about]))
   end
   assert(type(err.message) == "string" and err.message ~= "", "an error without words")
   assert(type(err.retryable) == "boolean" and err.accepted == 0)
   assert(err.retry_after == nil or (err.retry_after >= 0 and err.retry_after <= 1e9))
   assert((err.status or 0) == status)
-  assert(err.code == nil or err.code == err.errors[1].code)
+  local has_code = err.code == nil
+  for _, info in ipairs(err.errors) do has_code = has_code or info.code == err.code end
+  assert(has_code)
   assert(tostring(err):find(err.kind .. ": " .. err.message, 1, true) == 1)
   if is_get then
     assert(err.remaining == nil)

@@ -64,7 +64,7 @@ static bool is_date(const char *value, int64_t *date)
 
 static int64_t check_retry_after(const char *value, int64_t wall)
 {
-    int64_t wait = cf_retry_after(value, (time_t)wall), exact = 0, date;
+    int64_t wait = cf_retry_after(value, "", (time_t)wall), exact = 0, date;
     const char *p = value;
 
     CHECK(wait >= -1 && wait <= FAR * SECOND && (wait == -1 || wait % SECOND == 0));
@@ -74,8 +74,12 @@ static int64_t check_retry_after(const char *value, int64_t wall)
         CHECK(wait == capped(exact));
     else if (p > value && *p == '.' && strspn(p + 1, "0123456789") == strlen(p + 1))
         CHECK(wait == capped(exact + 1));
-    else if (is_date(value, &date))
+    else if (is_date(value, &date)) {
         CHECK(wait == (date > wall ? capped(date - wall) : 0));
+        /* By its own clock, whatever ours says. */
+        CHECK(cf_retry_after(value, value, (time_t)wall) == 0);
+        CHECK(cf_retry_after(value, "Thu, 01 Jan 1970 00:00:00 GMT", (time_t)wall) == (date > 0 ? capped(date) : 0));
+    }
     else
         CHECK(wait == -1 || (*value >= 'A' && *value <= 'Z'));
     return wait;
@@ -83,16 +87,32 @@ static int64_t check_retry_after(const char *value, int64_t wall)
 
 static void check_decision(struct input *input, int64_t retry_after, int status)
 {
-    struct cf_retry_policy policy = {next_byte(input), (int64_t)(next_number(input, 8) >> (1 + next_byte(input) % 63))};
-    struct cf_outcome outcome = {(enum cf_failure)(next_byte(input) % (CF_HELD_BACK + 1)), status,
-                                 next_byte(input) % 3 - 1, retry_after, false};
-    int attempts = 1 + next_byte(input);
-    double chance = (double)next_byte(input) / 256;
+    struct cf_retry_policy policy;
+    struct cf_outcome outcome = {.status = status, .retry_after = retry_after};
+    double chance;
     int64_t wait = -1;
+    bool is_rate;
 
-    if (!cf_retry_decide(&policy, attempts, &outcome, chance, &wait))
+    policy.max_retries = next_byte(input);
+    policy.retry_for = next_byte(input) & 1 ? (int64_t)next_number(input, 5) : -1;
+    policy.max_wait = (int64_t)(next_number(input, 8) >> (1 + next_byte(input) % 63));
+    outcome.failure = (enum cf_failure)(next_byte(input) % (CF_HELD_BACK + 1));
+    outcome.should_retry = next_byte(input) % 3 - 1;
+    outcome.attempts = 1 + next_byte(input);
+    outcome.limited = next_byte(input);
+    outcome.elapsed = (int64_t)next_number(input, 5);
+    chance = (double)next_byte(input) / 256;
+    cf_verdict_read(status, NULL, 0, &outcome.verdict);
+    is_rate = outcome.verdict.about == CF_ABOUT_RATE;
+    if (!cf_retry_decide(&policy, &outcome, chance, &wait))
         return;
-    CHECK(attempts <= policy.max_retries && cf_retry_may_help(&outcome));
+    CHECK(cf_retry_may_help(&outcome));
+    if (is_rate && policy.retry_for < 0)
+        CHECK(outcome.limited <= CF_RETRY_LIMITED);
+    else if (policy.retry_for < 0)
+        CHECK(outcome.attempts <= policy.max_retries);
+    else
+        CHECK((is_rate && outcome.limited <= CF_RETRY_LIMITED) || outcome.elapsed + wait < policy.retry_for);
     CHECK(wait >= 0 && wait <= policy.max_wait && (retry_after >= 0 ? wait == retry_after : wait <= 8 * SECOND));
     CHECK(outcome.failure != CF_OK || status >= 300);
 }
@@ -181,7 +201,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     check_exact(&input, now);
     policy = input;
-    next_number(&input, 13);
+    next_number(&input, 26);
     memset(&response, 0, sizeof response);
     cf_response_reset(&response);
     if (next_line(&input, 0, &line, &len)) {
