@@ -66,7 +66,7 @@ describe("bad input", function()
     local list = tags(250)
     list[1], list[100], list[101], list[180] = "a b", 5, "", {}
     local result, err = client:purge { tags = iterator(list) }
-    assert.same({ nil, "invalid_request", 246, 4 }, { result, err.kind, err.accepted, #err.failures })
+    assert.same({ nil, "partial", 246, 4 }, { result, err.kind, err.accepted, #err.failures })
     assert.same({ "a b", 5, "", {} }, err.remaining.tags)
     local fields = {}
     for i, failure in ipairs(err.failures) do

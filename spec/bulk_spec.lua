@@ -68,7 +68,7 @@ describe("a list longer than a request", function()
   it("tells in an error how long all of it took", function()
     edge.script(zone, { { delay = 0.3, pass = true }, { times = 0, status = 403, json = { success = false, errors = {} } } })
     local _, err = client:purge({ tags = tags(250) }, { max_in_flight = 1 })
-    assert.same({ "permission_denied", 100 }, { err.kind, err.accepted })
+    assert.same({ "partial", "permission_denied", 100 }, { err.kind, err.failures[1].error.kind, err.accepted })
     assert.truthy(err.elapsed >= 0.3, err.elapsed)
   end)
 
@@ -236,7 +236,8 @@ describe("a list longer than a request", function()
     local function on_progress(progress) seen[#seen + 1] = progress end
     edge.script(zone, { { match = '"t150"', status = 503 } })
     local result, err = client:purge({ tags = tags(350) }, { max_in_flight = 1, on_progress = on_progress })
-    assert.same({ nil, "server", 250, 4 }, { result, err.kind, err.accepted, #seen })
+    assert.same({ nil, "partial", "server", 250, 4 },
+      { result, err.kind, err.failures[1].error.kind, err.accepted, #seen })
     for i, expected in ipairs { { 100, 0, 100 }, { 100, 100, 200 }, { 200, 100, 300 }, { 250, 100, 350 } } do
       local now = seen[i]
       assert.same(expected, { now.accepted, now.failed, now.sent })
@@ -276,7 +277,7 @@ describe("a list that is interrupted", function()
       edge.script(zone, { { times = 0, delay = 0.5, pass = true } })
       local before = edge.counts(zone).requests
       local _, err = client:purge({ tags = iterator(tags(5000)) }, { deadline = 2, max_in_flight = 2 })
-      assert.equal("timeout", err.kind)
+      assert.equal("timeout", err.failures[1].error.kind)
       assert.truthy(err.accepted <= 1000, err.accepted)
       assert.equal(5000, err.accepted + #all(err.remaining.tags))
       -- Nothing began after it.
@@ -363,7 +364,9 @@ describe("a list that is interrupted", function()
       if i > 250 then error "the file is gone" end
       return "t" .. i
     end }, { max_in_flight = 1 })
-    assert.same({ "invalid_request", "tags", 200, 50 }, { err.kind, err.field, err.accepted, #err.remaining.tags })
+    assert.same({ "partial", "tags", 200, 50 }, { err.kind, err.field, err.accepted, #err.remaining.tags })
+    local last = err.failures[#err.failures]
+    assert.same({ "invalid_request", 50, "t201" }, { last.error.kind, #last.items, last.items[1] })
     assert.truthy(err.message:find("the file is gone", 1, true))
   end)
 end)

@@ -127,7 +127,7 @@ describe("a list whose iterator has yielded", function()
     for _ = 1, 4 do collectgarbage() end
     assert.is_true(seen.client:active())
     seen.client:step(0)
-    ended(seen, "invalid_request", 200)
+    ended(seen, "partial", 200)
     assert.matches("coroutine in which the iterator had yielded is gone", seen.err.message)
   end)
 end)

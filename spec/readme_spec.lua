@@ -93,6 +93,13 @@ end
 -- How each kind comes about that is no status; without an answer, by the options alone.
 local provoke = {
   invalid_request = function() return (select(2, new():purge { tags = {} })) end,
+  partial = function()
+    edge.script(zone, { { match = "bad", status = 422, json = { success = false, errors = {} } } })
+    local client = new()
+    local _, err = client:purge({ tags = { "bad", "good" } }, { max_items = 1 })
+    client:close()
+    return err
+  end,
   api = function() return failure { status = 200, json = { success = false } } end,
   connection = function() return failure(nil, { base_url = env.API_CLOSED }) end,
   tls = function() return failure(nil, { base_url = env.API_EXPIRED, ca_file = env.CA_FILE }) end,
@@ -351,7 +358,7 @@ describe("the README", function()
     local listed = rows "| kind | when | retried |"
 
     it("every one that the source has", function()
-      local source = {}
+      local source = { partial = read "lua/cfpurge/bulk/job.lua":find '"partial"' and true }
       for _, name in ipairs { "binding/result", "binding/call", "binding/params", "binding/options", "base/verdict" } do
         local text = read("csrc/" .. name .. ".c")
         for kind in text:gmatch 'cf_error_push%(L, "([%l_]+)"' do source[kind] = true end

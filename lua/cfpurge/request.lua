@@ -208,8 +208,8 @@ function M.withdraw(request, call, problem)
   if state.count == 0 then
     loops.undrive(state)
   end
-  return nil, core.error("invalid_request", problem,
-    job and job.withdrawn and job:withdrawn(asked) or { remaining = asked })
+  return nil, job and job.withdrawn and job:withdrawn(asked, problem)
+    or core.error("invalid_request", problem, { remaining = asked })
 end
 
 --- When a call's deadline passes, on the clock of core.now; nil where `options` and the client have none.

@@ -109,7 +109,7 @@
 ---@field seconds number by the plan
 
 ---@class cfpurge.Error with __tostring and __concat
----@field kind string
+---@field kind string one of README's; `partial` of a list that was accepted in part, or failed for different reasons
 ---@field message string
 ---@field status? integer
 ---@field code? integer of the first of `errors` that says what was refused
@@ -120,7 +120,7 @@
 ---@field attempts integer
 ---@field elapsed? number seconds; absent where nothing was sent
 ---@field retry_after? number seconds that the server ordered
----@field retryable boolean may the same purge succeed later?
+---@field retryable boolean may the same purge, or any of a list's failures, succeed later?
 ---@field field? string such as files[3].url
 ---@field accepted integer items
 ---@field requests? integer of a list that was sent, as the next two

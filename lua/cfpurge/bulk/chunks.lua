@@ -10,10 +10,11 @@ local M = {}
 ---@return table chunk
 function M.chunk(items, at, places)
   -- fresh: as it was read; counted: its end is in the job's numbers; cut: the rest of it went back; whole: what the
-  -- policy said of the request that it is a half of; ids, messages: how many of its answer's are in the job's lists.
+  -- policy said of the request that it is a half of; sent: in a request, or a part of what was in one; ids,
+  -- messages: how many of its answer's are in the job's lists.
   return {
-    items = items, at = at, places = places, fresh = false, counted = false, cut = false, whole = false, ids = 0,
-    messages = 0,
+    items = items, at = at, places = places, fresh = false, counted = false, cut = false, whole = false, sent = false,
+    ids = 0, messages = 0,
   }
 end
 
@@ -25,8 +26,10 @@ end
 
 ---@return table chunk
 function M.part(chunk, from, to)
-  return M.chunk(tables.slice(chunk.items, from, to), M.place_of(chunk, from),
+  local part = M.chunk(tables.slice(chunk.items, from, to), M.place_of(chunk, from),
     chunk.places and tables.slice(chunk.places, from, to))
+  part.sent = chunk.sent
+  return part
 end
 
 --- The item `filled + 1` of a chunk stands in the list at `at`. It may still be that it is not taken.

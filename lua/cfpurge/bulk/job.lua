@@ -119,7 +119,9 @@ function Job:resume()
   for i = #self.failures, 1, -1 do
     local failure = self.failures[i]
     if self.given_up[failure] then
-      self:put_back(chunks.chunk(failure.items, failure.at, failure.places))
+      local chunk = chunks.chunk(failure.items, failure.at, failure.places)
+      chunk.sent = true
+      self:put_back(chunk)
       table.remove(self.failures, i)
       self.given_up[failure] = nil
       self.failed = self.failed - #failure.items
@@ -188,7 +190,8 @@ function Job:send(chunk)
     self.parts[part] = chunk
     self.in_flight = self.in_flight + 1
     self.requests = self.requests + 1
-    self.sent = self.sent + #chunk.items
+    self.sent = self.sent + (chunk.sent and 0 or #chunk.items)
+    chunk.sent = true
     self.current = false
     if self.in_flight == 1 then
       -- Reading the rest may wait, or end with the coroutine.
@@ -302,28 +305,73 @@ function Job:progress()
   end
 end
 
-function Job:remaining()
+-- The chunks that were read, and are neither accepted nor failed nor in flight; one that is being read is the source's.
+function Job:unsent()
   local others = { self.current or nil }
   for _, chunk in ipairs(self.again) do
     others[#others + 1] = chunk
   end
-  return self.source:remaining(self.failures, others)
+  return others
 end
 
---- The fields of its error where all that is in flight is taken back.
-function Job:withdrawn(params)
+function Job:remaining()
+  return self.source:remaining(self.failures, self:unsent())
+end
+
+-- What ended the list is among the failures, with what was read and not sent because of it.
+function Job:note_end()
+  local failures, stopped = self.failures, self.stopped
+  for _, failure in ipairs(stopped and failures or {}) do
+    if failure.error.kind == stopped.kind then
+      return
+    end
+  end
+  if stopped then
+    local items, places, unsent = {}, {}, self:unsent()
+    unsent[#unsent + 1] = self.source.reading or nil
+    table.sort(unsent, function(a, b) return a.at < b.at end)
+    for _, chunk in ipairs(unsent) do
+      for i, item in ipairs(chunk.items) do
+        items[#items + 1], places[#places + 1] = item, chunks.place_of(chunk, i)
+      end
+    end
+    local at = places[1] or self.source.position + 1
+    add_failure(failures, { error = stopped, items = items, at = at, places = places })
+  end
+end
+
+-- The kind of its error. Who cancels or closes is told so, and needs no other cause.
+function Job:kind_of_error(cause)
+  local is_own = cause.kind == "cancelled" or cause.kind == "closed"
+  local is_partial = self.counters.accepted > 0
+  for _, failure in ipairs(self.failures) do
+    is_partial = is_partial or failure.error.kind ~= cause.kind
+  end
+  return is_partial and not is_own and "partial" or cause.kind
+end
+
+--- Its error where all that is in flight is taken back.
+---@return cfpurge.Error
+function Job:withdrawn(params, problem)
   for _, chunk in tables.entries(self.parts) do
     self.again[#self.again + 1] = chunk
   end
   local remaining = tables.copy(params)
   remaining[self.kind] = self:remaining()
-  self.stopped, self.finished = core.error("cancelled", "withdrawn"), true
-  return { accepted = self.counters.accepted, remaining = remaining }
+  self.stopped, self.finished = core.error("invalid_request", problem), true
+  local err = self.counters.accepted > 0 and self:error(self.stopped) or self.stopped
+  err.remaining = remaining
+  return err
 end
 
 function Job:error(cause)
   local fields, remaining, accepted = tables.copy(cause), tables.copy(self.base), self.counters.accepted
   remaining[self.kind] = self:remaining()
+  self:note_end()
+  local kind = self:kind_of_error(cause)
+  for _, failure in ipairs(self.failures) do
+    fields.retryable = fields.retryable or failure.error.retryable
+  end
   fields.accepted, fields.failures, fields.remaining = accepted, self.failures, remaining
   fields.requests, fields.attempts, fields.ids = self.requests, self.attempts, self.ids
   fields.elapsed = self.requests > 0 and core.now() - self.started or nil
@@ -331,12 +379,15 @@ function Job:error(cause)
   if policy.is_refused(self.counters) then
     message = ("every one of %d requests was refused, it is not about an item: %s"):format(self.requests, message)
   end
+  if kind == "partial" then
+    message = ("%s: %s"):format(cause.kind, message)
+  end
   if accepted > 0 or #self.failures > 1 then
     local count = type(remaining[self.kind]) == "table" and #remaining[self.kind] .. " items" or "items"
     message = ("%s were not accepted, %d were: %s"):format(count, accepted, message)
   end
   fields.message, fields.kind = nil, nil
-  return core.error(cause.kind, message, fields)
+  return core.error(kind, message, fields)
 end
 
 function Job:finish()
@@ -425,7 +476,9 @@ function M.adopt(request, kind, items, err, options)
     local source = sources.read_already(state.core, kind, #items)
     job = M.new(request, kind, source, core.now() - (err.elapsed or 0), tables.copy(options), base, limits)
     job.requests, job.sent, job.in_flight = 1, #items, 1
-    job.parts[request] = chunks.chunk(items, 1)
+    local chunk = chunks.chunk(items, 1)
+    chunk.sent = true
+    job.parts[request] = chunk
     requests.give_job(request, job)
   end
   job:ended(request, nil, err)
