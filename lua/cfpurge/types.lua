@@ -125,8 +125,14 @@
 ---@field accepted integer items
 ---@field requests? integer of a list that was sent, as the next two
 ---@field ids? string[]
----@field failures? {error: cfpurge.Error, items: table}[]
+---@field failures? cfpurge.Failure[]
 ---@field remaining? cfpurge.Params exactly what was not accepted
+
+---@class cfpurge.Failure items of a list that were not accepted for one cause
+---@field error cfpurge.Error
+---@field items cfpurge.File[]
+---@field at integer the first one's place in the list
+---@field places? integer[] that of each, where they do not follow one another
 
 ---@class cfpurge.Stats counts since the client was made, but for the first five
 ---@field in_flight integer

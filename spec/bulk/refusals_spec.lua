@@ -67,6 +67,15 @@ describe("items that are refused as they are read", function()
     end
   end)
 
+  it("are named in a short message, however long a key is", function()
+    for _, list in ipairs { { { [("k"):rep(100000)] = 1 } },
+      { { url = "https://a.example/", headers = { [("\195\164"):rep(50000)] = 5 } } } } do
+      local _, err = client:purge { files = iterator(list) }
+      assert.is_true(#err.failures[1].error.message < 200, #err.failures[1].error.message)
+      assert.truthy(err.failures[1].error.field:find "%.[k\195\164]+%.%.%.$")
+    end
+  end)
+
   it("are counted as failed while it goes on", function()
     local last
     local list = each_tenth(1000)
