@@ -6,6 +6,7 @@ local core = require "cfpurge.core"
 local loops = require "cfpurge.loop"
 local names = require "cfpurge.names"
 local requests = require "cfpurge.request"
+local sizes = require "cfpurge.sizes"
 local tables = require "cfpurge.tables"
 local validate = require "cfpurge.validate"
 
@@ -45,7 +46,7 @@ local function is_plain(options)
 end
 
 -- May it be one request? The core knows how many items that holds, and the server may have taught us a smaller number.
-local function is_short(state, params)
+local function is_short(state, params, options)
   if type(params) ~= "table" then
     return true
   end
@@ -57,8 +58,8 @@ local function is_short(state, params)
   if tables.is_iterator(list) then
     return false
   elseif type(list) == "table" and next(state.sizes) ~= nil then
-    local size = state.sizes[validate.kind_of(params)]
-    return not size or #tables.bare(list) <= size
+    local size = sizes.get(state, sizes.zone_of(params, options), validate.kind_of(params), math.huge)
+    return #tables.bare(list) <= size
   end
   return true
 end
@@ -99,7 +100,7 @@ local function dispatch(request, call)
   end
   local is_list = type(list) == "function" or type(list) == "table"
   local has_progress = type(options) == "table" and type(rawget(options, "on_progress")) == "function"
-  if not is_list or (not has_progress and is_short(state, call.params)) then
+  if not is_list or (not has_progress and is_short(state, call.params, options)) then
     local ok, id, err = pcall(state.core.start, state.core, call.params, options, call.environment_id)
     if not ok then
       return false, id
@@ -114,7 +115,7 @@ local function dispatch(request, call)
   local limits, raised, err = validate.limits(state, kind, options)
   if limits then
     local ok
-    local size = math.min(limits.max_items, state.sizes[kind] or limits.max_items)
+    local size = sizes.get(state, base_of(call).zone_id, kind, limits.max_items)
     ok, raised, err = validate.list(state, call, kind, list, size, validate.FIRST)
     if ok then
       jobs().start(request, kind, validate.own(list), call, base_of(call), limits)
@@ -289,7 +290,7 @@ end
 local function begin(state, params, options, environment_id, on_done)
   local before = #state.failures
   local call, request, raised, err
-  if not state.zone and is_plain(options) and is_short(state, params) and type(params) == "table" then
+  if not state.zone and is_plain(options) and is_short(state, params, options) and type(params) == "table" then
     request, raised, err = start_one(state, params, options, environment_id, on_done)
   end
   if not (request or raised or err) then
@@ -363,7 +364,7 @@ end
 function M.perform(state, name, shift, params, options, environment_id)
   local result, err, raised, request, loop, call
   if state.count == 0 and not (state.zone or state.has_events or environment_id) and is_plain(options)
-    and next(state.sizes) == nil and is_short(state, params) and loops.pick(state.loop).blocks then
+    and next(state.sizes) == nil and is_short(state, params, options) and loops.pick(state.loop).blocks then
     result, err, raised = perform_in_core(state, params, options)
     if result then
       return result

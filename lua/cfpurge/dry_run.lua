@@ -4,6 +4,7 @@ local completion = require "cfpurge.completion"
 local requests = require "cfpurge.request"
 local sorters = require "cfpurge.bulk.sorter"
 local sources = require "cfpurge.bulk.source"
+local sizes = require "cfpurge.sizes"
 local tables = require "cfpurge.tables"
 local validate = require "cfpurge.validate"
 
@@ -96,7 +97,7 @@ return function(request, kind, list, call, index, limits_of)
   else
     local limits, ok
     limits, raised, err = validate.limits(state, kind, call.options)
-    local size = limits and math.min(limits.max_items, state.sizes[kind] or limits.max_items)
+    local size = limits and sizes.get(state, sizes.zone_of(call.params, call.options), kind, limits.max_items)
     if limits then
       ok, raised, err = validate.list(state, index and of_zone(call, "0") or call, kind, list, size, math.huge)
     end

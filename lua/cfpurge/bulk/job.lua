@@ -11,6 +11,7 @@ local loops = require "cfpurge.loop"
 local policy = require "cfpurge.bulk.policy"
 local refusals = require "cfpurge.bulk.refusals"
 local requests = require "cfpurge.request"
+local sizes = require "cfpurge.sizes"
 local sources = require "cfpurge.bulk.source"
 local tables = require "cfpurge.tables"
 
@@ -60,8 +61,7 @@ end
 
 -- What the API has taught of the size of requests, for the lists that come.
 function Job:learn()
-  local counters = self.counters
-  self.state.sizes[self.kind] = counters.size < counters.max_items and counters.size or nil
+  sizes.learn(self.state, self.base.zone_id, self.kind, self.counters.size, self.counters.max_items)
 end
 
 -- ---- how a chunk ended ----
@@ -424,7 +424,7 @@ end
 ---@return table job
 function M.new(request, kind, source, started, options, base, limits)
   local state = request.state
-  local size = math.min(limits.max_items, state.sizes[kind] or limits.max_items)
+  local size = sizes.get(state, base.zone_id, kind, limits.max_items)
   local job = setmetatable({
     state = state, request = request, kind = kind, base = base, options = options, source = source,
     counters = policy.counters(size, limits), max_in_flight = limits.max_in_flight,
