@@ -74,12 +74,12 @@ describe("what is refused", function()
         local list, wrong = files(case[1], case[2])
         local result, err = client:purge { files = form == "table" and list or iterator(list) }
         assert.is_nil(result)
-        assert.same({ #wrong < #list and "partial" or "bad_request", 1016, #list - #wrong },
+        assert.same({ #wrong < #list and "partial" or "bad_request", 1082, #list - #wrong },
           { err.kind, err.code, err.accepted })
         assert.same(wrong, err.remaining.files)
         assert.equal(#wrong, #err.failures)
         for _, failure in ipairs(err.failures) do
-          assert.same({ 1, 1016 }, { #failure.items, failure.error.code })
+          assert.same({ 1, 1082 }, { #failure.items, failure.error.code })
         end
         assert.equal(err.accepted, edge.counts(zone).items)
       end
@@ -93,7 +93,7 @@ describe("what is refused", function()
       for _, form in ipairs { "table", "function" } do
         edge.reset(zone)
         local _, err = client:purge({ files = form == "table" and list or iterator(list) }, { max_in_flight = in_flight })
-        assert.same({ "bad_request", 1016, 0 }, { err.kind, err.code, err.accepted })
+        assert.same({ "bad_request", 1082, 0 }, { err.kind, err.code, err.accepted })
         assert.truthy(err.message:find("every one of", 1, true), err.message)
         assert.truthy(err.requests <= 100, err.requests)
         assert.same(list, all(err.remaining.files))

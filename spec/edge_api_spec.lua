@@ -53,7 +53,7 @@ describe("the edge's API", function()
     local many = {}
     for i = 1, 101 do many[i] = "t" .. i end
     local cases = {
-      { { tags = { "a", "bad" } }, 1016 }, { { hosts = { "elsewhere.test" } }, 1016 }, { { tags = many }, 1101 },
+      { { tags = { "a", "bad" } }, 1016 }, { { hosts = { "elsewhere.test" } }, 1082 }, { { tags = many }, 1101 },
       { { tags = { ("x"):rep(1025) } }, 1100 }, { { prefixes = { at .. "/a" } }, 1107 }, { { tags = {} }, 1012 },
       { { tags = { "a" }, hosts = { at } }, 1092 },
     }

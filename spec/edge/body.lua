@@ -45,7 +45,7 @@ local function read_url(url, zone)
     if at and path:byte() ~= 47 then path = "/" .. path end
   end
   if not at or not in_zone(at.name, zone) then
-    refuse(1016, "Unable to purge " .. url .. ": the URL is not in this zone")
+    refuse(1082, "Unable to purge " .. url .. ": the URL is not in this zone")
   end
   if ngx.re.find(path, "[^!\"$-~]", "jo") then
     path = path:gsub("#.*", ""):gsub("[^\33-\126]", escape)
@@ -82,7 +82,7 @@ end
 function read.hosts(host, zone)
   host = text(host, "each host"):lower()
   if host:find "[/:?#%s]" then refuse(1012, "hosts have neither scheme nor path") end
-  if not in_zone(host, zone) then refuse(1016, "Unable to purge " .. host .. ": the host is not in this zone") end
+  if not in_zone(host, zone) then refuse(1082, "Unable to purge " .. host .. ": the host is not in this zone") end
   return host
 end
 
@@ -93,7 +93,7 @@ function read.prefixes(prefix, zone)
   if select(2, prefix:gsub("/", "")) > 31 then refuse(1012, "prefixes have at most 31 path separators") end
   local host, path = prefix:match "^([^/]+)(.*)$"
   if not host or not in_zone(host:lower(), zone) then
-    refuse(1016, "Unable to purge " .. prefix .. ": the prefix is not in this zone")
+    refuse(1082, "Unable to purge " .. prefix .. ": the prefix is not in this zone")
   end
   return { host = host:lower(), path = path }
 end
