@@ -102,7 +102,7 @@ function M.run(host, code, options)
   local out, status = execute(host, "return " .. literal(args) .. ", function(host, new, args)\n"
     .. "local cfpurge = require 'cfpurge'\n" .. code .. "\nend\n", options)
   if options.fails then
-    return status, out
+    return status, out, args.zone
   end
   local answer = out:match "<<< (return .-) >>>"
   if not answer or status ~= 0 then

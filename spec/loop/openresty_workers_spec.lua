@@ -362,10 +362,10 @@ describe("nginx's workers", function()
       env = ("CLOUDFLARE_API_TOKEN=%s CLOUDFLARE_ZONE_ID=%s CLOUDFLARE_BASE_URL=%s"):format(edge.env.TOKEN, zone,
         edge.env.API_HTTP),
     }
-    assert.equal("accepted: 1\n", nginx.receive(it:request "/purge?tag=news"))
+    assert.equal("accepted: 1\n", nginx.receive(it:request "/purge?tag=node%3A1"))
     assert.equal("saved\n", nginx.receive(it:request "/articles/one"))
     local requests = edge.requests(zone, 2)
-    assert.equal('{"tags":["news"]}', requests[1].body)
+    assert.equal('{"tags":["node:1"]}', requests[1].body)
     assert.equal('{"tags":["one"]}', requests[2].body)
     nginx.wait_until(function()
       return it:log():find("purge: accepted", 1, true)

@@ -24,8 +24,20 @@ local function watch(client, handle)
   end
 end
 
--- The editor ends: what is in flight has as long as each client's exit_grace, and the user is told of the rest: as an
--- error, which Neovim shows before it goes.
+-- The screen goes with the editor: it stays until a key is pressed, for SHOWN milliseconds at most.
+local SHOWN = 5000
+
+local function tell(text)
+  if #vim.api.nvim_list_uis() == 0 then
+    return io.stderr:write(text, "\n")
+  end
+  vim.api.nvim_echo({ { text .. " (press a key)", "ErrorMsg" } }, true, {})
+  vim.wait(SHOWN, function()
+    return vim.fn.getchar(1) ~= 0
+  end, 20)
+end
+
+-- The editor ends: what is in flight has as long as each client's exit_grace, and the user is told of the rest.
 local function leave()
   local cut_off, left = {}, 0
   for client in pairs(handles) do
@@ -41,7 +53,7 @@ local function leave()
     return left == 0
   end, 20)
   if cut_off[1] then
-    vim.notify(("cfpurge: %d purges did not reach the API: %s"):format(#cut_off, cut_off[1]), vim.log.levels.ERROR)
+    tell(("cfpurge: %d purges did not reach the API: %s"):format(#cut_off, cut_off[1]))
   end
 end
 

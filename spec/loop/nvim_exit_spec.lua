@@ -1,0 +1,91 @@
+-- Neovim ends with purges in flight: they reach the API, or the user is told. lua/cfpurge/loop/luv.
+local edge = require "spec.support.edge"
+local host = require "spec.support.host"
+local program = require "spec.hosts.program"
+
+if os.getenv "CFPURGE_LUA" ~= "luajit" then return end
+
+-- A page is written, as README's recipe has it, and the editor left by `how`.
+local LEAVE = [[
+  local client = new(args.grace and { exit_grace = args.grace })
+  vim.api.nvim_create_autocmd("BufWritePost", { callback = function()
+    for i = 1, args.count or 1 do
+      assert(client:start({ tags = { args.tag or "t" .. i } }, nil, function(result, err)
+        io.stdout:write("told ", result and "accepted" or err.kind, "\n")
+      end))
+    end
+  end })
+  vim.cmd("edit " .. args.file)
+  vim.schedule(function() vim.cmd(args.how) end)
+  host.stay = true
+]]
+
+describe("Neovim that is left", function()
+  local file
+
+  setup(function() file = os.tmpname() end)
+  teardown(function() os.remove(file) end)
+
+  local function leave(args, delay)
+    args.file = file
+    local status, out, zone = program.run("nvim", LEAVE, { fails = true, args = args, main = true,
+      answers = { { delay = delay, pass = true, times = 0 } } })
+    assert.equal(0, status, out)
+    return out, edge.counts(zone)
+  end
+
+  for how, command in pairs { wq = "wq", x = "call setline(1, getpid()) | x" } do
+    for _, delay in ipairs { 0.02, 0.2 } do
+      it((":%s with the API %d ms away has reached it, ten times of ten"):format(how, delay * 1000), function()
+        for _ = 1, 10 do
+          local out, counts = leave({ how = command }, delay)
+          assert.matches("told accepted", out)
+          assert.equal(1, counts.accepted)
+        end
+      end)
+    end
+  end
+
+  it("waits for exit_grace, and then says what did not reach the API", function()
+    local began = os.time()
+    local out = leave({ how = "wq", count = 3, grace = 0.5 }, 30)
+    assert.is_true(os.time() - began <= 10)
+    assert.equal(3, select(2, out:gsub("told cancelled", "")))
+    assert.matches("cfpurge: 3 purges did not reach the API: cancelled", out)
+  end)
+
+  it("shows it to the user before it goes", function()
+    host.must "command -v tmux"
+    local zone = edge.zone()
+    edge.script(zone, { { delay = 30, pass = true, times = 0 } })
+    local script = os.tmpname()
+    local handle = assert(io.open(script, "w"))
+    handle:write(([[
+      package.path, package.cpath = %q, %q
+      local client = require "cfpurge".new { base_url = %q, api_token = %q, zone_id = %q, exit_grace = 0.3 }
+      vim.api.nvim_create_autocmd("BufWritePost", { callback = function() assert(client:start { tags = { "a" } }) end })
+    ]]):format(package.path, package.cpath, edge.env.API_HTTP, edge.env.TOKEN, zone))
+    handle:close()
+    local tmux = "tmux -L cfpurge" .. zone
+    local ok, seen = pcall(function()
+      host.must(("%s -f /dev/null new-session -d -x 100 -y 20 'nvim -u NONE -i NONE -n --cmd \"luafile %s\" %s; sleep 60'")
+        :format(tmux, script, file))
+      local screen
+      host.must "sleep 1"
+      host.must(tmux .. " send-keys :wq Enter")
+      for _ = 1, 50 do
+        screen = host.must(tmux .. " capture-pane -p")
+        if screen:find("did not reach the API", 1, true) then break end
+        host.must "sleep 0.1"
+      end
+      host.must "sleep 1"
+      return { early = screen, late = host.must(tmux .. " capture-pane -p") }
+    end)
+    os.execute(tmux .. " kill-server")
+    os.remove(script)
+    assert(ok, seen)
+    assert.matches("cfpurge: 1 purges did not reach the API", seen.early)
+    -- It stays, until a key is pressed or five seconds are over.
+    assert.matches("did not reach the API", seen.late)
+  end)
+end)
