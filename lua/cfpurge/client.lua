@@ -318,8 +318,9 @@ end
 
 -- Requests in flight when the client is collected are reported too.
 local function at_the_end(state)
+  local has_news = state.count > 0 or state.untold or next(state.jobs)
   for loop in tables.entries(state.driven) do
-    if loop.closing then
+    if has_news and loop.closing then
       loop.closing()
     end
   end

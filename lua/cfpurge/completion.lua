@@ -21,7 +21,7 @@ function M.new(handle, loop)
     core = handle, loop = loop, open = true, client = nil,
     requests = {}, count = 0, jobs = {}, drains = false, is_cancelling = false, driven = {},
     failures = {}, raised = false, untold = false, later = false,
-    behind = false, telling = 0,
+    behind = false, teller = false,
     zone = nil, zone_id = nil, zone_ids = {}, environment_ids = {},
     -- How many items a request may hold, by kind, as the server has taught.
     sizes = {},
@@ -110,8 +110,17 @@ local function wake_all(state, request)
   end
 end
 
+-- Is this called by something that is told of an ending? A coroutine that waits in its on_done, or will never come back
+-- (ngx.exit), tells nobody anything.
+local function is_within(state)
+  local teller = state.teller
+  local status = type(teller) == "thread" and coroutine.status(teller)
+  return teller == true or status == "running" or status == "normal"
+end
+
 local function report(state)
-  state.telling = state.telling + 1
+  local before = state.teller
+  state.teller = coroutine.running() or true
   while state.untold do
     local request = state.untold
     local ok, raised = pcall(tell, state, request)
@@ -123,14 +132,14 @@ local function report(state)
       ok, raised = pcall(wake_all, state, request)
     end
     if not ok then
-      state.telling = state.telling - 1
+      state.teller = before
       if state.untold ~= request then
         request.next, state.untold = state.untold, request
       end
       error(raised, 0)
     end
   end
-  state.telling = state.telling - 1
+  state.teller = before
 end
 
 --- Ends a request and reports it, once.
@@ -205,36 +214,52 @@ end
 --- The next step goes on with `job`, and is asked for. Makes nothing.
 function M.put_off(state, job)
   if not job.is_put_off then
-    job.is_put_off, job.next_put_off, state.later = true, state.later, job
+    job.is_put_off, job.next_put_off = true, false
+    if state.later then
+      state.last_put_off.next_put_off = job
+    else
+      state.later = job
+    end
+    state.last_put_off = job
     state.core:wake()
   end
 end
 
+--- Calls a callback of the user, which may never come back (ngx.exit): then the next step goes on with `job`.
+function M.call_for(state, job, callback, ...)
+  local is_first = not job.is_put_off
+  if is_first then
+    job.is_put_off, job.next_put_off = true, state.later
+    state.last_put_off = state.later and state.last_put_off or job
+    state.later = job
+  end
+  M.call(state, callback, ...)
+  if is_first and state.later == job then
+    state.later = job.next_put_off
+    job.is_put_off, job.next_put_off = false, false
+  end
+end
+
+-- Those that are there now. One that raises, or whose iterator never comes back, keeps no other from its turn.
 local function go_on_with_jobs(state)
-  local job = state.later
-  state.later = false
-  while job do
-    local following = job.next_put_off
+  local last = state.last_put_off
+  repeat
+    local job = state.later
+    state.later = job.next_put_off
     job.is_put_off, job.next_put_off = false, false
     local ok, raised = pcall(job.go_on, job)
     if not ok then
       M.put_off(state, job)
-      while following do
-        job, following = following, following.next_put_off
-        job.is_put_off = false
-        M.put_off(state, job)
-      end
       error(raised, 0)
     end
-    job = following
-  end
+  until job == last or not state.later
 end
 
 --- Raises what callbacks have raised: as it is, or where there are several, as their texts. An on_done is raised only
 --- what has been added to the `before` that there were: the rest is not its doing, and the report around it raises
 --- that.
 function M.raise_failures(state, before)
-  local failures, first = state.failures, state.telling > 0 and before + 1 or 1
+  local failures, first = state.failures, is_within(state) and before + 1 or 1
   local failure = failures[first]
   if failure then
     local texts = {}
@@ -291,14 +316,16 @@ end
 ---@param is_waiting? boolean until something has ended: all that happens before is the core's business
 function M.step(state, timeout, is_waiting)
   local _, ended
-  if state.untold or state.later or state.behind or (state.telling > 0 and state.core:timeout() == 0) then
+  if state.untold or state.later or state.behind or (is_within(state) and state.core:timeout() == 0) then
     _, ended = state.core:step(0)
   elseif is_waiting and not state.drains then
     _, ended = state.core:wait()
   else
     _, ended = state.core:step(timeout)
   end
-  if ended > 0 or state.untold or state.later or state.failures[1] or state.drains then
+  -- An earlier step may have been cut off before it told the loops (ngx.exit).
+  local is_over = state.count == 0 and next(state.driven)
+  if ended > 0 or state.untold or state.later or state.failures[1] or state.drains or is_over then
     M.settle(state, ended)
   end
 end

@@ -141,7 +141,7 @@ describe("nginx", function()
     end)
   end
 
-  it("waits in 32 threads, a coroutine of one's own and several clients, with one pump", function()
+  it("waits in 32 threads, a coroutine of one's own and several clients, with one pump and its watch", function()
     local args = zone_with(slow(1.5))
     local accepted, running = run("content", [[
       local clients, threads, accepted = { client, new(), new() }, {}, 0
@@ -159,7 +159,7 @@ describe("nginx", function()
       return accepted, running
     ]], args)
     assert.equal(32, accepted)
-    assert.equal(1, running)
+    assert.equal(2, running)
     assert.equal(32, edge.counts(args.zone).requests)
   end)
 

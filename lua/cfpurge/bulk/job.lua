@@ -293,7 +293,7 @@ function Job:progress()
     local seconds, accepted, total = core.now() - self.started, self.counters.accepted, self.source:total()
     local rate = seconds > 0 and accepted / seconds or 0
     local thread = requests.enter(self)
-    completion.call(self.state, self.on_progress, {
+    completion.call_for(self.state, self, self.on_progress, {
       accepted = accepted,
       failed = self.failed + self.source.refusals.count,
       sent = self.sent,

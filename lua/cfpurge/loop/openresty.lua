@@ -13,8 +13,8 @@ local PACE = { { 0.1, 0.001 }, { 1, 0.002 }, { 10, 0.004 }, { math.huge, 0.02 } 
 -- answers, and then cancels what is in flight, which takes so long for one.
 local GRACE, CANCEL = 4, 50e-6
 
--- A pump that has not looked for so long stands in an on_done that sleeps: its watch sees that. Or it is gone, because
--- nginx dropped its timer (lua_max_running_timers) or an on_done called ngx.exit: the next call sees that. In seconds.
+-- A pump that has not looked for so long stands in an on_done that sleeps, or is gone because one called ngx.exit: its
+-- watch sees that. Or nginx dropped its timer (lua_max_running_timers): the next call sees that. In seconds.
 local STUCK, LOST = 0.05, 1
 
 local clients, listed = {}, {} -- those with something in flight: in order, and as a set
@@ -57,8 +57,8 @@ end
 
 local start_pump
 
--- Runs beside the pump, in its timer.
-local function watch(me)
+-- Runs beside the pump, in a timer of its own: an on_done that calls ngx.exit ends all of the pump's.
+local function watch(_, me)
   while not me.over:wait(STUCK) and pump == me do
     if now() - me.looked > STUCK then
       start_pump()
@@ -79,7 +79,9 @@ end
 local function run(_, me)
   local in_flight, changed, exiting = nil, now(), nil
   me.began = true
-  ngx.thread.spawn(watch, me)
+  if not ngx.timer.at(0, watch, me) then
+    ngx.thread.spawn(watch, nil, me)
+  end
   while pump == me do
     me.looked = now()
     local count = step_all(me)
