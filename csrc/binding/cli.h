@@ -4,7 +4,7 @@
 
 #include "binding/compat.h"
 
-/* Adds is_terminal, interrupted and read_line to the table on the top of the stack. */
+/* Adds its functions to the table on the top of the stack. */
 void cf_cli_open(lua_State *L);
 
 #endif

@@ -241,12 +241,14 @@ static int client_timeout(lua_State *L)
     return 1;
 }
 
-static void client_push_bucket(lua_State *L, const char *name, double left, int64_t held)
+static void client_push_bucket(lua_State *L, const char *name, double rate, double left, int64_t held)
 {
-    lua_createtable(L, 0, 2);
+    lua_createtable(L, 0, 3);
     if (left >= 0) {
         lua_pushnumber(L, (lua_Number)left);
         lua_setfield(L, -2, "left");
+        lua_pushnumber(L, (lua_Number)rate);
+        lua_setfield(L, -2, "rate");
     }
     lua_pushnumber(L, (lua_Number)held / 1e6);
     lua_setfield(L, -2, "wait");
@@ -283,8 +285,9 @@ static int client_stats(lua_State *L)
         lua_setfield(L, -2, fields[i].name);
     }
     lua_newtable(L);
-    client_push_bucket(L, "requests", now.left[CF_BUCKET_REQUESTS], now.held[CF_BUCKET_REQUESTS]);
-    client_push_bucket(L, "urls", now.left[CF_BUCKET_URLS], now.held[CF_BUCKET_URLS]);
+    client_push_bucket(L, "requests", client->options.rates.requests, now.left[CF_BUCKET_REQUESTS],
+                       now.held[CF_BUCKET_REQUESTS]);
+    client_push_bucket(L, "urls", client->options.rates.urls, now.left[CF_BUCKET_URLS], now.held[CF_BUCKET_URLS]);
     lua_setfield(L, -2, "buckets");
     return 1;
 }

@@ -124,6 +124,21 @@ const char *cf_options_text_problem(const char *text, size_t len)
     return NULL;
 }
 
+/* What is pasted with a credential by mistake: the API would refuse it without saying why. */
+static const char *options_secret_problem(const char *secret)
+{
+    const unsigned char *byte;
+
+    if (strncmp(secret, "Bearer ", 7) == 0)
+        return "must not begin with \"Bearer \", which is ours to add";
+    for (byte = (const unsigned char *)secret; *byte; byte++)
+        if (*byte == '"' || *byte == '\'' || *byte == ' ')
+            return *byte == ' ' ? "must not hold spaces" : "must not hold quotes";
+        else if (*byte >= 0x80)
+            return "must be ASCII";
+    return NULL;
+}
+
 /* The value on the top of the stack. */
 static bool options_read_text(lua_State *L, int arg, const struct option *option, struct cf_options *options)
 {
@@ -289,6 +304,10 @@ bool cf_options_check(lua_State *L, struct cf_options *options, const struct cf_
 
     if (options->is_unchecked && !options_check_environment(L, options))
         return false;
+    if (options->api_token && (problem = options_secret_problem(options->api_token)))
+        return options_refuse(L, "api_token", problem);
+    if (options->api_key && (problem = options_secret_problem(options->api_key)))
+        return options_refuse(L, "api_key", problem);
     if (options->zone_id && (problem = cf_options_id_problem(options->zone_id, strlen(options->zone_id))))
         return options_refuse(L, "zone_id", problem);
     if (options->environment_id &&

@@ -1,4 +1,6 @@
---- The command: from its arguments to its exit status. cli/items.lua is what it reads, cli/report.lua what it tells.
+--- The command: from its arguments to its exit status. cli/arguments.lua is what it
+--- is asked for, cli/items.lua what it reads, cli/report.lua what it tells.
+local arguments = require "cfpurge.cli.arguments"
 local core = require "cfpurge.core"
 
 -- The command is to start as fast as curl: nothing is collected before the purge begins.
@@ -7,106 +9,23 @@ collectgarbage "stop"
 -- 0: all was accepted.
 local SOME_NOT, USAGE, CREDENTIALS, NO_ANSWER = 1, 2, 3, 4
 
+-- How long the first signal waits for what is in flight.
+local GRACE = 2
+
 local status_of = {
-  authentication = CREDENTIALS, permission_denied = CREDENTIALS,
-  connection = NO_ANSWER, tls = NO_ANSWER, timeout = NO_ANSWER, bad_response = NO_ANSWER, server = NO_ANSWER,
+  authentication = CREDENTIALS, connection = NO_ANSWER, tls = NO_ANSWER, timeout = NO_ANSWER,
+  bad_response = NO_ANSWER, server = NO_ANSWER,
+  -- Without anything that it is about it is no answer of the API.
+  permission_denied = NO_ANSWER,
 }
-
-local commands = {
-  { "files", "url", "Purge URLs." },
-  { "tags", "tag", "Purge what was answered with one of these Cache-Tags." },
-  { "hosts", "host", "Purge all of these hosts." },
-  { "prefixes", "prefix", "Purge all below these host/path prefixes." },
-  { "everything", nil, "Purge all that the zone, or the environment, has in the cache." },
-}
-
-local variants = {
-  { "device", "CF-Device-Type", "mobile,desktop,tablet" },
-  { "country", "CF-IPCountry", "CH,DE" },
-  { "language", "Accept-Language", "de,fr" },
-  { "origin", "Origin", "https://a.example,https://b.example" },
-}
-
--- ---- the arguments ----
-
--- An option once: the last of two would be obeyed, and the first not.
-local function add_option(command, name, value)
-  return command:option(name):argname(value):overwrite(false)
-end
-
-local function add_source(command, kind, item)
-  command:argument("items"):args "*":argname("<" .. item .. ">")
-    :description "What to purge. Without any and without --from: the lines of standard input."
-  local lines = kind == "files" and " A line is a URL, or {\"url\": ..., \"headers\": {...}}." or ""
-  add_option(command, "--from", "<file>")
-    :description("Reads them from a file, one a line; - is standard input." .. lines)
-  add_option(command, "--remaining", "<file>")
-    :description "Writes what was not accepted there, ready for --from. Else it goes to standard output."
-  if kind == "files" then
-    for _, axis in ipairs(variants) do
-      add_option(command, "--" .. axis[1], "<list>")
-        :description(("Purges each URL once for each %s, such as %s."):format(axis[2], axis[3]))
-    end
-  end
-end
-
-local function add_number(command, name, value)
-  return add_option(command, name, value):convert(function(text)
-    return tonumber(text), ("%s: '%s' is no number"):format(name, text)
-  end)
-end
-
-local function add_options(command)
-  add_option(command, "--zone", "<zone>"):description "Its name or its id (CLOUDFLARE_ZONE_ID)."
-  add_option(command, "--environment", "<name>"):description "Of this environment only: its name or its id."
-  command:flag "--invalidate":description "Makes it stale, to be revalidated, and drops nothing."
-  command:option "--plan":overwrite(false):choices { "free", "pro", "business", "enterprise" }
-    :description "Goes as fast as the zone's plan may, and no faster."
-  command:flag "--dry-run":description "Shows the requests that would go out and sends none."
-  command:flag "--json":description "Tells the outcome as one JSON object."
-  command:flag "-q --quiet":description "Tells nothing but errors and what was not accepted."
-  add_number(command, "--retries", "<n>"):description "Of one request (2)."
-  add_number(command, "--timeout", "<seconds>"):description "Of one attempt (60)."
-  add_number(command, "--in-flight", "<n>"):description "Requests at the same time (8)."
-  add_option(command, "--token-file", "<file>"):description "Holds the API token (CLOUDFLARE_API_TOKEN)."
-  add_option(command, "--ca-file", "<file>"):description "Certificates to trust beside the system's."
-end
-
--- The parser. Options cost time to make: where `named` is a command, only that one has them.
-local function parser_for(named)
-  local parser = require "argparse"("cfpurge", "Purges the cache of Cloudflare.")
-    :epilog("The credential is CLOUDFLARE_API_TOKEN, or CLOUDFLARE_EMAIL with CLOUDFLARE_API_KEY, of the environment. "
-      .. "Exit status: 0 all was accepted, 1 some was not, 2 usage, 3 credentials, 4 no usable answer.")
-  parser:require_command(true):command_target "kind"
-  parser:flag "--version":description "Tells the version.":action(function()
-    print("cfpurge " .. core.version)
-    os.exit(0)
-  end)
-  local is_known = false
-  for _, entry in ipairs(commands) do
-    is_known = is_known or entry[1] == named
-  end
-  for _, entry in ipairs(commands) do
-    local kind, item, description = entry[1], entry[2], entry[3]
-    local command = parser:command(kind):description(description)
-    if kind == named or not is_known then
-      if item then
-        add_source(command, kind, item)
-      else
-        command:flag "-y --yes":description "Does not ask."
-      end
-      add_options(command)
-    end
-  end
-  return parser:add_complete_command "completion"
-end
 
 -- ---- the client ----
 
 local option_of = {
   zone = "--zone", zone_id = "--zone", environment = "--environment", environment_id = "--environment",
   max_retries = "--retries", timeout = "--timeout", max_in_flight = "--in-flight", plan = "--plan",
-  ca_file = "--ca-file", base_url = "CLOUDFLARE_BASE_URL",
+  ca_file = "--ca-file", base_url = "CLOUDFLARE_BASE_URL", api_token = "CLOUDFLARE_API_TOKEN",
+  api_key = "CLOUDFLARE_API_KEY", api_email = "CLOUDFLARE_EMAIL",
 }
 
 -- An error of an option, in the words of the command.
@@ -122,20 +41,25 @@ local function in_our_words(err, args)
   end
   if err.field == "zone_id" and err.message:find "no zone_id" then
     err.message = "no zone: give --zone, or set CLOUDFLARE_ZONE_ID"
-  elseif err.field == "api_token" and err.message:find "no credential" then
+  elseif err.field == "api_token" and err.message:find "no credential: give" then
     err.message = "no credential: set CLOUDFLARE_API_TOKEN, or give --token-file"
   end
   return err
 end
 
+-- Without the space around it and a byte order mark. Whether it can be a token, the library says.
 local function read_token(path)
   local file, problem = io.open(path)
-  local token = file and file:read "*l"
+  local token
   if file then
+    token, problem = file:read "*l"
     file:close()
   end
-  token = token and token:match "^%s*(%S+)%s*$"
-  return token, problem or path .. ": its first line is no token"
+  token = token and token:gsub("^\239\187\191", ""):match "^%s*(.-)%s*$"
+  if token == "" or (not token and not problem) then
+    return nil, path .. ": its first line is empty"
+  end
+  return token, problem and (problem:find(path, 1, true) and problem or path .. ": " .. problem)
 end
 
 local function zone_options(args, options)
@@ -186,7 +110,8 @@ local function confirmed(args)
   return answer and answer:lower():find "^%s*ye?s?%s*$" ~= nil, "nothing was purged"
 end
 
--- Returns the same as `client:purge`; a signal cancels it.
+-- Returns the same as `client:purge`. The first signal begins nothing more and waits for what is in flight, the second
+-- does not wait.
 local function perform(client, params, options, report)
   collectgarbage "restart"
   options.on_progress = report:progress()
@@ -198,11 +123,20 @@ local function perform(client, params, options, report)
   elseif not request then
     return nil, err
   end
+  if core.interrupted() > 0 then
+    -- It came while the list was read: nothing was sent yet.
+    request:cancel()
+  end
+  local ends
   while not request:done() do
-    if core.interrupted() then
+    local signals = core.interrupted()
+    if signals > 0 and not ends then
+      ends = core.now() + GRACE
+      require "cfpurge.bulk.job".stop(request)
+    elseif signals > 1 or (ends and core.now() >= ends) then
       request:cancel()
     else
-      client:step(report.interval)
+      client:step(ends and 0.1 or report.interval)
       report:draw(client)
     end
   end
@@ -215,6 +149,8 @@ local function status_for(err)
     return SOME_NOT
   elseif err.kind == "invalid_request" and err.attempts == 0 then
     return (err.field == "api_token" or err.field == "api_key" or err.field == "api_email") and CREDENTIALS or USAGE
+  elseif err.about then
+    return err.about == "credential" and CREDENTIALS or SOME_NOT
   end
   return status_of[err.kind] or SOME_NOT
 end
@@ -228,34 +164,36 @@ local function run(args, report)
   if args.kind == "everything" then
     local is_meant, why = confirmed(args)
     if not is_meant then
-      return report:line(why) or USAGE
+      return report:refused(why) or USAGE
     end
   end
   local params, source = { purge_everything = true }, nil
   if args.kind ~= "everything" then
     local problem
-    source, problem = require "cfpurge.cli.items".open(args, variants)
+    source, problem = require "cfpurge.cli.items".open(args, arguments.variants)
     if not source then
       return report:usage(problem) or USAGE
     end
     params = { [args.kind] = source.list }
     report.source = source
   end
+  options.on_event = report:listener()
   local client, _, result
   client, _, err = require "cfpurge.client".new(options)
   if client then
     result, err = perform(client, params, call_options(args), report)
     client:close()
   end
+  if source and (result or err.attempts > 0) then
+    report:note_star(source)
+  end
   if result then
-    local problem
-    if source then
-      problem = select(2, source:save {}) or source.problem
-    end
+    -- What was not read may be in the old file, which stays then.
+    local problem = source and (source.problem or source:empty_remaining())
     report:success(result)
     return problem and (report:line(problem) or SOME_NOT) or 0
   end
-  if source and source.problem and source.first + source.given == 0 then
+  if source and source.problem and source:is_empty() then
     -- The library knows only that there was nothing.
     err.message = source.problem
   end
@@ -266,11 +204,17 @@ end
 ---@param argv string[]
 ---@return integer status
 return function(argv)
-  local parser = parser_for(argv[1])
-  local ok, args = parser:pparse(argv)
-  local report = require "cfpurge.cli.report".new(ok and args or { kind = argv[1] })
-  if not ok then
-    return report:usage(args) or USAGE
+  local args, problem, kind = arguments.parse(argv)
+  local is_json = false
+  for _, word in ipairs(argv) do
+    is_json = is_json or word == "--json"
   end
-  return report:finish(run(args, report))
+  local report = require "cfpurge.cli.report".new(args or { kind = kind, json = is_json })
+  local status = report:finish(args and run(args, report) or report:usage(problem) or USAGE)
+  -- A shell's loop goes on where a signal's status is only an exit status like others.
+  local signals, last = core.interrupted()
+  if signals > 0 then
+    core.end_by(last)
+  end
+  return status
 end

@@ -150,5 +150,6 @@
 ---@field buckets {requests: cfpurge.Bucket, urls: cfpurge.Bucket}
 
 ---@class cfpurge.Bucket
+---@field rate? number a second
 ---@field left? number tokens; nil where nothing limits
 ---@field wait number seconds for the next

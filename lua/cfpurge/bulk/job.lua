@@ -485,6 +485,18 @@ function M.adopt(request, kind, items, err, options)
   return true
 end
 
+--- Begins nothing more for this request; what is in flight still counts. Where nothing of it was sent, it ends.
+---@param request cfpurge.Request
+function M.stop(request)
+  if M.is_job(request.job) then
+    request.job:stop(core.error("cancelled", "cancelled"))
+    request.job:go_on()
+    completion.finish(request.state, #request.state.failures)
+  elseif not request.id then
+    request:cancel()
+  end
+end
+
 function M.is_job(value)
   return type(value) == "table" and value.is_job or false
 end

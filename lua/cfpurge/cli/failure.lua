@@ -1,17 +1,29 @@
---- How the command tells what was not accepted: the items, the causes, and what to do next.
+--- How the command tells what was not accepted: the causes, the items, and what to do next.
 local core = require "cfpurge.core"
-local reports = require "cfpurge.cli.report"
+local text = require "cfpurge.cli.text"
 
-local duration, grouped = reports.duration, reports.grouped
+local duration, grouped = text.duration, text.grouped
 
--- Items shown on a terminal; causes told one by one.
-local SHOWN, TOLD = 20, 10
+-- Items shown on a terminal; causes told one by one; the bytes of an item, and of a message, that are shown.
+local SHOWN, TOLD, ITEM, MESSAGE = 20, 10, 100, 400
 
-local next_step = {
-  authentication = "check the token: CLOUDFLARE_API_TOKEN or --token-file",
-  permission_denied = "the token needs the permission Cache Purge for this zone",
-  not_found = "check --zone and --environment",
-  rate_limited = "try again later, and give --plan to go no faster than the plan may",
+-- ---- what to do next ----
+
+local CREDENTIAL = "check the token: CLOUDFLARE_API_TOKEN or --token-file"
+local ZONE = "check --zone and --environment"
+
+local by_about = {
+  credential = CREDENTIAL,
+  zone = ZONE,
+  plan = "the zone's plan has no such purge: purge the URLs, or everything",
+  rate = "try again later, and give --plan to go no faster than the plan may",
+}
+
+local by_kind = {
+  authentication = CREDENTIAL,
+  permission_denied = "it was refused in front of the API, by a firewall or a proxy: it says nothing of the token",
+  not_found = ZONE,
+  rate_limited = by_about.rate,
   server = "try again later",
   api = "try again later",
   conflict = "try again later",
@@ -21,59 +33,70 @@ local next_step = {
   bad_response = "check what stands between: a proxy, CLOUDFLARE_BASE_URL",
 }
 
+local function advice(err)
+  if err.kind == "rate_limited" and err.retry_after then
+    return ("try again in %s, and give --plan to go no faster than the plan may"):format(duration(err.retry_after))
+  elseif err.kind == "tls" and err.message:find "[Cc]ertificate" == nil then
+    return "try again; something between may break TLS"
+  elseif err.kind == "permission_denied" and err.about == "credential" then
+    return "the token needs the permission Cache Purge for this zone"
+  end
+  return by_about[err.about] or by_kind[err.kind]
+end
+
+-- ---- the causes ----
+
 local function facts_of(err)
   local facts = {}
-  for _, name in ipairs { "kind", "message", "status", "code", "ray_id", "retry_after", "retryable", "field" } do
+  for _, name in ipairs { "kind", "about", "message", "status", "code", "ray_id", "retry_after", "retryable",
+    "field" } do
     facts[name] = err[name]
   end
   return facts
 end
 
--- One JSON object, written as what remains is read.
-local function tell_json(report, err, next_item)
-  local json = require "cfpurge.cli.json"
-  local outcome = {
-    accepted = err.accepted, requests = err.requests, attempts = err.attempts, error = facts_of(err),
-  }
-  for _, failure in ipairs(err.failures or {}) do
-    outcome.failures = outcome.failures or {}
-    table.insert(outcome.failures, { error = facts_of(failure.error), items = failure.items })
+-- What the API's support asks for, as far as the message does not say it.
+local function origin_of(err)
+  local facts, message = {}, err.message
+  if err.status and not message:find("HTTP " .. err.status, 1, true) then
+    facts[1] = "HTTP " .. err.status
   end
-  report:write((json.encode(outcome):gsub("}$", "")))
-  local count = 0
-  if next_item then
-    for item in next_item do
-      report:write(count == 0 and ',"remaining":[' or ",", json.encode(item))
-      count = count + 1
-    end
-    report:write(count == 0 and ',"remaining":[' or "", "]")
+  if err.code and not message:find(tostring(err.code), 1, true) then
+    facts[#facts + 1] = "code " .. err.code
   end
-  report:write "}\n"
-  return next_item and count
+  if err.ray_id then
+    facts[#facts + 1] = "ray " .. err.ray_id
+  end
+  return facts[1] and " (" .. table.concat(facts, ", ") .. ")" or ""
 end
 
--- The items on standard output; on a terminal the first ones.
-local function listed(report, next_item, text_of)
-  local most, count = core.is_terminal(1) and SHOWN or math.huge, 0
-  for item in next_item do
-    count = count + 1
-    if count <= most then
-      report:write(text_of(item), "\n")
-    end
-  end
-  report:wrote(io.flush())
-  return count, count > most and count - most
+local function replaced(whole, part, by)
+  local at, last = whole:find(part, 1, true)
+  return at and part ~= "" and whole:sub(1, at - 1) .. by .. whole:sub(last + 1) or whole
 end
 
--- One line for each cause -> how many.
-local function tell_causes(report, failures, text_of)
-  local causes, by_message = {}, {}
+-- The message of one item: without its place in the list, which the file's line tells better, and with the item cut.
+local function message_of(err, item, by)
+  local message = err.message:gsub("^%a+%[%d+%]%.?:?%s*", "")
+  if item and #item > 0 then
+    message = replaced(message, item, by or text.cut(item, ITEM))
+  end
+  return text.cut(message, MESSAGE)
+end
+
+-- One line for each cause: where the first item stands, the item, how many more there are, and what is wrong.
+---@param failures {error: cfpurge.Error, items: table, at?: integer}[]
+---@return cfpurge.Error[] errors one of each cause
+local function tell_causes(report, failures, source)
+  local causes, by_key, errors = {}, {}, {}
   for _, failure in ipairs(failures) do
-    local cause = by_message[failure.error.message]
-    if not cause and failure.error.kind ~= "cancelled" then
-      cause = { message = failure.error.message, first = failure.items[1], items = 0 }
-      by_message[cause.message] = cause
-      causes[#causes + 1] = cause
+    local err, item = failure.error, source.text_of(failure.items[1])
+    local key = ("%s %s %s %s"):format(err.kind, err.status, err.code, message_of(err, item, "*"))
+    local cause = by_key[key]
+    if not cause and err.kind ~= "cancelled" then
+      cause = { err = err, item = item, at = failure.at, items = 0 }
+      by_key[key] = cause
+      causes[#causes + 1], errors[#errors + 1] = cause, err
     end
     if cause then
       cause.items = cause.items + #failure.items
@@ -84,19 +107,74 @@ local function tell_causes(report, failures, text_of)
       report:line(("and %s causes more"):format(grouped(#causes - TOLD)))
       break
     end
-    local more = cause.items > 1 and (" and %s more"):format(grouped(cause.items - 1)) or ""
-    report:line(("%s%s: %s"):format(text_of(cause.first), more, cause.message))
+    local place = cause.at and source:place(cause.at)
+    report:line(("%s%s%s: %s%s"):format(place and place .. ": " or "", text.cut(cause.item, ITEM),
+      cause.items > 1 and (" and %s more"):format(grouped(cause.items - 1)) or "",
+      message_of(cause.err, cause.item), origin_of(cause.err)))
   end
-  return #causes
+  return errors
 end
 
-local function advice(err)
-  if err.kind == "rate_limited" and err.retry_after then
-    return ("try again in %s, and give --plan to go no faster than the plan may"):format(duration(err.retry_after))
-  elseif err.kind == "tls" and err.message:find "[Cc]ertificate" == nil then
-    return "try again; something between may break TLS"
+-- Nothing was sent because of one item: what the library calls files[2] is that item.
+local function tell_whole(report, err, source, params)
+  local at = source and tonumber(err.message:match "^%a+%[(%d+)%]")
+  local place, list = at and source:place(at), source and params[report.kind]
+  local item = at and type(list) == "table" and list[at] ~= nil and source.text_of(list[at])
+  if place or item then
+    report:line(("%s: %s"):format(place or text.cut(item, ITEM), message_of(err, item)))
+  else
+    report:line(text.cut(err.message, MESSAGE) .. origin_of(err))
   end
-  return next_step[err.kind]
+end
+
+-- ---- the items ----
+
+-- The items on standard output; on a terminal the first ones, and as text alone.
+local function listed(report, next_item, text_of)
+  local is_terminal, count = core.is_terminal(1), 0
+  for item in next_item do
+    count = count + 1
+    if not is_terminal then
+      report:write(text_of(item), "\n")
+    elseif count <= SHOWN then
+      report:write(text.cut(text.printable(text_of(item)), ITEM), "\n")
+    end
+  end
+  report:wrote(io.flush())
+  return count, is_terminal and count > SHOWN and count - SHOWN
+end
+
+-- To the file, or to standard output where there is none or it cannot be written.
+local function tell_items(report, err, source, params, was_sent)
+  local told = { written = 0 }
+  local remaining = err.remaining and err.remaining[report.kind] or params[report.kind]
+  local next_item = (source.remaining or was_sent) and require "cfpurge.tables".each(remaining)
+  if source.remaining and not (source.problem and source:is_empty()) then
+    local count, path, rest, written = require "cfpurge.cli.remaining".save(source.remaining, next_item, source)
+    if count then
+      told.count, told.path = count, path
+      return told
+    end
+    told.problem, told.written, next_item = "--remaining: " .. path, written, rest
+  end
+  told.next_item = next_item
+  return told
+end
+
+local function as_json(report, err, told)
+  local failures = {}
+  for i, failure in ipairs(err.failures or {}) do
+    failures[i] = { error = facts_of(failure.error), items = failure.items }
+  end
+  return report:outcome({
+    accepted = err.accepted, requests = err.requests, attempts = err.attempts, ids = err.ids, messages = err.messages,
+    ray_id = err.ray_id, seconds = err.elapsed, error = facts_of(err), failures = failures, remaining_file = told.path,
+  }, told.next_item)
+end
+
+-- What was typed a moment ago still stands on the terminal.
+local function is_seen(report, err, source)
+  return not report.json and source:is_typed() and err.accepted == 0 and not source.remaining and core.is_terminal(1)
 end
 
 ---@param report table cli/report.lua's
@@ -104,42 +182,52 @@ end
 ---@param source table? where the items came from
 ---@param params table? what was asked for
 return function(report, err, source, params)
-  local was_cancelled = err.kind == "cancelled"
+  local parts, errors = {}, {}
   -- Where nothing was sent, all that was given remains.
   local was_sent = err.attempts > 0 or err.accepted > 0 or err.kind ~= "invalid_request"
-  local count, hidden, unsaved = nil, nil, nil
-  local next_item, text_of
-  if source then
-    local items = require "cfpurge.cli.items"
-    local remaining = err.remaining and err.remaining[report.kind] or params[report.kind]
-    text_of = items.text_of
-    if source.out then
-      count, unsaved = source:save(remaining)
-    else
-      next_item = was_sent and require "cfpurge.tables".each(remaining)
-    end
-  end
-  if report.json then
-    count = tell_json(report, err, next_item) or count
-  elseif next_item then
-    count, hidden = listed(report, next_item, text_of)
-  end
   -- A refusal of one request as a whole is not about its items.
   local is_whole = err.requests == 1 and err.accepted == 0
-  local told = text_of and not is_whole and tell_causes(report, err.failures or {}, text_of) or 0
-  local parts = { was_cancelled and "interrupted" or told == 0 and err.message or nil }
-  if was_sent and source and count then
-    parts[#parts + 1] = ("%s accepted, %s not"):format(grouped(err.accepted), grouped(count))
+  -- The causes first: who reads standard output may go away.
+  if source and not is_whole then
+    errors = tell_causes(report, err.failures or {}, source)
+  end
+  if err.kind == "cancelled" then
+    parts[1] = "interrupted"
+  elseif not errors[1] then
+    tell_whole(report, err, source, params)
+  end
+  local told, hidden = { written = 0 }, nil
+  if source then
+    told = tell_items(report, err, source, params, was_sent)
+  end
+  if report.json then
+    local count = as_json(report, err, told)
+    told.count = told.next_item and count or told.count
+  elseif told.next_item and is_seen(report, err, source) then
+    told.count = #params[report.kind]
+  elseif told.next_item then
+    told.count, hidden = listed(report, told.next_item, source.text_of)
+  end
+  if was_sent and source and told.count then
+    parts[#parts + 1] = ("%s accepted, %s not"):format(grouped(err.accepted), grouped(told.count + told.written))
   end
   if source and source.problem ~= err.message then
     parts[#parts + 1] = source.problem
   end
-  if source and source.out then
-    parts[#parts + 1] = unsaved or ("go on with --from %s"):format(source.out.path)
+  parts[#parts + 1] = told.problem
+  if told.path then
+    parts[#parts + 1] = "go on with --from " .. told.path
   elseif hidden then
     parts[#parts + 1] = ("%s more not shown, --remaining FILE keeps them"):format(grouped(hidden))
   end
-  parts[#parts + 1] = advice(err)
+  local said = {}
+  for _, cause in ipairs(errors[1] and errors or { err }) do
+    local next_step = advice(cause)
+    if next_step and not said[next_step] then
+      said[next_step] = true
+      parts[#parts + 1] = next_step
+    end
+  end
   if parts[1] then
     report:line(table.concat(parts, "; "))
   end

@@ -1,62 +1,43 @@
---- The items that the command purges: of its arguments, of a file, of standard input; and the file of those that
---- remain.
+--- The items that the command purges: of its arguments, of a file, of standard input.
 --
--- A line is one item, without the space around it; empty ones count for nothing. Of `files` a line that begins with {
--- is {"url": ..., "headers": {...}}. A file that we write reads back the same.
+-- How a file is read is cfpurge/lines.lua's. A file that we write reads back the same.
 local core = require "cfpurge.core"
+local lines = require "cfpurge.lines"
 local tables = require "cfpurge.tables"
-
--- Modules that few calls need are loaded when they are needed: the command is to start as fast as curl.
-local function json()
-  return require "cfpurge.cli.json"
-end
 
 local Source = {}
 Source.__index = Source
 
--- A line that is no JSON object goes through as it is: it will be refused like any other bad URL. An empty one as well,
--- which would be written as a list.
-local function item_of(line, kind)
-  if kind == "files" and line:byte() == 0x7B then
-    local item = json().decode(line)
-    return type(item) == "table" and next(item) and item or line
-  end
-  return line
-end
-
 function Source.text_of(item)
-  return type(item) == "table" and json().encode(item) or tostring(item)
+  return type(item) == "table" and require "cfpurge.cli.json".encode(item) or tostring(item)
 end
 
--- The items of `file`, read as they are asked for; `name` is what it is called where it cannot be read.
-function Source:lines_of(file, name)
-  local is_files, read, byte = self.kind == "files", core.read_line, string.byte
+-- A file that cannot be read to its end ends early, and `problem` says why.
+function Source:items_of()
+  local reader = self.lines
   return function()
-    while true do
-      local line, problem = read(file)
-      if not line then
-        -- Ctrl-C gives up a terminal's line: that is no error.
-        if problem and not core.interrupted() then
-          self.problem = name .. ": " .. problem
-          -- The lines that were not read are nowhere else: the file is not to be replaced.
-          if self.out then
-            self.out.path = self.out.part
-          end
-        end
-        return nil
-      end
-      self.bytes = self.bytes + #line + 1
-      local first, last = byte(line, 1), byte(line, -1)
-      -- Only where there is something to trim: a pattern over every line would take longer than all else.
-      if first and (first <= 0x20 or last <= 0x20) then
-        line = line:match "^%s*(.-)%s*$"
-        first = byte(line, 1)
-      end
-      if first then
-        self.given = self.given + 1
-        return is_files and first == 0x7B and item_of(line, "files") or line
+    local ok, item = pcall(reader)
+    if ok then
+      return item
+    elseif core.interrupted() == 0 then
+      -- Ctrl-C gives up a terminal's line: that is no error.
+      self.problem = reader.problem or tostring(item)
+      if self.kind == "files" and self.problem:find "XML" then
+        self.problem = self.problem .. "; --sitemap reads a sitemap"
       end
     end
+  end
+end
+
+-- The first item with a star is noted: it stands for itself, which may not be what was meant.
+local function with_stars_noted(self, next_item)
+  return function()
+    local item = next_item()
+    local text = item and (type(item) == "table" and item.url or item)
+    if not self.star and type(text) == "string" and text:find("*", 1, true) then
+      self.star = text
+    end
+    return item
   end
 end
 
@@ -73,15 +54,20 @@ end
 
 -- Every variant of every item; the other headers that an item brings stay. An item that is no { url, headers } goes
 -- through as it is: the library says what is wrong with it.
-local function varied(next_item, axes)
+local function varied(self, next_item, axes)
   local variants, current, own = require "cfpurge.variants".variants, nil, nil
   return function()
     local item = current and current()
     if not item then
       local base = next_item()
-      if base == nil or not has_variants(base) then
+      if base == nil then
+        return nil
+      elseif not has_variants(base) then
+        self.single[#self.single + 1] = self.taken + 1
+        self.taken, current = self.taken + 1, nil
         return base
       end
+      self.taken = self.taken + self.variants
       own = type(base) == "table" and base.headers or {}
       current = variants({ type(base) == "table" and base.url or base }, axes)
       item = current()
@@ -117,59 +103,59 @@ local function axes_of(args, names)
   return axes
 end
 
--- Written beside it and moved there at the end: it may be what is being read. A device is no file to replace.
-local function opened_to_write(path)
-  if path == "" or path == "-" then
-    return nil, "names no file; without it they go to standard output"
-  end
-  local part = path:find "^/dev/" and path or path .. ".part"
-  local file, problem = io.open(part, "w")
-  return file and { file = file, part = part, path = path }, problem
-end
-
 --- How many items there are in all, as far as it can be told by now.
 ---@return number?
 function Source:total()
   if type(self.list) == "table" then
     return #self.list
   end
-  if self.size and self.bytes > 0 then
-    return self.first + self.given * self.variants * math.max(self.size / self.bytes, 1)
+  local reader = self.lines
+  if self.size and reader.bytes > 0 then
+    return self.first + reader.count * self.variants * math.max(self.size / reader.bytes, 1)
   end
 end
 
---- Writes what was not accepted to the file of --remaining, if there is one.
----@param remaining table|function
----@return integer? items, string? problem
-function Source:save(remaining)
-  local out, count = self.out, 0
-  if out then
-    local ok, problem = true, nil
-    for item in tables.each(remaining) do
-      if ok then
-        ok, problem = out.file:write(self.text_of(item), "\n")
-      end
-      count = count + 1
-    end
-    if ok then
-      ok, problem = out.file:close()
-    end
-    if ok and out.part ~= out.path then
-      ok, problem = os.rename(out.part, out.path)
-    end
-    if not ok then
-      return nil, "--remaining: " .. tostring(problem)
-    end
+--- Where the n-th item stands: a file and its line; nil for an argument.
+---@param n integer
+---@return string?
+function Source:place(n)
+  if not self.lines then
+    return nil
   end
-  return count
+  local singles = 0
+  while self.single[singles + 1] and self.single[singles + 1] < n do
+    singles = singles + 1
+  end
+  local base = math.ceil((n - singles) / self.variants) + singles
+  local line = self.lines:place(base - self.arguments)
+  return line and ("%s:%d"):format(self.name, line)
 end
 
-local M = { text_of = Source.text_of }
+--- Did all come from the command line?
+function Source:is_typed()
+  return not self.lines
+end
+
+--- Did it give no item so far?
+function Source:is_empty()
+  return self.arguments + (self.lines and self.lines.count or 0) == 0
+end
+
+--- All was accepted: nothing remains.
+---@return string? problem
+function Source:empty_remaining()
+  if self.remaining then
+    local count, problem = require "cfpurge.cli.remaining".save(self.remaining, function() end, self)
+    return not count and "--remaining: " .. problem or nil
+  end
+end
+
+local M = {}
 
 -- The file that is to be read, if any is.
 local function opened_to_read(args)
   if args.from and args.from ~= "-" then
-    local file, problem = io.open(args.from)
+    local file, problem = io.open(args.from, "rb")
     return file, problem and "--from: " .. problem
   elseif args.from or (not args.items[1] and not core.is_terminal(0)) then
     return io.stdin
@@ -182,7 +168,9 @@ end
 ---@param names table the options of variants
 ---@return table? source, string? problem
 function M.open(args, names)
-  local self = setmetatable({ kind = args.kind, first = 0, given = 0, bytes = 0, variants = 1 }, Source)
+  local self = setmetatable({
+    kind = args.kind, first = 0, arguments = #args.items, variants = 1, taken = 0, single = {},
+  }, Source)
   local axes, file, problem
   axes, problem = axes_of(args, names)
   if not problem then
@@ -190,7 +178,8 @@ function M.open(args, names)
   end
   -- A dry run sends nothing: what an earlier purge left there still is what remains.
   if not problem and args.remaining and not args.dry_run then
-    self.out, problem = opened_to_write(args.remaining)
+    self.remaining = args.remaining
+    problem = require "cfpurge.cli.remaining".problem(args.remaining)
     problem = problem and "--remaining: " .. problem
   end
   if problem then
@@ -198,22 +187,27 @@ function M.open(args, names)
   end
   local items = {}
   for i, item in ipairs(args.items) do
-    items[i] = item_of(item, self.kind)
+    items[i] = lines.item_of(item, self.kind)
   end
   local next_item = tables.each(items)
   if file then
+    self.name = args.from and args.from ~= "-" and args.from or "standard input"
+    self.lines = lines.of_file(file, args.from and "--from " .. args.from or "standard input", self.kind)
     -- Of a pipe it cannot be told; of standard input somebody else may have read the beginning.
     local at = file:seek()
     local size = at and file:seek "end"
     self.size = size and file:seek("set", at) and size - at
-    local lines = self:lines_of(file, args.from and "--from " .. args.from or "standard input")
-    next_item = items[1] and tables.chained(items, lines) or lines
+    local read = self:items_of()
+    next_item = items[1] and tables.chained(items, read) or read
+  end
+  if self.kind == "files" or self.kind == "prefixes" then
+    next_item = with_stars_noted(self, next_item)
   end
   if axes then
-    next_item = varied(next_item, axes)
     for _, values in pairs(axes) do
       self.variants = self.variants * #values
     end
+    next_item = varied(self, next_item, axes)
   end
   if file then
     self.first, self.list = #items * self.variants, next_item

@@ -1,14 +1,17 @@
---- JSON as the command reads and writes it: keys in order, slashes bare, an empty table is a list.
+--- JSON as the command writes it: keys in order, slashes bare, valid UTF-8, an empty table is a list.
 local cjson = require "cjson".new()
+local text = require "cfpurge.cli.text"
 
 local M = {}
 
 --- A JSON text that is to stand as it is.
-function M.raw(text)
+function M.raw(json)
   return function()
-    return text
+    return json
   end
 end
+
+M.null = M.raw "null"
 
 ---@return string
 function M.encode(value)
@@ -16,8 +19,13 @@ function M.encode(value)
     return value()
   elseif type(value) == "number" then
     return ("%.14g"):format(value)
+  elseif type(value) == "string" then
+    -- What cjson leaves bare and a terminal obeys.
+    return (cjson.encode(text.valid(value)):gsub("\\/", "/"):gsub("\194([\128-\159])", function(control)
+      return ("\\u%04x"):format(control:byte())
+    end))
   elseif type(value) ~= "table" then
-    return (cjson.encode(value):gsub("\\/", "/"))
+    return (cjson.encode(value))
   end
   local parts = {}
   if value[1] ~= nil or next(value) == nil then
@@ -41,12 +49,6 @@ function M.encode(value)
     parts[i] = M.encode(name) .. ":" .. M.encode(value[name])
   end
   return "{" .. table.concat(parts, ",") .. "}"
-end
-
---- nil where the text is no JSON.
-function M.decode(text)
-  local ok, value = pcall(cjson.decode, text)
-  return ok and value or nil
 end
 
 return M

@@ -2,45 +2,32 @@
 --
 -- Standard output has the outcome, or what was not accepted, an item a line; standard error has everything else.
 local core = require "cfpurge.core"
+local text = require "cfpurge.cli.text"
+
+local count_of, duration, grouped = text.count_of, text.duration, text.grouped
 
 local Report = {}
 Report.__index = Report
 
-local function grouped(n)
-  local text = ("%.0f"):format(n)
-  while true do
-    local more, found = text:gsub("^(%d+)(%d%d%d)", "%1,%2")
-    text = more
-    if found == 0 then
-      return text
-    end
-  end
-end
-
-local function count_of(n, noun)
-  return ("%s %s%s"):format(grouped(n), noun, n == 1 and "" or "s")
-end
-
-local function duration(seconds)
-  if seconds < 10 then
-    return ("%.1f s"):format(seconds)
-  elseif seconds < 120 then
-    return ("%.0f s"):format(seconds)
-  elseif seconds < 7200 then
-    return ("%.0f min"):format(seconds / 60)
-  end
-  return ("%.1f h"):format(seconds / 3600)
-end
-
 -- ---- lines on standard error ----
 
-function Report:line(text)
+function Report:line(line)
   self:clear()
-  io.stderr:write("cfpurge: ", (tostring(text):gsub("[%s%c]+", " ")), "\n")
+  io.stderr:write("cfpurge: ", text.printable(tostring(line)), "\n")
 end
 
+--- The call was wrong.
 function Report:usage(problem)
-  self:line(("%s (see: cfpurge %s--help)"):format(problem, self.kind and self.kind .. " " or ""))
+  local command = self.kind and self.kind .. " " or ""
+  self:refused((problem:gsub("%s*\n%s*", "; ")), (" (see: cfpurge %s--help)"):format(command))
+end
+
+--- Nothing was begun.
+function Report:refused(problem, hint)
+  self:line(problem .. (hint or ""))
+  if self.json then
+    self:outcome { error = { kind = "invalid_request", message = problem, retryable = false } }
+  end
 end
 
 -- ---- standard output ----
@@ -52,6 +39,36 @@ end
 
 function Report:write(...)
   self:wrote(io.write(...))
+end
+
+--- The outcome as one JSON object, which has the same members whatever came of it. What remains is written as it is
+--- read.
+---@param outcome table
+---@param next_item? function
+---@return integer count of what remains
+function Report:outcome(outcome, next_item)
+  local json = require "cfpurge.cli.json"
+  local count = 0
+  local function member(name, value)
+    self:write('"', name, '":', json.encode(value), ",")
+  end
+  self:write "{"
+  for _, name in ipairs { "accepted", "requests", "attempts", "seconds" } do
+    member(name, outcome[name] or 0)
+  end
+  for _, name in ipairs { "ids", "messages", "failures" } do
+    member(name, outcome[name] or {})
+  end
+  for _, name in ipairs { "ray_id", "error", "remaining_file" } do
+    member(name, outcome[name] or json.null)
+  end
+  self:write '"remaining":['
+  for item in next_item or function() end do
+    self:write(count > 0 and "," or "", json.encode(item))
+    count = count + 1
+  end
+  self:write("]}\n")
+  return count
 end
 
 ---@param status integer
@@ -67,6 +84,18 @@ end
 
 -- ---- the progress line ----
 
+--- Is there a line that shows how far it is? Then the client's events are wanted.
+---@return function? on_event
+function Report:listener()
+  return self.has_line and function(event)
+    if event.name == "retry" then
+      self.retry = { ends = core.now() + event.wait, why = event.status and "HTTP " .. event.status or event.kind }
+    elseif event.name == "response" and not event.kind then
+      self.retry = nil
+    end
+  end or nil
+end
+
 ---@return function? on_progress
 function Report:progress()
   if self.has_line then
@@ -77,20 +106,37 @@ function Report:progress()
   end
 end
 
-local function progress_text(state, seconds, total, bucket, noun)
+-- By the pacer, where that is slower than it went so far.
+local function seconds_left(rate, done, total, bucket, per_request)
+  local left = rate > 0 and (total - done) / rate or 0
+  if bucket and bucket.rate and bucket.rate > 0 then
+    local tokens = math.ceil(math.max(total - done, 0) / per_request)
+    left = math.max(left, (tokens - math.min(bucket.left, tokens)) / bucket.rate)
+  end
+  return left
+end
+
+local function progress_text(report, state, seconds, total, bucket)
   local done, rate = state.accepted + state.failed, state.accepted / seconds
+  local is_files = report.kind == "files"
   local parts = { grouped(state.accepted) .. " accepted" }
   if state.failed > 0 then
     parts[#parts + 1] = grouped(state.failed) .. " not"
   end
+  local retry = report.retry
+  if retry and retry.ends > core.now() - 1 then
+    parts[#parts + 1] = ("retrying in %.0f s (%s)"):format(math.max(retry.ends - core.now(), 0), retry.why)
+  end
   parts[#parts + 1] = grouped(rate) .. "/s"
   if total and total > 0 then
     parts[#parts + 1] = ("%.0f%%"):format(math.min(100 * done / total, 100))
-    if rate > 0 then
-      parts[#parts + 1] = duration(math.max(total - done, 0) / rate) .. " left"
+    local left = seconds_left(rate, done, total, bucket, is_files and 1 or 100)
+    if left > 0 then
+      parts[#parts + 1] = duration(left) .. " left"
     end
   end
   if bucket and bucket.wait >= 0.05 then
+    local noun = is_files and "URLs" or "requests"
     parts[#parts + 1] = ("waits %s for the limit of %s"):format(duration(bucket.wait), noun)
   end
   return table.concat(parts, ", ")
@@ -99,11 +145,11 @@ end
 function Report:draw(client)
   local now = self.has_line and core.now()
   if now and now - self.begun >= 0.3 and now - (self.drawn or 0) >= 0.1 then
-    local noun = self.kind == "files" and "urls" or "requests"
     local state = self.state or { accepted = 0, failed = 0 }
-    local text = progress_text(state, now - self.begun, self.source and self.source:total(),
-      client:stats().buckets[noun], noun == "urls" and "URLs" or noun)
-    io.stderr:write("\r", text:sub(1, 79), "\27[K")
+    local line = progress_text(self, state, now - self.begun, self.source and self.source:total(),
+      client:stats().buckets[self.kind == "files" and "urls" or "requests"])
+    -- In the last column the terminal would begin a new line.
+    io.stderr:write("\r", line:sub(1, (core.terminal_width(2) or 80) - 1), "\27[K")
     io.stderr:flush()
     self.drawn = now
   end
@@ -146,13 +192,20 @@ function Report:success(result)
   if result.dry_run then
     self:planned(result)
   elseif self.json then
-    self:write(require "cfpurge.cli.json".encode {
+    self:outcome {
       accepted = result.accepted, requests = result.requests, attempts = result.attempts, ids = result.ids,
       messages = result.messages, ray_id = result.ray_id, seconds = rounded(result.elapsed),
-    }, "\n")
+    }
   elseif not self.quiet then
     local what = self.kind == "everything" and "everything" or count_of(result.accepted, "item")
     self:write("accepted: ", what, " in ", count_of(result.requests, "request"), ", ", duration(result.elapsed), "\n")
+  end
+end
+
+--- A star is legal and has no meaning, which surprises.
+function Report:note_star(source)
+  if source.star and not self.quiet then
+    self:line(("%s: the * is no wildcard, it stands for itself"):format(text.cut(source.star, 100)))
   end
 end
 
@@ -164,10 +217,7 @@ function Report:failure(err, source, params)
 end
 
 return {
-  grouped = grouped,
-  duration = duration,
-
-  ---@param args table what was parsed
+  ---@param args table what was parsed, or what is known of it
   new = function(args)
     return setmetatable({
       kind = args.kind, json = args.json, quiet = args.quiet, interval = 0.5,

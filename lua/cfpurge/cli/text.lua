@@ -1,0 +1,72 @@
+--- Numbers, times and foreign text as people read them.
+local M = {}
+
+function M.grouped(n)
+  local text = ("%.0f"):format(n)
+  while true do
+    local more, found = text:gsub("^(%d+)(%d%d%d)", "%1,%2")
+    text = more
+    if found == 0 then
+      return text
+    end
+  end
+end
+
+function M.count_of(n, noun)
+  return ("%s %s%s"):format(M.grouped(n), noun, n == 1 and "" or "s")
+end
+
+function M.duration(seconds)
+  if seconds < 10 then
+    return ("%.1f s"):format(seconds)
+  elseif seconds < 120 then
+    return ("%.0f s"):format(seconds)
+  elseif seconds < 7200 then
+    return ("%.0f min"):format(seconds / 60)
+  end
+  return ("%.1f h"):format(seconds / 3600)
+end
+
+-- The characters of UTF-8 that are more than one byte.
+local CHARACTERS = {
+  "^[\194-\223][\128-\191]", "^\224[\160-\191][\128-\191]", "^[\225-\236\238\239][\128-\191][\128-\191]",
+  "^\237[\128-\159][\128-\191]", "^\240[\144-\191][\128-\191][\128-\191]",
+  "^[\241-\243][\128-\191][\128-\191][\128-\191]", "^\244[\128-\143][\128-\191][\128-\191]",
+}
+
+-- `run` has no byte below 128.
+local function repaired(run)
+  local parts, at = {}, 1
+  while at <= #run do
+    local last
+    for _, character in ipairs(CHARACTERS) do
+      last = last or select(2, run:find(character, at))
+    end
+    parts[#parts + 1] = last and run:sub(at, last) or "\239\191\189"
+    at = (last or at) + 1
+  end
+  return table.concat(parts)
+end
+
+--- Valid UTF-8: U+FFFD stands for each byte that belongs to no character.
+---@return string
+function M.valid(text)
+  return (text:gsub("[\128-\255]+", repaired))
+end
+
+--- One line that changes nothing of a terminal but what it shows.
+---@return string
+function M.printable(text)
+  return (M.valid(text):gsub("[%s%c]+", " "):gsub("\194[\128-\159]", " "))
+end
+
+--- At most `most` bytes of it.
+---@return string
+function M.cut(text, most)
+  if #text <= most then
+    return text
+  end
+  return (text:sub(1, most):gsub("[\194-\244][\128-\191]*$", "")) .. "..."
+end
+
+return M
