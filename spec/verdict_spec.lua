@@ -148,6 +148,24 @@ describe("a refusal", function()
     end
   end)
 
+  it("takes back what waits for its turn", function()
+    local own = clients.new { zone_id = zone, rate = { requests = 0.05, requests_bucket = 1 } }
+    edge.script(zone, { { times = 0, delay = 0.1, status = 400, json = refusal(1107) } })
+    local _, err = own:purge({ tags = lists.tags(500) }, { max_in_flight = 5 })
+    assert.same({ "plan", 1, 1, 1, 1, 500 }, { err.about, err.requests, err.attempts, edge.counts(zone).requests,
+      #err.failures, #err.remaining.tags })
+    assert.is_true(err.elapsed < 10, err.elapsed)
+    assert.same(lists.all(lists.tags(500)), lists.all(err.remaining.tags))
+    assert.equal(0, own:in_flight())
+    -- What was limited, and waits to be sent again, is not in flight either.
+    local other, zone2 = clients.new()
+    edge.script(zone2, { { match = '"t1"', status = 400, delay = 0.3, json = refusal(9109) },
+      { times = 0, status = 503, headers = { ["Retry-After"] = "20" }, body = "" } })
+    _, err = other:purge({ tags = lists.tags(300) }, { max_in_flight = 3 })
+    assert.same({ "credential", 3, 300 }, { err.about, err.requests, #err.remaining.tags })
+    assert.is_true(err.elapsed < 10, err.elapsed)
+  end)
+
   it("under 200 is isolated: one bad URL of a hundred, three bad tags of five thousand", function()
     local answer = { times = 0, match = "BAD", status = 200, json = refusal(1016) }
     for _, json in ipairs { refusal(1016), refusal(1082, 1016), { success = false, errors = { { code = 1016 } },

@@ -191,7 +191,8 @@ static int client_cancel(lua_State *L)
 {
     struct client *client = cf_client_check(L);
     lua_Integer id = luaL_checkinteger(L, 2);
-    bool cancelled = client->engine && cf_engine_cancel(client->engine, (uint64_t)id);
+    bool unsent = lua_toboolean(L, 3);
+    bool cancelled = client->engine && cf_engine_cancel(client->engine, (uint64_t)id, unsent);
 
     lua_settop(L, 1);
     cf_taking_emit(L, client);

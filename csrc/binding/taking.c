@@ -125,7 +125,7 @@ static void taking_give_up(struct client *client, uint64_t id)
 
     if (!client->engine)
         return;
-    cf_engine_cancel(client->engine, id);
+    cf_engine_cancel(client->engine, id, false);
     transfer = cf_engine_take(client->engine, id);
     if (transfer)
         cf_engine_release(client->engine, transfer);

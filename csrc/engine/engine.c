@@ -251,14 +251,14 @@ uint64_t cf_engine_submit(struct cf_engine *engine, struct cf_submission *submis
     return engine->last_id;
 }
 
-bool cf_engine_cancel(struct cf_engine *engine, uint64_t id)
+bool cf_engine_cancel(struct cf_engine *engine, uint64_t id, bool unsent)
 {
     struct cf_transfer *transfer;
     struct cf_sigpipe guard;
 
     cf_multi_notice_fork(engine);
     transfer = engine_find(engine, id);
-    if (!transfer || !transfer->origin)
+    if (!transfer || !transfer->origin || (unsent && transfer->lane))
         return false;
     engine->now = cf_clock_now();
     guard = cf_sigpipe_hold();

@@ -43,8 +43,9 @@ struct cf_budget *cf_engine_budget(struct cf_engine *engine, const char *key, co
 uint64_t cf_engine_submit(struct cf_engine *engine, struct cf_submission *submission, enum cf_failure *failure);
 /* Moves everything forward, waits at most `timeout` for something to happen; how many requests are in flight. */
 size_t cf_engine_step(struct cf_engine *engine, int64_t timeout);
-/* False where no such request is in flight. Otherwise it is ready to be taken, CF_CANCELLED. */
-bool cf_engine_cancel(struct cf_engine *engine, uint64_t id);
+/* False where no such request is in flight; with `unsent`, where libcurl has it as well. Otherwise it is ready to be
+ * taken, CF_CANCELLED. */
+bool cf_engine_cancel(struct cf_engine *engine, uint64_t id, bool unsent);
 
 /* The request `id`, or any with 0, that ended and was not taken yet; NULL for none. It is to be released, or put back.
  */

@@ -167,22 +167,22 @@ function M.take(state, id)
   return got
 end
 
---- Ends a request of the core as cancelled, or as what its answer says where that is there, and tells of it.
-function M.cancel(state, request)
-  if state.requests[request.id] then
-    state.core:cancel(request.id)
+--- Ends a request of the core as cancelled, or as what its answer says where that is there, and tells of it. With
+--- `is_unsent` one that is under way is left alone.
+function M.cancel(state, request, is_unsent)
+  if state.requests[request.id] and (state.core:cancel(request.id, is_unsent) or not is_unsent) then
     M.take(state, request.id)
   end
 end
 
 --- The same with each key of `parts`, from which they may go meanwhile.
-function M.cancel_all(state, parts)
+function M.cancel_all(state, parts, is_unsent)
   local list = {}
   for part in tables.entries(parts) do
     list[#list + 1] = part
   end
   for _, part in ipairs(list) do
-    M.cancel(state, part)
+    M.cancel(state, part, is_unsent)
   end
 end
 

@@ -158,10 +158,23 @@ function Job:failed_one(chunk, err)
   elseif verdict == "split" then
     self:learn()
     return self:split(chunk, size, whole)
+  elseif self.is_taking_back and err.kind == "cancelled" then
+    self.requests = self.requests - (err.attempts == 0 and 1 or 0)
+    return self:put_back(chunk)
   elseif self.counters.is_stopped then
     self:stop(err)
   end
   self:fail(chunk, err)
+  if self.counters.is_stopped and not self.counters.is_blamed then
+    self:take_back()
+  end
+end
+
+-- No other item can do better: what waits for its turn is not sent any more, and remains. What is under way counts.
+function Job:take_back()
+  self.is_taking_back = true
+  completion.cancel_all(self.state, self.parts, true)
+  self.is_taking_back = false
 end
 
 function Job:ended(part, result, err)
@@ -431,7 +444,8 @@ function M.new(request, kind, source, started, options, base, limits)
     on_progress = options.on_progress, started = started, ends = limits.deadline and started + limits.deadline,
     current = false, again = {}, parts = {}, failures = {}, given_up = {}, ids = {}, messages = {},
     in_flight = 0, failed = 0, sent = 0, requests = 0, attempts = 0, refused_there = 0,
-    stopped = false, is_going = false, finished = false, is_put_off = false, next_put_off = false, ray_id = false,
+    stopped = false, is_going = false, is_taking_back = false, finished = false, is_put_off = false,
+    next_put_off = false, ray_id = false,
     inside = setmetatable({}, { __mode = "k" }),
   }, Job)
   -- The next step goes on, and somebody sees to it that there is one.
