@@ -8,8 +8,8 @@ local dir = host.dir() .. "/oom"
 local whole = os.getenv "OOM" == "all"
 -- Whatever Lua runs the specs: the program has its own. Once is enough.
 local elsewhere = (os.getenv "CFPURGE_LUA" or "lua5.4") ~= "lua5.4"
-local scenarios = { "new", "purge", "core", "error", "retry", "bulk", "stream", "names", "cancel", "close", "collect", "start",
-  "event", "plan" }
+local scenarios = { "new", "purge", "core", "error", "retry", "bulk", "stream", "wrong", "names", "cancel", "close", "collect",
+  "start", "event", "plan" }
 
 local function build()
   local flags = os.getenv "OOM_CFLAGS"

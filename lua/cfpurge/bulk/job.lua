@@ -95,16 +95,19 @@ function Job:hopeless()
 end
 
 -- The items that were refused as they were read fail alone.
-function Job:read()
-  local source = self.source
-  source.most_in_a_row = self.counters.accepted == 0 and refusals.IN_A_ROW or math.huge
-  local chunk = source:read(self.counters.size)
-  local refused = source.refusals.failures
+function Job:note_refused()
+  local refused = self.source.refusals.failures
   while self.refused_there < #refused do
     add_failure(self.failures, refused[self.refused_there + 1])
     self.refused_there = self.refused_there + 1
   end
-  return chunk
+end
+
+function Job:read()
+  -- Before it reads: where memory is short no chunk may be lost that was read.
+  self:note_refused()
+  self.source.most_in_a_row = self.counters.accepted == 0 and refusals.IN_A_ROW or math.huge
+  return self.source:read(self.counters.size)
 end
 
 function M.add_all(list, more, chunk, name)
@@ -405,6 +408,7 @@ end
 
 function Job:finish()
   self.source.is_over = true
+  self:note_refused()
   local cause = self.stopped or (self.failures[1] and self.failures[1].error)
   if cause and cause.kind == "cancelled" then
     local remaining = self:remaining()

@@ -36,9 +36,12 @@ function Refusals:add(item, at, err)
     err.field, err.message = err.field:gsub("^item", name), err.message:gsub("^item", name)
     failure = { error = err, items = {}, at = at, places = {} }
     self.causes[problem] = failure
-    self.failures[#self.failures + 1] = failure
   end
   local count = #failure.places + 1
+  -- Where memory was short it may be known and not yet be there.
+  if count == 1 and self.failures[#self.failures] ~= failure then
+    self.failures[#self.failures + 1] = failure
+  end
   failure.items[count] = item
   failure.places[count] = at
   self.count = self.count + 1
