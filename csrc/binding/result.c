@@ -91,7 +91,7 @@ static void result_push_info(lua_State *L, const struct cf_ending *ending, int l
     if (lua_type(L, -1) == LUA_TNUMBER) {
         lua_Number code = lua_tonumber(L, -1);
         lua_settop(L, info);
-        /* lua-cjson reads every number as a float, which 5.3 and 5.4 would show as 1012.0. */
+        /* lua-cjson reads every number as a float, which 5.3 and 5.4 would show as 5.0. */
         if (code > -1e15 && code < 1e15 && (lua_Number)(int64_t)code == code)
             result_set_integer(L, "code", (lua_Integer)code);
     }
