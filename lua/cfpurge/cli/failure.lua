@@ -91,7 +91,7 @@ local function tell_causes(report, failures, source)
   local causes, by_key, errors = {}, {}, {}
   for _, failure in ipairs(failures) do
     local err, item = failure.error, source.text_of(failure.items[1])
-    local key = ("%s %s %s %s"):format(err.kind, err.status, err.code, message_of(err, item, "*"))
+    local key = ("%s %d %d %s"):format(err.kind, err.status or 0, err.code or 0, message_of(err, item, "*"))
     local cause = by_key[key]
     if not cause and err.kind ~= "cancelled" then
       cause = { err = err, item = item, at = failure.at, items = 0 }
