@@ -57,6 +57,9 @@ describe("what people type", function()
         local outcome = forms.purge(form, { kind = case[1], items = { item }, zone = id })
         assert.same({ 1, 1, "" }, { outcome.requests, outcome.accepted, outcome.text })
         assert.truthy(edge.requests(id)[1].body:gsub("\\/", "/"):find(item, 1, true))
+        if form == "command" and item:find("*", 1, true) then
+          assert.truthy(outcome.said:find "wildcard", outcome.said)
+        end
       end)
     end)
   end
@@ -101,11 +104,18 @@ describe("what people type", function()
     local outcome = forms.purge("iterator", { kind = "tags", items = lines, zone = fresh(), options = options })
     assert.same({ 200, 40 }, { outcome.accepted, #outcome.remaining }, outcome.text)
     assert.is_true(outcome.requests <= 3)
+    outcome = forms.purge("command", { kind = "tags", items = lines, zone = fresh(), words = { "--plan", "free" } })
+    assert.same({ 0, 200 }, { outcome.exit, outcome.accepted }, outcome.text)
+    assert.is_true(outcome.requests <= 3)
   end)
 
   it("may be a file from an editor: a byte order mark, CRLF, blank lines, and a bad one by its line", function()
     local id, zone = edge.zone()
     local path = command.file((BOM .. "https://www.@/1\r\n\r\nhttps://www.@/2\r\n  \r\n/3\r\n# done\r\n"):gsub("@", zone.name))
+    local _, err, status = command.of(id) { "files", "--from", path }
+    assert.same({ 1, 2 }, { status, edge.counts(id).items })
+    assert.truthy(err:find(path .. ":5", 1, true), err)
+    edge.reset(id)
     local lines = cfpurge.lines(path, "files")
     local _, failed = clients.new { zone_id = id }:purge { files = lines }
     assert.same({ 2, { "/3" } }, { failed.accepted, failed.remaining.files })
@@ -119,13 +129,35 @@ describe("what people type", function()
     for i = 1, 3000 do parts[#parts + 1] = ("<url><loc>https://www.%s/%d</loc></url>"):format(zone.name, i) end
     for _, between in ipairs { "\n", "" } do
       local path = command.file(table.concat(parts, between))
-      local done, why = pcall(function()
+        local out, err, status = command.of(id) { "files", "--from", path }
+      assert.is_true(status ~= 0)
+      assert.truthy(err:find "XML" and err:find "%-%-sitemap", err)
+      assert.is_true(#out + #err < 600, #out + #err)
+        local done, why = pcall(function()
         return assert(clients.new { zone_id = id }:purge { files = cfpurge.lines(path, "files") })
       end)
       assert.is_false(done)
       assert.truthy(tostring(why):find "XML", tostring(why))
     end
     assert.equal(0, edge.counts(id).requests)
+  end)
+
+  it("may be a token file from an editor", function()
+    local id = edge.zone()
+    local token = edge.env.TOKEN
+    local function with(text) return command.run({ "tags", "a", "--token-file", command.file(text) }, { zone = id,
+      env = { CLOUDFLARE_API_TOKEN = false } }) end
+    for _, text in ipairs { BOM .. token, token .. "\r\n", BOM .. token .. "\n" } do
+      assert.equal(0, (select(3, with(text))))
+    end
+    assert.equal(3, edge.counts(id).items)
+    for _, text in ipairs { '"' .. token .. '"', "'" .. token .. "'", "Bearer " .. token, token .. " " .. token } do
+      local _, err, status = with(text)
+      assert.is_true(status == 2 or status == 3, err)
+      assert.truthy(err:find "token", err)
+      assert.is_nil(err:find(token, 1, true))
+    end
+    assert.equal(3, edge.counts(id).requests)
   end)
 
   it("may be habits: assert(cfpurge.new()), error(err), \"purge: \" .. err, a dot for a colon", function()
