@@ -150,6 +150,16 @@ describe("a name", function()
     assert.equal(0, client:in_flight())
   end)
 
+  it("that stands on two pages is one", function()
+    local list = { success = true, errors = {}, messages = {}, result = { { id = zone, name = about.name } },
+      result_info = { total_pages = 2 } }
+    edge.script(zone, { { match = "/zones?", times = 2, json = list } })
+    local client = named { zone = about.name, default_headers = { ["X-Spec"] = zone } }
+    local result, err = client:purge { tags = TAGS }
+    assert.equal(1, result and result.accepted, tostring(err))
+    assert.equal(2, gets())
+  end)
+
   it("is told by zones and environments, page by page", function()
     local client = named { zone_id = zone }
     local function page(n, id)

@@ -45,7 +45,9 @@ local function named(list, name, field)
   for _, key in ipairs { "name", "id" } do
     local found = {}
     for _, entry in ipairs(list) do
-      if entry[key] == name or (field == "zone" and key == "name" and zones.plain(entry.name) == name) then
+      local is_named = entry[key] == name or (field == "zone" and key == "name" and zones.plain(entry.name) == name)
+      -- Pages move where a zone is made meanwhile: one may stand on two of them.
+      if is_named and not (found[1] and found[#found].id == entry.id) then
         found[#found + 1] = entry
       end
     end
