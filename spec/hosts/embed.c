@@ -13,7 +13,11 @@ static const char script[] =
     "package.path, package.cpath = '', ''    -- nothing comes from disk\n"
     "local client = assert(require 'cfpurge.core'.new { ca_file = os.getenv 'CA_FILE' })\n"
     "local urls = {}\n"
-    "function purge(url) urls[assert(client:start { files = { url } })] = url end\n"
+    "function purge(url)\n"
+    "  local id, err = client:start { files = { url } }\n"
+    "  if not id then error(tostring(err), 0) end\n"
+    "  urls[id] = url\n"
+    "end\n"
     "function frame(late)\n"
     "  if late then for id in pairs(urls) do client:cancel(id) end end\n"
     "  local in_flight, id, result, err = client:step(0), client:take()\n"
@@ -24,12 +28,19 @@ static const char script[] =
     "  return in_flight\n"
     "end\n";
 
+static void give_up(lua_State *L)
+{
+    fprintf(stderr, "%s\n", lua_tostring(L, -1));
+    exit(1);
+}
+
 static int call(lua_State *L, const char *function, const char *argument)
 {
     lua_settop(L, 0);
     lua_getglobal(L, function);
     lua_pushstring(L, argument);
-    lua_call(L, 1, 1);
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK)
+        give_up(L);
     return (int)lua_tointeger(L, 1);
 }
 
@@ -44,7 +55,7 @@ int main(int argc, char **argv)
     luaL_requiref(L, "cjson", luaopen_cjson, 0);
     luaL_requiref(L, "cfpurge.core", luaopen_cfpurge_core, 0);
     if (luaL_dostring(L, script) != LUA_OK)
-        return 1;
+        give_up(L);
     for (i = 2; i < argc; i++)
         call(L, "purge", argv[i]);
     for (; in_flight > 0; frames++) {

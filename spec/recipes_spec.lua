@@ -1,0 +1,101 @@
+-- The README's recipes without a token: the message stands where their user looks.
+local clients = require "spec.support.client"
+local command = require "spec.support.command"
+local host = require "spec.support.host"
+
+local lua = os.getenv "CFPURGE_LUA" or "lua5.4"
+local readme = command.read "README.md"
+local MESSAGE = "no credential"
+
+local function blocks(language)
+  local found = {}
+  for block in readme:gmatch("\n```" .. language .. "\n(.-)\n```\n") do found[#found + 1] = block end
+  return found
+end
+
+local unset = { "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_EMAIL", "CLOUDFLARE_API_KEY", "CLOUDFLARE_ZONE_ID" }
+
+-- What it printed, on both channels.
+local function output(line)
+  local pipe = io.popen(("env -u %s %s 2>&1"):format(table.concat(unset, " -u "), line))
+  local printed = pipe:read "*a"
+  pipe:close()
+  return printed
+end
+
+local function write(path, text)
+  local file = assert(io.open(path, "w"))
+  file:write(text)
+  file:close()
+  return path
+end
+
+describe("without a token", function()
+  local path = os.tmpname()
+  teardown(function() os.remove(path) end)
+
+  local lists = blocks "lua"
+  for i, block in ipairs(lists) do
+    it("Lua block " .. i .. " says so", function()
+      local said = output(("timeout -k 2 20 %s %s"):format(lua, write(path, block)))
+      assert.truthy(said:find(MESSAGE, 1, true) or said:find("no zone_id", 1, true), said)
+      assert.is_nil(said:find("got table", 1, true), said)
+    end)
+  end
+
+  it("a program of cqueues says so", function()
+    local said = clients.lua [[
+      local is_there, cqueues = pcall(require, "cqueues")
+      if not is_there then print "no cqueues" return end
+      local loop = cqueues.new()
+      loop:wrap(function() assert(require "cfpurge".new()) end)
+      assert(loop:loop())]]
+    if said == "no cqueues\n" then return pending "no cqueues for this Lua" end
+    assert.matches(MESSAGE, said)
+  end)
+
+  it("a program of copas says so", function()
+    local said = clients.lua [[
+      local is_there, copas = pcall(require, "copas")
+      if not is_there then print "no copas" return end
+      copas.addthread(function() assert(require "cfpurge".new()) end)
+      for _ = 1, 3 do copas.step(0.01) end]]
+    if said == "no copas\n" then return pending "no copas for this Lua" end
+    assert.matches(MESSAGE, said)
+  end)
+
+  it("the C program says so, and of a wrong URL what is wrong", function()
+    if lua ~= "lua5.4" or host.watched then return pending "built once, and not watched" end
+    local dir = host.dir() .. "/recipe"
+    host.must("env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -s libcfpurge.a LUA=lua5.4 BUILD=" .. dir
+      .. " CPPFLAGS= LDFLAGS= CFLAGS='-O1 -g'")
+    local line = write(dir .. "/embed.c", blocks "c"[1] .. "\n") and blocks "c"[1]:match " %*   (cc .-) %*/"
+    host.must((line:gsub("build/lua5.4", dir .. "/lua5.4"):gsub("embed%.c", dir .. "/embed.c")) .. " -o " .. dir .. "/embed")
+    assert.matches("invalid_request: api_token: " .. MESSAGE, output(dir .. "/embed 1 https://a.example/"))
+    assert.matches("^invalid_request: files%[1%]: must be an absolute",
+      output("CLOUDFLARE_API_TOKEN=t CLOUDFLARE_ZONE_ID=z " .. dir .. "/embed 1 /a"))
+  end)
+
+  if lua == "luajit" then
+    it("the Neovim plugin says so as it is loaded; without a zone, when a page is written", function()
+      write(path, blocks "lua nvim"[1])
+      local nvim = "nvim --headless -u NONE -i NONE -n -c 'luafile " .. path .. "'"
+      assert.matches(MESSAGE, output(nvim .. " -c qa!"))
+      local said = output(("CLOUDFLARE_API_TOKEN=t %s -c 'edit %s.md' -c 'silent write' -c qa!"):format(nvim, path))
+      os.remove(path .. ".md")
+      assert.matches("invalid_request: no zone_id", said)
+    end)
+
+    it("nginx says so as it starts", function()
+      local dir = host.dir() .. "/recipe"
+      host.must("mkdir -p " .. dir .. " && ln -sfn /usr/lib/nginx/modules " .. dir .. "/modules")
+      local conf = blocks "nginx"[1]:gsub("http {", ([[%%0
+        lua_package_path "%s/lua/?.lua;%s/lua/?/init.lua;;";
+        lua_package_cpath "%s";]]):format(host.must "printf %s \"$PWD\"", host.must "printf %s \"$PWD\"", package.cpath))
+      conf = conf:gsub("listen 127.0.0.1:8080;", "listen unix:" .. dir .. "/http.sock;")
+      write(dir .. "/nginx.conf", "daemon off; error_log stderr; pid " .. dir .. "/pid;\n" .. conf)
+      local said = output(("timeout -k 2 10 /usr/sbin/nginx -p %s -c %s/nginx.conf"):format(dir, dir))
+      assert.matches("init_by_lua error: [^\n]*" .. MESSAGE, said)
+    end)
+  end
+end)
