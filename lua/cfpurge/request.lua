@@ -153,6 +153,11 @@ function M.give_job(request, job)
   request.state.jobs[request] = true
 end
 
+--- It is not begun after all: memory was short, and its caller is told so.
+function M.take_job(request)
+  request.state.jobs[request] = nil
+end
+
 --- A request of a job. Errors of its input are returned, never raised.
 function M.part(state, params, options, handle)
   return part_of(state, handle, pcall(state.core.start, state.core, params, options, nil, true))

@@ -121,7 +121,13 @@ local function lookup(request, path, options, ends, extract, done, found)
     state = request.state, path = path, options = options, ends = ends,
     extract = extract, done = done, parts = {}, found = found or {}, cancelled = false,
   }, Lookup))
-  request.job:fetch(1)
+  local ok, raised = pcall(request.job.fetch, request.job, 1)
+  if not ok then
+    if next(request.job.parts) == nil then
+      requests.take_job(request)
+    end
+    error(raised, 0)
+  end
 end
 
 --- A name of a host or a zone as the API writes it: in lower case, without a final dot, in ASCII. Nil where libcurl

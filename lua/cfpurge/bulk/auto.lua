@@ -262,6 +262,7 @@ function M.start(request, kind, list, call, index, limits_of)
   local ok, raised = pcall(job.go_on, job)
   -- The parts in flight take it up again.
   if not ok and job.in_flight == 0 then
+    requests.take_job(request)
     error(raised, 0)
   end
 end

@@ -10,11 +10,11 @@ local M = {}
 ---@return table chunk
 function M.chunk(items, at, places)
   -- fresh: as it was read; counted: its end is in the job's numbers; cut: the rest of it went back; whole: what the
-  -- policy said of the request that it is a half of; sent: in a request, or a part of what was in one; ids,
-  -- messages: how many of its answer's are in the job's lists.
+  -- policy said of the request that it is a half of; sent: in a request, or a part of what was in one; failed:
+  -- among the failures; ids, messages: how many of its answer's are in the job's lists.
   return {
     items = items, at = at, places = places, fresh = false, counted = false, cut = false, whole = false, sent = false,
-    ids = 0, messages = 0,
+    failed = false, ids = 0, messages = 0,
   }
 end
 

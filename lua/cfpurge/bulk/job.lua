@@ -167,7 +167,10 @@ function Job:failed_one(chunk, err)
   elseif self.counters.is_stopped then
     self:stop(err)
   end
-  self:fail(chunk, err)
+  if not chunk.failed then
+    self:fail(chunk, err)
+    chunk.failed = true
+  end
   if self.counters.is_stopped and not self.counters.is_blamed then
     self:take_back()
   end
@@ -273,6 +276,7 @@ function Job:go_on()
     self.is_going = false
     requests.leave(self, thread)
     if not ok then
+      self.source:cut_off()
       error(raised, 0)
     end
   end
@@ -475,6 +479,7 @@ function M.start(request, kind, list, call, base, limits)
   local ok, raised = pcall(request.job.go_on, request.job)
   -- The parts in flight take it up again.
   if not ok and request.job.in_flight == 0 then
+    requests.take_job(request)
     error(raised, 0)
   end
 end

@@ -127,6 +127,11 @@ function Source:read_iterator(chunk, size)
   return lies_here
 end
 
+--- Memory was short where the iterator was asked, before it was called or after it had returned.
+function Source:cut_off()
+  self.is_asking = self.is_asking and self.reader ~= false
+end
+
 -- ---- an iterator in a coroutine of its own ----
 
 function Source:read_late(ok, ...)
