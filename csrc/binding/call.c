@@ -5,6 +5,7 @@
 
 #include "base/distinct.h"
 #include "binding/error.h"
+#include "binding/rates.h"
 
 /* The new request's id, or 0 with an error pushed. */
 static uint64_t call_submit(lua_State *L, struct client *client, struct cf_submission *submission)
@@ -161,16 +162,19 @@ static bool call_read_options(lua_State *L, struct client *client, int index, st
     return cf_client_is_open(L, client) && cf_draft_options(L, &client->options, &client->draft, index, index, options);
 }
 
-/* limits(kind, options) -> { max_items, max_in_flight, max_retry_wait, isolate, deadline }: as they hold for a call. */
+/* limits(kind, options, zone_id) -> { max_items, max_in_flight, max_retry_wait, isolate, deadline }: as they hold for a
+ * call. */
 int cf_client_limits(lua_State *L)
 {
     struct client *client = cf_client_check(L);
     struct cf_options options;
     bool of_files = strcmp(luaL_checkstring(L, 2), "files") == 0;
 
-    lua_settop(L, 3);
+    lua_settop(L, 4);
     if (!call_read_options(L, client, 3, &options))
         return cf_client_push_failure(L);
+    if (lua_type(L, 4) == LUA_TSTRING)
+        options.zone_id = lua_tostring(L, 4);
     lua_createtable(L, 0, 5);
     lua_pushinteger(L, (lua_Integer)cf_draft_max_items(&options, of_files));
     lua_setfield(L, -2, "max_items");
@@ -184,6 +188,34 @@ int cf_client_limits(lua_State *L)
         lua_pushnumber(L, (lua_Number)options.deadline / 1e6);
         lua_setfield(L, -2, "deadline");
     }
+    return 1;
+}
+
+/* plan(zone_id, account, plan) -> true where the plan is one that we know: from now on the zone's purges draw from what
+ * that plan of that account allows. */
+int cf_client_plan(lua_State *L)
+{
+    struct client *client = cf_client_check(L);
+    const char *zone_id = luaL_checkstring(L, 2), *account = luaL_checkstring(L, 3), *plan = luaL_checkstring(L, 4);
+    struct cf_zone_plan known;
+    struct cf_rates rates = client->options.given;
+    const char *key = lua_pushfstring(L, "%s/%s", account, plan);
+
+    memset(&known, 0, sizeof known);
+    if (client->closed || !client->options.plans || strcmp(plan, "auto") == 0 ||
+        cf_options_id_problem(zone_id, strlen(zone_id)) || !cf_rates_settle(&rates, plan, client->options.share)) {
+        lua_pushboolean(L, 0);
+        return 1;
+    }
+    known.rates = rates;
+    /* All calls count in the windows of the client's own budget. */
+    rates.overall = rates.address = 0;
+    memcpy(known.zone_id, zone_id, strlen(zone_id) + 1);
+    known.is_enterprise = strcmp(plan, "enterprise") == 0;
+    known.budget = cf_engine_budget(client->engine, key, &rates);
+    if (!known.budget || !cf_plans_set(&client->plans, &known))
+        return luaL_error(L, "not enough memory");
+    lua_pushboolean(L, 1);
     return 1;
 }
 

@@ -49,6 +49,8 @@ static void client_furnish(lua_State *L, struct client *client, const struct cf_
     client->engine = cf_engine_new(&settings);
     if (!client->engine || !cf_options_own(&client->options, options))
         luaL_error(L, "not enough memory");
+    if (cf_options_has_auto_plan(options))
+        client->options.plans = &client->plans;
 }
 
 bool cf_client_trust(lua_State *L, struct client *client, const char *ca_file)
@@ -94,6 +96,8 @@ static void client_wipe(struct client *client)
 {
     client->closed = true;
     cf_options_wipe(&client->options);
+    client->options.plans = NULL;
+    cf_plans_free(&client->plans);
     cf_buffer_wipe(&client->header_lines);
     cf_draft_wipe(&client->draft);
 }
@@ -127,18 +131,21 @@ static int client_purge_environment(lua_State *L)
     return client_purge_environment_with(L, 0);
 }
 
-/* forecast(kind, requests, items): the seconds that so many requests of so many items each take by the plan. */
+/* forecast(kind, requests, items, zone_id): the seconds that so many requests of so many items each take by the plan,
+ * the zone's own where it is known. */
 static int client_forecast(lua_State *L)
 {
     struct client *client = cf_client_check(L);
     enum cf_bucket bucket = strcmp(luaL_checkstring(L, 2), "files") == 0 ? CF_BUCKET_URLS : CF_BUCKET_REQUESTS;
     lua_Number requests = luaL_checknumber(L, 3);
     lua_Number items = bucket == CF_BUCKET_URLS ? luaL_checknumber(L, 4) : 1;
+    const struct cf_zone_plan *known =
+        cf_plans_find(client->options.plans, luaL_optstring(L, 5, client->options.zone_id));
     int64_t duration;
 
     luaL_argcheck(L, requests >= 0 && requests <= MAX_COUNT && floor(requests) >= requests, 3, "not a count");
     luaL_argcheck(L, items >= 0 && items <= MAX_COUNT, 4, "not a count");
-    duration = cf_pacer_forecast(&client->options.rates, bucket, (uint64_t)requests, items);
+    duration = cf_pacer_forecast(known ? &known->rates : &client->options.rates, bucket, (uint64_t)requests, items);
     if (duration < 0)
         return luaL_error(L, "not enough memory");
     lua_pushnumber(L, (lua_Number)duration / 1e6);
@@ -401,6 +408,7 @@ void cf_client_open(lua_State *L)
                                        {"check", cf_client_check_request},
                                        {"fetch", cf_client_fetch},
                                        {"limits", cf_client_limits},
+                                       {"plan", cf_client_plan},
                                        {"set", cf_client_set},
                                        {"add", cf_client_add},
                                        {"forecast", client_forecast},

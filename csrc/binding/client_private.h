@@ -18,6 +18,7 @@ struct client {
     int busy;                      /* requests that are being taken: the engine must stay */
     struct cf_options options;     /* owned: wiped on close */
     struct cf_buffer header_lines; /* owned: what options.headers points to */
+    struct cf_plans plans;         /* owned: what options.plans points to, with plan = "auto" */
     struct cf_draft draft;         /* scratch */
 };
 
@@ -33,11 +34,12 @@ int cf_client_push_failure(lua_State *L);
 bool cf_client_is_open(lua_State *L, const struct client *client);
 /* Begins a purge: its id, or 0 with an error pushed; raises where a type is wrong. */
 uint64_t cf_client_begin(lua_State *L, struct client *client, const struct cf_call *call);
-/* The methods start, check, fetch, limits, set and add. */
+/* The methods start, check, fetch, limits, plan, set and add. */
 int cf_client_start_request(lua_State *L);
 int cf_client_check_request(lua_State *L);
 int cf_client_fetch(lua_State *L);
 int cf_client_limits(lua_State *L);
+int cf_client_plan(lua_State *L);
 int cf_client_set(lua_State *L);
 int cf_client_add(lua_State *L);
 

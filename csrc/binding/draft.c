@@ -76,7 +76,8 @@ static bool draft_write_path(struct cf_buffer *url, const char *zone_id, const c
 
 size_t cf_draft_max_items(const struct cf_options *options, bool of_files)
 {
-    bool enterprise = options->plan && strcmp(options->plan, "enterprise") == 0;
+    const struct cf_zone_plan *known = cf_plans_find(options->plans, options->zone_id);
+    bool enterprise = known ? known->is_enterprise : options->plan && strcmp(options->plan, "enterprise") == 0;
     return options->max_items       ? (size_t)options->max_items
            : of_files && enterprise ? CF_MAX_FILES_ENTERPRISE
                                     : CF_MAX_ITEMS;
@@ -145,17 +146,35 @@ static bool draft_read_environment(lua_State *L, const struct cf_call *call, con
     return problem == NULL;
 }
 
+/* The zone that the params name, which decides how many items they may have; NULL where they name none. They keep the
+ * text. */
+static const char *draft_zone_of(lua_State *L, int params)
+{
+    const char *zone_id = NULL;
+
+    if (lua_istable(L, params)) {
+        cf_rawgetfield(L, params, "zone_id");
+        zone_id = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+        lua_pop(L, 1);
+    }
+    return zone_id;
+}
+
 bool cf_draft_write(lua_State *L, const struct cf_options *own, struct cf_draft *draft, const struct cf_call *call,
                     struct cf_submission *submission)
 {
     struct cf_options options;
     struct cf_purge purge;
-    const char *environment_id;
+    const struct cf_zone_plan *known;
+    const char *environment_id, *zone_id = own->plans ? draft_zone_of(L, call->params) : NULL;
 
     memset(submission, 0, sizeof *submission);
     if (!draft_read_environment(L, call, &environment_id) ||
-        !cf_draft_options(L, own, draft, call->params + 1, call->params_arg + 1, &options) ||
-        !cf_params_write(L, call->params, call->params_arg, cf_draft_max_items(&options, true),
+        !cf_draft_options(L, own, draft, call->params + 1, call->params_arg + 1, &options))
+        return false;
+    if (zone_id)
+        options.zone_id = zone_id;
+    if (!cf_params_write(L, call->params, call->params_arg, cf_draft_max_items(&options, true),
                          cf_draft_max_items(&options, false), &draft->body, &draft->slots, &purge))
         return false;
     if (purge.zone_id)
@@ -177,6 +196,8 @@ bool cf_draft_write(lua_State *L, const struct cf_options *own, struct cf_draft 
     submission->body = &draft->body;
     submission->items = purge.items;
     submission->bucket = purge.bucket;
+    known = cf_plans_find(options.plans, options.zone_id);
+    submission->budget = known ? known->budget : NULL;
     return true;
 }
 

@@ -42,6 +42,7 @@ static const struct option {
     {"deadline", SECONDS, AT(deadline), CF_SCOPE_REQUEST, 0.001, 0, NULL, NULL},
     {"plan", TEXT, AT(plan), CF_SCOPE_CLIENT, 0, 0, NULL, NULL},
     {"rate", RATES, 0, CF_SCOPE_CLIENT, 0, 0, NULL, NULL},
+    {"share", COUNT, AT(share), CF_SCOPE_CLIENT, 1, 1, NULL, NULL},
     {"max_items", COUNT, AT(max_items), CF_SCOPE_REQUEST, 1, 0, NULL, NULL},
     {"max_in_flight", COUNT, AT(max_in_flight), CF_SCOPE_REQUEST, 1, 8, NULL, NULL},
     {"isolate", FLAG, AT(isolate), CF_SCOPE_REQUEST, 0, 1, NULL, NULL},
@@ -318,8 +319,11 @@ bool cf_options_check(lua_State *L, struct cf_options *options, const struct cf_
           checked->allow_http == options->allow_http) &&
         !options_check_address(L, options))
         return false;
-    return checked || cf_rates_settle(&options->rates, options->plan) ||
-           options_refuse(L, "plan", "must be free, pro, business or enterprise");
+    if (checked)
+        return true;
+    options->given = options->rates;
+    return cf_rates_settle(&options->rates, options->plan, options->share) ||
+           options_refuse(L, "plan", "must be free, pro, business, enterprise or auto");
 }
 
 static void options_read_environment(struct cf_options *options)
@@ -339,7 +343,7 @@ void cf_options_read_environment(struct cf_options *options)
     options_read_environment(options);
     before = *options;
     options_choose_credential(options, &(struct cf_options){0}, &before);
-    (void)cf_rates_settle(&options->rates, NULL);
+    (void)cf_rates_settle(&options->rates, NULL, 1);
 }
 
 bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_environment, struct cf_buffer *lines,
@@ -384,11 +388,12 @@ bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_env
 
 bool cf_options_are_for_core(lua_State *L, const struct cf_options *options)
 {
-    const char *field = options->dry_run       ? "dry_run"
-                        : options->zone        ? "zone"
-                        : options->environment ? "environment"
-                        : options->on_progress ? "on_progress"
-                                               : NULL;
+    const char *field = options->dry_run                    ? "dry_run"
+                        : options->zone                     ? "zone"
+                        : options->environment              ? "environment"
+                        : options->on_progress              ? "on_progress"
+                        : cf_options_has_auto_plan(options) ? "plan"
+                                                            : NULL;
     return !field || options->has_lua_layer || options_refuse(L, field, "needs the Lua layer: require \"cfpurge\"");
 }
 

@@ -4,10 +4,12 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/buffer.h"
 #include "binding/compat.h"
 #include "base/pacer.h"
+#include "binding/plans.h"
 
 #define CF_VERSION "0.1.0"
 
@@ -21,13 +23,22 @@ struct cf_options {
     int64_t exit_grace;                            /* the Lua layer's */
     int64_t max_retries, max_items, max_in_flight; /* max_items 0: as the plan says */
     int64_t max_connections, max_queued;
-    struct cf_rates rates; /* by plan and rate; all 0 where neither was given */
+    int64_t share;                /* the client may use one part in so many of its plan */
+    struct cf_rates rates;        /* by plan and rate; all 0 where neither was given */
+    struct cf_rates given;        /* by rate alone; open where it says nothing */
+    const struct cf_plans *plans; /* borrowed: of the client's zones; NULL for none */
     bool allow_http, isolate, invalidate, dry_run, on_progress;
     bool has_lua_layer;              /* of a client: the Lua layer has it, which does more than the core alone */
     bool direct;                     /* worked out: the environment's proxy is not used */
     bool is_unchecked;               /* they are the environment's: a call may have better ones */
     const struct cf_buffer *headers; /* borrowed: default_headers as lines, each NUL-terminated; NULL for none */
 };
+
+/* Is a zone's plan to be read from the API? */
+static inline bool cf_options_has_auto_plan(const struct cf_options *options)
+{
+    return options->plan && strcmp(options->plan, "auto") == 0;
+}
 
 enum cf_scope { CF_SCOPE_CLIENT = 1, CF_SCOPE_REQUEST = 2, CF_SCOPE_CALL = 4 };
 

@@ -15,7 +15,8 @@ static const struct plan {
 } plans[] = {{"free", {5.0 / 60, 25, 800, 800, 1200, 200}},
              {"pro", {5, 25, 1500, 1500, 1200, 200}},
              {"business", {10, 50, 1500, 1500, 1200, 200}},
-             {"enterprise", {50, 500, 3000, 3000, 1200, 200}}};
+             {"enterprise", {50, 500, 3000, 3000, 1200, 200}},
+             {"auto", {0, 0, 0, 0, 1200, 200}}};
 
 static const struct {
     const char *name;
@@ -77,7 +78,7 @@ bool cf_rates_read(lua_State *L, int arg, const char *name, struct cf_rates *rat
     return true;
 }
 
-bool cf_rates_settle(struct cf_rates *rates, const char *plan)
+bool cf_rates_settle(struct cf_rates *rates, const char *plan, int64_t share)
 {
     struct cf_rates of_plan;
     bool found = !plan;
@@ -91,6 +92,6 @@ bool cf_rates_settle(struct cf_rates *rates, const char *plan)
         }
     for (i = 0; i < FIELDS; i++)
         if (isnan(*rates_field_of(rates, i)))
-            *rates_field_of(rates, i) = *rates_field_of(&of_plan, i);
+            *rates_field_of(rates, i) = *rates_field_of(&of_plan, i) / (double)share;
     return found;
 }

@@ -3,6 +3,7 @@
 #define CFPURGE_RATES_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "binding/compat.h"
 #include "base/pacer.h"
@@ -12,7 +13,8 @@ void cf_rates_open(struct cf_rates *rates);
 /* Reads the table on the top of the stack, the option `name` of argument `arg`. False: an error was pushed; raises
  * where a type is wrong. */
 bool cf_rates_read(lua_State *L, int arg, const char *name, struct cf_rates *rates);
-/* Each open rate becomes the plan's; NULL is no plan, which limits nothing. False: there is no such plan. */
-bool cf_rates_settle(struct cf_rates *rates, const char *plan);
+/* Each open rate becomes the plan's, of which this client may use one part in `share`; NULL is no plan, which limits
+ * nothing, and "auto" limits all calls alone. False: there is no such plan. */
+bool cf_rates_settle(struct cf_rates *rates, const char *plan, int64_t share);
 
 #endif

@@ -5,6 +5,7 @@ local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
 local loops = require "cfpurge.loop"
 local names = require "cfpurge.names"
+local plans = require "cfpurge.plans"
 local requests = require "cfpurge.request"
 local sizes = require "cfpurge.sizes"
 local tables = require "cfpurge.tables"
@@ -64,6 +65,15 @@ local function is_short(state, params, options)
   return true
 end
 
+-- Has a plan of the zone's own been read, where it is to be?
+local function is_planned(state, params, options)
+  if not state.plans then
+    return true
+  end
+  local zone_id = tables.bare(params).zone_id or (options and tables.bare(options).zone_id) or state.zone_id
+  return not plans.is_wanted(state, zone_id)
+end
+
 -- Begins one request. Nil, what was raised, an error; neither where it is too long to be one.
 local function start_one(state, params, options, environment_id, on_done)
   local request = requests.new(state, on_done, mend)
@@ -112,7 +122,7 @@ local function dispatch(request, call)
       return false, nil, err
     end
   end
-  local limits, raised, err = validate.limits(state, kind, options)
+  local limits, raised, err = validate.limits(state, kind, options, call.params.zone_id)
   if limits then
     local ok
     local size = sizes.get(state, base_of(call).zone_id, kind, limits.max_items)
@@ -176,24 +186,34 @@ local function begin_named(request, call, wanted)
   end
   local lookup_options = options_of_lookup(call.options)
   local ends = requests.ends(state, call.started, call.options)
+  local function go(zone_id, environment_id, err)
+    if request.ended then
+      return
+    elseif not jobs().is_job(request.job) then
+      request.job, state.jobs[request] = nil, nil
+    end
+    local ok, raised
+    if not err then
+      local known = resolved(call, zone_id, environment_id)
+      -- The time that looking up its names has left.
+      known.options = requests.left(known.options, ends)
+      request.on_failure = names.forgetting(state, wanted, zone_id)
+      ok, raised, err = dispatch(request, known)
+    end
+    if not ok then
+      err = err or core.error("invalid_request", tostring(raised))
+      err.remaining = err.remaining or requests.asked(call)
+      completion.complete(state, request, nil, err)
+    end
+  end
   names.resolve(request, wanted, lookup_options, requests.ends(state, call.started, lookup_options),
     function(zone_id, environment_id, err)
-      if not jobs().is_job(request.job) then
-        request.job, state.jobs[request] = nil, nil
+      if err then
+        return go(nil, nil, err)
       end
-      local ok, raised
-      if not err then
-        local known = resolved(call, zone_id, environment_id)
-        -- The time that looking up its names has left.
-        known.options = requests.left(known.options, ends)
-        request.on_failure = names.forgetting(state, wanted, zone_id)
-        ok, raised, err = dispatch(request, known)
-      end
-      if not ok then
-        err = err or core.error("invalid_request", tostring(raised))
-        err.remaining = err.remaining or requests.asked(call)
-        completion.complete(state, request, nil, err)
-      end
+      plans.ask(request, zone_id or state.zone_id, lookup_options, function(ended)
+        go(zone_id, environment_id, ended)
+      end)
     end)
   return true
 end
@@ -221,6 +241,7 @@ local function begin_auto(request, call, wanted)
   if refused then
     return false, nil, refused
   end
+  list = validate.own(list)
   local options = options_of_lookup(call.options)
   local ends = requests.ends(state, call.started, call.options)
   names.index(request, options, requests.ends(state, call.started, options), function(index, err)
@@ -230,8 +251,11 @@ local function begin_auto(request, call, wanted)
       local known = resolved(call)
       known.options = requests.left(known.options, ends)
       request.on_failure = names.forgetting_index(state, index)
-      local function limits_of()
-        return (validate.limits(state, kind, known.options))
+      local function limits_of(zone)
+        if zone then
+          plans.note(state, zone)
+        end
+        return (validate.limits(state, kind, known.options, zone and zone.id))
       end
       if rawget(known.options or {}, "dry_run") == true then
         ok, raised, err = require "cfpurge.dry_run"(request, kind, list, known, index, limits_of)
@@ -274,7 +298,8 @@ local function start_call(state, call, on_done)
       err = core.error("invalid_request", wanted.problem, { field = wanted.problem:match "^%w+" })
     elseif wanted and wanted.zone == "auto" then
       ok, raised, err = begin_auto(request, call, wanted)
-    elseif wanted and (wanted.zone or wanted.environment) then
+    elseif wanted and (wanted.zone or wanted.environment
+      or plans.is_wanted(state, wanted.zone_id or state.zone_id)) then
       ok, raised, err = begin_named(request, call, wanted)
     elseif wanted then
       ok, raised, err = dispatch(request, call)
@@ -290,7 +315,8 @@ end
 local function begin(state, params, options, environment_id, on_done)
   local before = #state.failures
   local call, request, raised, err
-  if not state.zone and is_plain(options) and is_short(state, params, options) and type(params) == "table" then
+  if not state.zone and is_plain(options) and is_short(state, params, options) and type(params) == "table"
+    and is_planned(state, params, options) then
     request, raised, err = start_one(state, params, options, environment_id, on_done)
   end
   if not (request or raised or err) then
@@ -364,7 +390,8 @@ end
 function M.perform(state, name, shift, params, options, environment_id)
   local result, err, raised, request, loop, call
   if state.count == 0 and not (state.zone or state.has_events or environment_id) and is_plain(options)
-    and next(state.sizes) == nil and is_short(state, params, options) and loops.pick(state.loop).blocks then
+    and next(state.sizes) == nil and not state.plans and is_short(state, params, options)
+    and loops.pick(state.loop).blocks then
     result, err, raised = perform_in_core(state, params, options)
     if result then
       return result

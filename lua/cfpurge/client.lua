@@ -350,11 +350,25 @@ local function default_of(name)
   end
 end
 
+-- Each worker of nginx has the client that init_by_lua made, or one of its own, and all of them share the account.
+local function with_share(options)
+  local nginx = rawget(_G, "ngx")
+  local count = type(nginx) == "table" and type(nginx.worker) == "table" and nginx.worker.count
+  if not count or type(options) ~= "table" or rawget(options, "plan") == nil or rawget(options, "share") ~= nil then
+    return options
+  end
+  local ok, workers = pcall(count)
+  local copy = tables.copy(options)
+  copy.share = ok and type(workers) == "number" and workers >= 1 and workers or nil
+  return copy
+end
+
 --- Errors are of the kind `invalid_request`; a wrong type raises. `assert` shows no error but a string in Lua 5.1, 5.2
 --- and nginx: the error's text comes before it.
 ---@param options? cfpurge.Options
 ---@return cfpurge.Client?, string? message, cfpurge.Error?
 local function new(options)
+  options = with_share(options)
   local ok, handle, message, err = pcall(core.new, options)
   if not ok then
     validate.raise(handle, "new", 0, 3)
@@ -376,15 +390,18 @@ local function new(options)
   if zone and zone_id then
     return refused("zone", "either zone or zone_id")
   end
-  local path = not zone and handle:check { purge_everything = true }
   local state = completion.new(handle, loop)
-  state.zone, state.zone_id = zone, path and path:match "^/zones/([^/]+)"
+  state.zone = zone
   state.exit_grace = options and rawget(options, "exit_grace") or default_of "exit_grace"
+  state.plans = options and rawget(options, "plan") == "auto" and {} or nil
   state.has_events = options and rawget(options, "on_event") ~= nil
   state.client = setmetatable({ [STATE] = state }, Client)
   handle:settle(function()
     at_the_end(state)
   end)
+  -- The environment's is known to the core alone, which has its Lua layer by now.
+  local path = not zone and handle:check { purge_everything = true }
+  state.zone_id = path and path:match "^/zones/([^/]+)" or nil
   return state.client
 end
 

@@ -96,8 +96,9 @@ return function(request, kind, list, call, index, limits_of)
     raised, err = add(list, 1)
   else
     local limits, ok
-    limits, raised, err = validate.limits(state, kind, call.options)
-    local size = limits and sizes.get(state, sizes.zone_of(call.params, call.options), kind, limits.max_items)
+    local zone_id = sizes.zone_of(call.params, call.options)
+    limits, raised, err = validate.limits(state, kind, call.options, zone_id)
+    local size = limits and sizes.get(state, zone_id, kind, limits.max_items)
     if limits then
       ok, raised, err = validate.list(state, index and of_zone(call, "0") or call, kind, list, size, math.huge)
     end
@@ -115,7 +116,8 @@ return function(request, kind, list, call, index, limits_of)
     dry_run = true,
     requests = planned,
     items = items,
-    seconds = state.core:forecast(kind or "purge_everything", #planned, planned[1].items),
+    seconds = state.core:forecast(kind or "purge_everything", #planned, planned[1].items,
+      planned[1].path:match "^/zones/([^/]+)"),
   })
   return true
 end

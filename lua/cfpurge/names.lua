@@ -1,5 +1,6 @@
 --- The ids that names of zones and environments stand for: looked up once, kept by the client.
 local core = require "cfpurge.core"
+local plans = require "cfpurge.plans"
 local zones = require "cfpurge.zones"
 
 -- After so many seconds a zone that is not among those known may be a new one.
@@ -66,7 +67,7 @@ local function describe(zone)
 end
 
 -- Of several zones of one name the only active one.
-local function id_named(list, name, field)
+local function entry_named(list, name, field)
   local found, active, texts = named(list, name, field), {}, {}
   if not found[1] then
     local problem = ("%s: the credential sees none named '%s'"):format(field, name)
@@ -81,7 +82,7 @@ local function id_named(list, name, field)
       table.concat(texts, ", "))
     return nil, core.error("invalid_request", problem, { field = field })
   end
-  return (active[1] or found[1]).id
+  return active[1] or found[1]
 end
 
 --- Turns names into ids, without a request where they are known, and calls `done(zone_id, environment_id)` or
@@ -92,7 +93,12 @@ function M.resolve(request, wanted, options, ends, done)
   local function learned(ids, what)
     return function(list, err)
       if list then
-        ids[wanted[what]], err = id_named(list, wanted[what], what)
+        local entry
+        entry, err = entry_named(list, wanted[what], what)
+        if entry then
+          ids[wanted[what]] = entry.id
+          plans.note(state, entry)
+        end
       end
       if err then
         return done(nil, nil, err)

@@ -50,7 +50,8 @@
 ---@field allow_http? boolean
 
 ---@class cfpurge.Options: cfpurge.RequestOptions what `new` takes
----@field plan? "free"|"pro"|"business"|"enterprise"
+---@field plan? "free"|"pro"|"business"|"enterprise"|"auto"
+---@field share? integer this client may use one part in so many of the plan
 ---@field rate? table<"requests"|"requests_bucket"|"urls"|"urls_bucket"|"overall"|"address", number>
 ---@field max_connections? integer over HTTP/2 one carries many requests
 ---@field max_queued? integer requests that may wait

@@ -110,10 +110,10 @@ function M.list(state, call, kind, list, size, last)
   return true
 end
 
---- The limits that hold for a call; or nil, what was raised, an error.
+--- The limits that hold for a call, to this zone where it is given; or nil, what was raised, an error.
 ---@return table? limits, string? raised, cfpurge.Error? err
-function M.limits(state, kind, options)
-  local ok, limits, err = pcall(state.core.limits, state.core, kind, options)
+function M.limits(state, kind, options, zone_id)
+  local ok, limits, err = pcall(state.core.limits, state.core, kind, options, zone_id)
   if not ok then
     return nil, limits
   elseif not limits then

@@ -491,7 +491,7 @@ function M.adopt(request, kind, items, err, options)
     return false
   elseif not job then
     local state = request.state
-    local ok, limits = pcall(state.core.limits, state.core, kind, options)
+    local ok, limits = pcall(state.core.limits, state.core, kind, options, err.remaining.zone_id)
     if not (ok and limits) or not policy.may_mend(err, limits.isolate) then
       return false
     end
