@@ -347,7 +347,7 @@ function Job:note_end()
     end
   end
   if stopped then
-    local items, places, unsent = {}, {}, self:unsent()
+    local items, places, unsent, none = {}, {}, self:unsent(), {}
     unsent[#unsent + 1] = self.source.reading or nil
     table.sort(unsent, function(a, b) return a.at < b.at end)
     for _, chunk in ipairs(unsent) do
@@ -357,6 +357,8 @@ function Job:note_end()
     end
     local at = places[1] or self.source.position + 1
     add_failure(failures, { error = stopped, items = items, at = at, places = places })
+    -- They stand there alone: where memory is short this account begins anew.
+    self.current, self.again, self.source.reading = false, none, false
   end
 end
 
