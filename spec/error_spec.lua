@@ -106,7 +106,7 @@ describe("a secret", function()
   teardown(clients.close)
 
   -- Markers with bytes that JSON may write in another way.
-  local TOKEN, KEY, EMAIL = "MARKERtoken/with\"quote\\and+more", "MARKERkey/144c9def\"", "MARKER+me@mail.example"
+  local TOKEN, KEY, EMAIL = "MARKERtoken/with<quote\\and+more", "MARKERkey/144c9def\\", "MARKER+me@mail.example"
   local credentials = { { api_token = TOKEN }, { api_email = EMAIL, api_key = KEY } }
 
   -- All text that can be reached from a value.

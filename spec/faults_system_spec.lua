@@ -194,20 +194,18 @@ describe("a wall clock that is set", function()
     end)
   end
 
-  it("back, and a date says when to come again: too late to be waited for, and the error says so", function()
+  it("back, and a date says when to come again: it is measured against the answer's own Date", function()
     local got = run [[
       local c, zone = client.new { max_retries = 2 }
       local soon = os.date("!%a, %d %b %Y %H:%M:%S GMT", os.time() + 2)
-      system.clock_off(-3600)
-      edge.script(zone, { { status = 503, headers = { ["Retry-After"] = soon } } })
-      local _, err = c:purge(tags)
-      system.clock_off(0)
-      edge.script(zone, { { status = 503, headers = { ["Retry-After"] = soon } } })
-      local result = assert(c:purge(tags))
-      return { err.kind, err.retryable, err.attempts, err.retry_after, result.attempts, #err.remaining.tags }]]
-    assert.is_true(got[4] > 3590 and got[4] < 3610, got[4])
-    got[4] = nil
-    assert.same({ "server", true, 1, nil, 2, 1 }, got)
+      local attempts = {}
+      for i, off in ipairs { -3600, 3600, 0 } do
+        system.clock_off(off)
+        edge.script(zone, { { status = 503, headers = { ["Retry-After"] = soon } } })
+        attempts[i] = assert(c:purge(tags)).attempts
+      end
+      return { attempts, lasted() < 20 }]]
+    assert.same({ { 2, 2, 2 }, true }, got)
   end)
 
   it("to before the certificate was made: a TLS error, and none once it is right again", function()
