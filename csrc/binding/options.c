@@ -1,4 +1,4 @@
-/* The options: one schema says their names, types, defaults, environment variables and scope. */
+/* The options as a caller gives them: read, checked, and completed from the environment. */
 #include "binding/options.h"
 
 #include <stddef.h>
@@ -10,93 +10,7 @@
 #include "binding/headers.h"
 #include "base/memory.h"
 #include "binding/rates.h"
-
-enum type { TEXT, SECONDS, COUNT, FLAG, HEADERS, FUNCTION, RATES, LOOP };
-
-static const char *const type_names[] = {"string", "number",   "integer", "boolean",
-                                         "table",  "function", "table",   "string or table"};
-
-static const struct option {
-    const char *name;
-    enum type type;
-    size_t at;
-    int scope;
-    double least, initial; /* of SECONDS and COUNT; a duration of 0 is "none" where it is the initial one */
-    const char *text, *env;
-} schema[] = {
-#define AT(member) offsetof(struct cf_options, member)
-    {"api_token", TEXT, AT(api_token), CF_SCOPE_REQUEST, 0, 0, NULL, "CLOUDFLARE_API_TOKEN"},
-    {"api_email", TEXT, AT(api_email), CF_SCOPE_REQUEST, 0, 0, NULL, "CLOUDFLARE_EMAIL"},
-    {"api_key", TEXT, AT(api_key), CF_SCOPE_REQUEST, 0, 0, NULL, "CLOUDFLARE_API_KEY"},
-    {"zone_id", TEXT, AT(zone_id), CF_SCOPE_REQUEST, 0, 0, NULL, "CLOUDFLARE_ZONE_ID"},
-    {"zone", TEXT, AT(zone), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
-    {"environment_id", TEXT, AT(environment_id), CF_SCOPE_CALL, 0, 0, NULL, NULL},
-    {"environment", TEXT, AT(environment), CF_SCOPE_CALL, 0, 0, NULL, NULL},
-    {"base_url", TEXT, AT(base_url), CF_SCOPE_REQUEST, 0, 0, "https://api.cloudflare.com/client/v4",
-     "CLOUDFLARE_BASE_URL"},
-    {"timeout", SECONDS, AT(timeout), CF_SCOPE_REQUEST, 0.001, 60, NULL, NULL},
-    {"connect_timeout", SECONDS, AT(connect_timeout), CF_SCOPE_REQUEST, 0.001, 10, NULL, NULL},
-    {"max_retries", COUNT, AT(max_retries), CF_SCOPE_REQUEST, 0, 2, NULL, NULL},
-    {"retry_for", SECONDS, AT(retry_for), CF_SCOPE_REQUEST, 0, -1, NULL, NULL},
-    {"max_retry_wait", SECONDS, AT(max_retry_wait), CF_SCOPE_REQUEST, 0, 60, NULL, NULL},
-    {"deadline", SECONDS, AT(deadline), CF_SCOPE_REQUEST, 0.001, 0, NULL, NULL},
-    {"plan", TEXT, AT(plan), CF_SCOPE_CLIENT, 0, 0, NULL, NULL},
-    {"rate", RATES, 0, CF_SCOPE_CLIENT, 0, 0, NULL, NULL},
-    {"share", COUNT, AT(share), CF_SCOPE_CLIENT, 1, 1, NULL, NULL},
-    {"max_items", COUNT, AT(max_items), CF_SCOPE_REQUEST, 1, 0, NULL, NULL},
-    {"max_in_flight", COUNT, AT(max_in_flight), CF_SCOPE_REQUEST, 1, 8, NULL, NULL},
-    {"isolate", FLAG, AT(isolate), CF_SCOPE_REQUEST, 0, 1, NULL, NULL},
-    {"invalidate", FLAG, AT(invalidate), CF_SCOPE_CALL, 0, 0, NULL, NULL},
-    {"dry_run", FLAG, AT(dry_run), CF_SCOPE_CALL, 0, 0, NULL, NULL},
-    {"on_progress", FUNCTION, AT(on_progress), CF_SCOPE_CALL, 0, 0, NULL, NULL},
-    {"proxy", TEXT, AT(proxy), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
-    {"ca_file", TEXT, AT(ca_file), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
-    {"default_headers", HEADERS, 0, CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
-    {"user_agent", TEXT, AT(user_agent), CF_SCOPE_REQUEST, 0, 0, "cfpurge/" CF_VERSION, NULL},
-    {"allow_http", FLAG, AT(allow_http), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
-    {"max_connections", COUNT, AT(max_connections), CF_SCOPE_CLIENT, 1, 64, NULL, NULL},
-    {"max_queued", COUNT, AT(max_queued), CF_SCOPE_CLIENT, 1, 100000, NULL, NULL},
-    {"exit_grace", SECONDS, AT(exit_grace), CF_SCOPE_CLIENT, 0, 2, NULL, NULL},
-    {"loop", LOOP, 0, CF_SCOPE_CLIENT, 0, 0, "auto", NULL},
-    {"on_event", FUNCTION, 0, CF_SCOPE_CLIENT, 0, 0, NULL, NULL},
-#undef AT
-};
-
-#define SCHEMA_END (schema + sizeof schema / sizeof *schema)
-
-static void *options_member(struct cf_options *options, const struct option *option)
-{
-    return (char *)options + option->at;
-}
-
-static const char **text_member(struct cf_options *options, const struct option *option)
-{
-    return options_member(options, option);
-}
-
-static int64_t options_microseconds(double seconds)
-{
-    /* More than 30 years, and infinity, is for ever. */
-    return seconds > 1e9 ? 0 : (int64_t)(seconds * 1e6);
-}
-
-void cf_options_default(struct cf_options *options)
-{
-    const struct option *option;
-
-    memset(options, 0, sizeof *options);
-    for (option = schema; option < SCHEMA_END; option++) {
-        if (option->type == TEXT)
-            *text_member(options, option) = option->text;
-        else if (option->type == SECONDS)
-            *(int64_t *)options_member(options, option) = options_microseconds(option->initial);
-        else if (option->type == COUNT)
-            *(int64_t *)options_member(options, option) = (int64_t)option->initial;
-        else if (option->type == FLAG)
-            *(bool *)options_member(options, option) = option->initial > 0;
-    }
-    cf_rates_open(&options->rates);
-}
+#include "binding/schema.h"
 
 const char *cf_options_id_problem(const char *id, size_t len)
 {
@@ -141,7 +55,7 @@ static const char *options_secret_problem(const char *secret)
 }
 
 /* The value on the top of the stack. */
-static bool options_read_text(lua_State *L, int arg, const struct option *option, struct cf_options *options)
+static bool options_read_text(lua_State *L, int arg, const struct cf_option *option, struct cf_options *options)
 {
     size_t len;
     const char *text, *problem;
@@ -155,11 +69,11 @@ static bool options_read_text(lua_State *L, int arg, const struct option *option
         problem = "must not be empty";
     if (problem)
         return options_refuse(L, option->name, problem);
-    *text_member(options, option) = text;
+    *cf_schema_text(options, option) = text;
     return true;
 }
 
-static bool options_read_number(lua_State *L, int arg, const struct option *option, struct cf_options *options)
+static bool options_read_number(lua_State *L, int arg, const struct cf_option *option, struct cf_options *options)
 {
     double number;
 
@@ -172,48 +86,48 @@ static bool options_read_number(lua_State *L, int arg, const struct option *opti
                                               option->least < 1 && option->least > 0 ? "must be at least a millisecond"
                                                                                      : "must be at least %d",
                                               (int)option->least));
-    if (option->type == SECONDS) {
-        int64_t duration = options_microseconds(number);
+    if (option->type == CF_OPTION_SECONDS) {
+        int64_t duration = cf_schema_microseconds(number);
         /* Of a wait, 0 means that none is allowed: for ever is the largest number. */
         if (option->least <= 0 && number > 1e9)
             duration = INT64_MAX / 2;
-        *(int64_t *)options_member(options, option) = duration;
+        *(int64_t *)cf_schema_member(options, option) = duration;
     } else {
         if (number > 1e6 || (double)(int64_t)number < number)
             return options_refuse(L, option->name, "must be a whole number, at most 1000000");
-        *(int64_t *)options_member(options, option) = (int64_t)number;
+        *(int64_t *)cf_schema_member(options, option) = (int64_t)number;
     }
     return true;
 }
 
-static bool options_read_one(lua_State *L, int arg, const struct option *option, struct cf_buffer *lines,
+static bool options_read_one(lua_State *L, int arg, const struct cf_option *option, struct cf_buffer *lines,
                              struct cf_options *options)
 {
     int type = lua_type(L, -1);
 
     switch (option->type) {
-    case TEXT:
+    case CF_OPTION_TEXT:
         return options_read_text(L, arg, option, options);
-    case SECONDS:
-    case COUNT:
+    case CF_OPTION_SECONDS:
+    case CF_OPTION_COUNT:
         return options_read_number(L, arg, option, options);
-    case HEADERS:
+    case CF_OPTION_HEADERS:
         options->headers = lines;
         return cf_headers_read(L, arg, option->name, lines);
-    case FLAG:
+    case CF_OPTION_FLAG:
         if (type != LUA_TBOOLEAN)
             options_wrong_type(L, arg, option->name, "boolean", -1);
-        *(bool *)options_member(options, option) = lua_toboolean(L, -1);
+        *(bool *)cf_schema_member(options, option) = lua_toboolean(L, -1);
         return true;
-    case RATES:
+    case CF_OPTION_RATES:
         return cf_rates_read(L, arg, option->name, &options->rates);
-    case FUNCTION:
+    case CF_OPTION_FUNCTION:
         if (type != LUA_TFUNCTION)
             options_wrong_type(L, arg, option->name, "function", -1);
         if (option->at)
-            *(bool *)options_member(options, option) = true;
+            *(bool *)cf_schema_member(options, option) = true;
         return true;
-    case LOOP:
+    case CF_OPTION_LOOP:
         if (type != LUA_TSTRING && type != LUA_TTABLE)
             options_wrong_type(L, arg, option->name, "string or table", -1);
         return true;
@@ -221,10 +135,10 @@ static bool options_read_one(lua_State *L, int arg, const struct option *option,
     return true;
 }
 
-static const struct option *options_find(const char *name, size_t len, int scopes)
+static const struct cf_option *options_find(const char *name, size_t len, int scopes)
 {
-    const struct option *option;
-    for (option = schema; option < SCHEMA_END; option++)
+    const struct cf_option *option;
+    for (option = cf_schema; option < cf_schema_end; option++)
         if ((option->scope & scopes) && strlen(option->name) == len && strcmp(option->name, name) == 0)
             return option;
     return NULL;
@@ -270,10 +184,10 @@ static bool options_choose_retries(lua_State *L, struct cf_options *options, con
 
 static bool options_check_environment(lua_State *L, const struct cf_options *options)
 {
-    const struct option *option;
+    const struct cf_option *option;
     const char *problem;
 
-    for (option = schema; option < SCHEMA_END; option++) {
+    for (option = cf_schema; option < cf_schema_end; option++) {
         const char *text = option->env ? *(const char *const *)((const char *)options + option->at) : NULL;
         if (text && (problem = cf_options_text_problem(text, strlen(text)))) {
             cf_error_push(L, "invalid_request", option->name, "%s (or %s): %s", option->name, option->env, problem);
@@ -328,11 +242,11 @@ bool cf_options_check(lua_State *L, struct cf_options *options, const struct cf_
 
 static void options_read_environment(struct cf_options *options)
 {
-    const struct option *option;
+    const struct cf_option *option;
 
-    for (option = schema; option < SCHEMA_END; option++)
+    for (option = cf_schema; option < cf_schema_end; option++)
         if (option->env && options_environment(option->env))
-            *text_member(options, option) = options_environment(option->env);
+            *cf_schema_text(options, option) = options_environment(option->env);
     options->is_unchecked = true;
 }
 
@@ -350,7 +264,7 @@ bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_env
                      struct cf_options *options)
 {
     struct cf_options before = *options;
-    const struct option *option;
+    const struct cf_option *option;
 
     if (from_environment) {
         options_read_environment(options);
@@ -405,63 +319,4 @@ bool cf_options_need_credential(lua_State *L, const struct cf_options *options)
         return options_refuse(L, options->api_key ? "api_email" : "api_key",
                               "missing: api_email and api_key go together");
     return options_refuse(L, "api_token", "no credential: give api_token, or api_email and api_key");
-}
-
-bool cf_options_own(struct cf_options *to, const struct cf_options *from)
-{
-    const struct option *option;
-    struct cf_options copy = *from;
-
-    for (option = schema; option < SCHEMA_END; option++)
-        if (option->type == TEXT)
-            *text_member(&copy, option) = NULL;
-    for (option = schema; option < SCHEMA_END; option++) {
-        const char *text = option->type == TEXT ? *(const char *const *)((const char *)from + option->at) : NULL;
-        if (text && !(*text_member(&copy, option) = cf_strndup(text, strlen(text)))) {
-            cf_options_wipe(&copy);
-            return false;
-        }
-    }
-    *to = copy;
-    return true;
-}
-
-void cf_options_wipe(struct cf_options *options)
-{
-    const struct option *option;
-
-    for (option = schema; option < SCHEMA_END; option++)
-        if (option->type == TEXT) {
-            cf_wipe_free((char *)(size_t)*text_member(options, option));
-            *text_member(options, option) = NULL;
-        }
-}
-
-void cf_options_push_schema(lua_State *L)
-{
-    const struct option *option;
-    int i = 0;
-
-    lua_newtable(L);
-    for (option = schema; option < SCHEMA_END; option++) {
-        lua_createtable(L, 0, 5);
-        lua_pushstring(L, option->name);
-        lua_setfield(L, -2, "name");
-        lua_pushstring(L, type_names[option->type]);
-        lua_setfield(L, -2, "type");
-        lua_pushstring(L, option->scope == CF_SCOPE_CLIENT ? "client"
-                          : option->scope == CF_SCOPE_CALL ? "call"
-                                                           : "request");
-        lua_setfield(L, -2, "scope");
-        if (option->type == FLAG)
-            lua_pushboolean(L, option->initial > 0);
-        else if (option->initial > 0 || (option->type == COUNT && option->least <= 0))
-            lua_pushinteger(L, (lua_Integer)option->initial);
-        else
-            lua_pushstring(L, option->text);
-        lua_setfield(L, -2, "default");
-        lua_pushstring(L, option->env);
-        lua_setfield(L, -2, "env");
-        lua_rawseti(L, -2, ++i);
-    }
 }

@@ -20,6 +20,9 @@ local M = {}
 local Job = { is_job = true }
 Job.__index = Job
 M.Job = Job
+for name, method in tables.entries(require "cfpurge.bulk.account") do
+  Job[name] = method
+end
 
 function Job:put_back(chunk)
   if #chunk.items > 0 then
@@ -71,21 +74,12 @@ function Job:stop(err)
   self.stopped, self.counters.is_stopped = self.stopped or err, true
 end
 
--- The failures are in the list's order, whichever answer came first.
-local function add_failure(failures, failure)
-  local i = #failures
-  while i > 0 and failures[i].at > failure.at do
-    i = i - 1
-  end
-  table.insert(failures, i + 1, failure)
-end
-
 function Job:fail(chunk, err)
   local failure = { error = err, items = chunk.items, at = chunk.at, places = chunk.places }
   if self.counters.is_blamed then
     self.given_up[failure] = true
   end
-  add_failure(self.failures, failure)
+  self:add_failure(failure)
   self.failed = self.failed + #chunk.items
 end
 
@@ -98,7 +92,7 @@ end
 function Job:note_refused()
   local refused = self.source.refusals.failures
   while self.refused_there < #refused do
-    add_failure(self.failures, refused[self.refused_there + 1])
+    self:add_failure(refused[self.refused_there + 1])
     self.refused_there = self.refused_there + 1
   end
 end
@@ -304,141 +298,6 @@ end
 --- Ends it where nothing but its iterator could move it, and the one who waits leaves that no time to come back.
 function Job:stall()
   self:cancel(self.source:stalled())
-end
-
--- ---- the account ----
-
-function Job:progress()
-  if self.on_progress then
-    local seconds, accepted, total = core.now() - self.started, self.counters.accepted, self.source:total()
-    local rate = seconds > 0 and accepted / seconds or 0
-    local thread = requests.enter(self)
-    completion.call_for(self.state, self, self.on_progress, {
-      accepted = accepted,
-      failed = self.failed + self.source.refusals.count,
-      sent = self.sent,
-      total = total,
-      rate = rate,
-      eta = total and rate > 0 and (total - accepted - self.failed - self.source.refusals.count) / rate or nil,
-    })
-    requests.leave(self, thread)
-  end
-end
-
--- The chunks that were read, and are neither accepted nor failed nor in flight; one that is being read is the source's.
-function Job:unsent()
-  local others = { self.current or nil }
-  for _, chunk in ipairs(self.again) do
-    others[#others + 1] = chunk
-  end
-  return others
-end
-
-function Job:remaining()
-  return self.source:remaining(self.failures, self:unsent())
-end
-
--- What ended the list is among the failures, with what was read and not sent because of it.
-function Job:note_end()
-  local failures, stopped = self.failures, self.stopped
-  for _, failure in ipairs(stopped and failures or {}) do
-    if failure.error.kind == stopped.kind then
-      return
-    end
-  end
-  if stopped then
-    local items, places, unsent, none = {}, {}, self:unsent(), {}
-    unsent[#unsent + 1] = self.source.reading or nil
-    table.sort(unsent, function(a, b) return a.at < b.at end)
-    for _, chunk in ipairs(unsent) do
-      for i, item in ipairs(chunk.items) do
-        items[#items + 1], places[#places + 1] = item, chunks.place_of(chunk, i)
-      end
-    end
-    local at = places[1] or self.source.position + 1
-    add_failure(failures, { error = stopped, items = items, at = at, places = places })
-    -- They stand there alone: where memory is short this account begins anew.
-    self.current, self.again, self.source.reading = false, none, false
-  end
-end
-
--- The kind of its error. Who cancels or closes is told so, and needs no other cause.
-function Job:kind_of_error(cause)
-  local is_own = cause.kind == "cancelled" or cause.kind == "closed"
-  local is_partial = self.counters.accepted > 0
-  for _, failure in ipairs(self.failures) do
-    is_partial = is_partial or failure.error.kind ~= cause.kind
-  end
-  return is_partial and not is_own and "partial" or cause.kind
-end
-
---- Its error where all that is in flight is taken back.
----@return cfpurge.Error
-function Job:withdrawn(params, problem)
-  for _, chunk in tables.entries(self.parts) do
-    self.again[#self.again + 1] = chunk
-  end
-  local remaining = tables.copy(params)
-  remaining[self.kind] = self:remaining()
-  self.stopped, self.finished = core.error("invalid_request", problem), true
-  local err = self.counters.accepted > 0 and self:error(self.stopped) or self.stopped
-  err.remaining = remaining
-  return err
-end
-
-function Job:error(cause)
-  local fields, remaining, accepted = tables.copy(cause), tables.copy(self.base), self.counters.accepted
-  remaining[self.kind] = self:remaining()
-  self:note_end()
-  local kind = self:kind_of_error(cause)
-  for _, failure in ipairs(self.failures) do
-    fields.retryable = fields.retryable or failure.error.retryable
-  end
-  fields.accepted, fields.failures, fields.remaining = accepted, self.failures, remaining
-  fields.requests, fields.attempts, fields.ids = self.requests, self.attempts, self.ids
-  fields.elapsed = self.requests > 0 and core.now() - self.started or nil
-  local message = cause.message
-  if policy.is_refused(self.counters) then
-    message = ("every one of %d requests was refused, it is not about an item: %s"):format(self.requests, message)
-  end
-  if kind == "partial" then
-    message = ("%s: %s"):format(cause.kind, message)
-  end
-  if accepted > 0 or #self.failures > 1 then
-    local count = type(remaining[self.kind]) == "table" and #remaining[self.kind] .. " items" or "items"
-    message = ("%s were not accepted, %d were: %s"):format(count, accepted, message)
-  end
-  fields.message, fields.kind = nil, nil
-  return core.error(kind, message, fields)
-end
-
-function Job:finish()
-  self.source.is_over = true
-  self:note_refused()
-  local cause = self.stopped or (self.failures[1] and self.failures[1].error)
-  if cause and cause.kind == "cancelled" then
-    local remaining = self:remaining()
-    if type(remaining) == "table" and #remaining == 0 then
-      -- It came too late.
-      cause = nil
-    end
-  end
-  if not cause and self.source.position == 0 then
-    cause = core.error("invalid_request", self.kind .. ": must not be empty", { field = self.kind })
-  end
-  if cause then
-    return completion.complete(self.state, self.request, nil, self:error(cause))
-  end
-  completion.complete(self.state, self.request, {
-    id = self.ids[1],
-    ids = self.ids,
-    accepted = self.counters.accepted,
-    requests = self.requests,
-    attempts = self.attempts,
-    elapsed = core.now() - self.started,
-    ray_id = self.ray_id or nil,
-    messages = self.messages,
-  })
 end
 
 -- ---- its beginning ----
