@@ -59,9 +59,9 @@ void cf_rule_name(uint32_t character, char name[CF_RULE_NAME])
     const struct unseen *unseen = rules_find_unseen(character);
 
     if (unseen && unseen->name)
-        snprintf(name, CF_RULE_NAME, "U+%04lX (%s)", (unsigned long)character, unseen->name);
+        (void)snprintf(name, CF_RULE_NAME, "U+%04lX (%s)", (unsigned long)character, unseen->name);
     else
-        snprintf(name, CF_RULE_NAME, character == NO_TEXT ? "U+%04lX, or bytes that are no UTF-8" : "U+%04lX",
+        (void)snprintf(name, CF_RULE_NAME, character == NO_TEXT ? "U+%04lX, or bytes that are no UTF-8" : "U+%04lX",
                  (unsigned long)character);
 }
 

@@ -92,7 +92,7 @@ static bool cli_find_target(const char *path, char target[PATH_MAX], struct stat
         return false;
     if (strlen(path) >= PATH_MAX)
         return errno = ENAMETOOLONG, false;
-    strcpy(target, path);
+    memcpy(target, path, strlen(path) + 1);
     return true;
 }
 
@@ -120,7 +120,7 @@ static int cli_create_beside(lua_State *L)
     if (is_there && access(target, W_OK) != 0)
         return cli_push_problem(L, errno);
     /* mkostemp: a random name and O_EXCL. */
-    snprintf(beside, sizeof beside, "%s.XXXXXX", target);
+    (void)snprintf(beside, sizeof beside, "%s.XXXXXX", target);
     fd = mkostemp(beside, O_CLOEXEC);
     if (fd < 0)
         return cli_push_problem(L, errno);
