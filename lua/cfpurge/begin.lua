@@ -28,9 +28,8 @@ local function mend(request, _, err)
   elseif jobs().adopt(request, kind, items, err, request.options) then
     return true
   end
-  local cause = tables.copy(err)
-  cause.kind, cause.message = nil, nil
-  err.failures = { { error = core.error(err.kind, err.message, cause), items = items, at = 1 } }
+  local cause = setmetatable(tables.copy(err), getmetatable(err))
+  err.failures = { { error = cause, items = items, at = 1 } }
   err.requests, err.ids = 1, {}
   return false
 end
