@@ -1,4 +1,4 @@
--- lua/cfpurge/cli.lua and cli/*.lua: the command, as a process and in a terminal.
+-- lua/cfpurge/cli.lua and cli/*.lua: the command, as a process.
 local cjson = require("cjson").new()
 local command = require "spec.support.command"
 local edge = require "spec.support.edge"
@@ -363,97 +363,5 @@ describe("the command", function()
       assert.same({ "", "", 128 + number }, { out, err, status })
     end
     assert.same({}, bodies())
-  end)
-end)
-
-describe("the command in a terminal", function()
-  local has_tmux = os.execute "command -v tmux >/dev/null 2>&1"
-  local base, count, socket = "cfpurge-" .. tostring({}):match "%w+$", 0, nil
-  local function tmux(words)
-    local pipe = io.popen(("tmux -L %s -f /dev/null %s 2>&1"):format(socket, words))
-    local said = pipe:read "*a"
-    pipe:close()
-    return said
-  end
-  -- Each in a server of its own: one that ends takes no new session.
-  local function type_in(line)
-    count = count + 1
-    socket = base .. "-" .. count
-    local script = command.file("trap : INT\n" .. line .. "\necho status=$?\nexec cat\n")
-    tmux(("new-session -d -s t -x 100 -y 40 'sh %s'"):format(script))
-  end
-  -- Waits until the screen matches.
-  local function screen(pattern)
-    local ends = os.time() + 20
-    local seen
-    repeat
-      seen = tmux "capture-pane -p -t t"
-    until seen:find(pattern) or os.time() > ends
-    assert.truthy(seen:find(pattern), seen)
-    return seen
-  end
-
-  before_each(function()
-    assert(has_tmux == true or has_tmux == 0)
-    zone, about = edge.zone()
-    host, run = about.name, command.of(zone)
-  end)
-  after_each(function()
-    tmux "kill-server"
-    command.clean()
-  end)
-
-  it("asks before everything", function()
-    local line = command.line({ "everything", "--zone", about.name })
-    for _, answer in ipairs { "n", "C-c", "y" } do
-      type_in(line)
-      screen("Purge everything of " .. about.name:gsub("%p", "%%%0") .. "%? %[y/N%]")
-      tmux("send-keys -t t " .. answer .. (answer == "C-c" and "" or " Enter"))
-      if answer == "y" then
-        screen "accepted: everything in 1 request.*status=0"
-      else
-        screen("cfpurge: nothing was purged.*status=" .. (answer == "C-c" and 130 or 2))
-        assert.same({}, edge.requests(zone))
-      end
-      tmux "kill-server"
-    end
-    assert.same(1, edge.counts(zone).accepted)
-  end)
-
-  it("wants items", function()
-    type_in(command.line({ "tags" }, { zone = zone }))
-    screen "tags: nothing to purge: give items, %-%-from FILE or standard input.*status=2"
-  end)
-
-  it("gives up the line that Ctrl-C interrupts", function()
-    type_in("sh -c 'echo pid=$$.; exec \"$@\"' - " .. command.line({ "tags", "--from", "-" }, { zone = zone }))
-    wait_until_caught(screen("pid=%d+%."):match "pid=(%d+)")
-    tmux "send-keys -t t typed Enter"
-    screen "typed\n"
-    tmux "send-keys -t t C-c"
-    screen "typed\ncfpurge: interrupted; 0 accepted, 1 not\nstatus=130"
-  end)
-
-  it("shows how far it is, and stops at Ctrl-C", function()
-    local lines = {}
-    for i = 1, 1000 do lines[i] = ("https://%s/%d"):format(host, i) end
-    local list = command.file(table.concat(lines, "\n") .. "\n")
-    edge.script(zone, { { pass = true, times = 3 }, { delay = 30, times = 20, pass = true } })
-    type_in(command.line({ "files", "--from", list, "--in-flight", "2" }, { zone = zone }))
-    screen "300 accepted, [%d,]+/s, 30%%, [%d.]+ %a+ left"
-    tmux "send-keys -t t C-c"
-    local seen = screen "cfpurge: interrupted; 300 accepted, 700 not; 680 more not shown.*status=130"
-    assert.falsy(seen:find "left")
-    assert.truthy(seen:find(here "\nhttps://a.example/320\n", 1, true), seen)
-  end)
-
-  it("shows what the pacer waits for", function()
-    local tags = {}
-    for i = 1, 2900 do tags[i] = "tag-" .. i end
-    local list = command.file(table.concat(tags, "\n"))
-    type_in(command.line({ "tags", "--plan", "free", "--from", list }, { zone = zone }))
-    screen "2,500 accepted, [%d,]+/s, 8%d%%, [%d.]+ %a+ left, waits [%d.]+ s for the limit of requests"
-    tmux "send-keys -t t C-c"
-    screen "cfpurge: interrupted; 2,500 accepted, 400 not; 380 more not shown.*status=130"
   end)
 end)
