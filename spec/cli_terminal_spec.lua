@@ -117,7 +117,7 @@ describe("the command in a terminal", function()
     tmux "resize-window -t t -x 30"
     screen "retrying in %d s %(\n"
     tmux "send-keys -t t C-c"
-    screen "interrupted; 0 accepted, 1 not.*status=130"
+    screen "interrupted; 0 accept\n?ed, 1 not.*status=130"
   end)
 
   it("does not repeat what was typed, and cuts what it shows", function()

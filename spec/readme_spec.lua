@@ -358,7 +358,7 @@ describe("the README", function()
     local listed = rows "| kind | when | retried |"
 
     it("every one that the source has", function()
-      local source = { partial = read "lua/cfpurge/bulk/job.lua":find '"partial"' and true }
+      local source = { partial = read "lua/cfpurge/bulk/account.lua":find '"partial"' and true }
       for _, name in ipairs { "binding/result", "binding/call", "binding/params", "binding/options", "base/verdict" } do
         local text = read("csrc/" .. name .. ".c")
         for kind in text:gmatch 'cf_error_push%(L, "([%l_]+)"' do source[kind] = true end

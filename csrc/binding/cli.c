@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <math.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -12,9 +13,12 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <lualib.h>
+
+#include "binding/page.h"
 
 /* is_terminal(fd): is this descriptor a terminal? */
 static int cli_is_terminal(lua_State *L)
@@ -214,6 +218,34 @@ static int cli_interrupted(lua_State *L)
     return 2;
 }
 
+bool cf_cli_has_signal(void)
+{
+    return cli_signals > 0;
+}
+
+/* file_rights(path) -> may others than its owner write it, may they read it; nil of what is no regular file. One that
+ * is neither ours nor root's is its owner's to write. */
+static int cli_file_rights(lua_State *L)
+{
+    struct stat found;
+
+    if (stat(luaL_checkstring(L, 1), &found) != 0 || !S_ISREG(found.st_mode))
+        return 0;
+    lua_pushboolean(L, (found.st_mode & 022) != 0 || (found.st_uid != geteuid() && found.st_uid != 0));
+    lua_pushboolean(L, (found.st_mode & 044) != 0);
+    return 2;
+}
+
+/* sleep(seconds): a signal ends it. */
+static int cli_sleep(lua_State *L)
+{
+    lua_Number seconds = luaL_checknumber(L, 1);
+    struct timespec time = {.tv_sec = (time_t)seconds, .tv_nsec = (long)((seconds - floor(seconds)) * 1e9)};
+
+    (void)nanosleep(&time, NULL);
+    return 0;
+}
+
 /* end_by(signal): as a process that never caught it: a shell's loop stops. */
 static int cli_end_by(lua_State *L)
 {
@@ -226,9 +258,16 @@ static int cli_end_by(lua_State *L)
 
 void cf_cli_open(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"is_terminal", cli_is_terminal}, {"terminal_width", cli_terminal_width},
-                                         {"read_line", cli_read_line},     {"create_beside", cli_create_beside},
-                                         {"replace", cli_replace},         {"interrupted", cli_interrupted},
-                                         {"end_by", cli_end_by},           {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"is_terminal", cli_is_terminal},
+                                         {"terminal_width", cli_terminal_width},
+                                         {"read_line", cli_read_line},
+                                         {"create_beside", cli_create_beside},
+                                         {"replace", cli_replace},
+                                         {"interrupted", cli_interrupted},
+                                         {"end_by", cli_end_by},
+                                         {"file_rights", cli_file_rights},
+                                         {"sleep", cli_sleep},
+                                         {"pages", cf_page_new},
+                                         {NULL, NULL}};
     cf_register(L, functions);
 }

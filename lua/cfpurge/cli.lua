@@ -23,7 +23,8 @@ local status_of = {
 
 local option_of = {
   zone = "--zone", zone_id = "--zone", environment = "--environment", environment_id = "--environment",
-  max_retries = "--retries", timeout = "--timeout", max_in_flight = "--in-flight", plan = "--plan",
+  max_retries = "--retries", retry_for = "--retry-for", timeout = "--timeout", max_in_flight = "--in-flight",
+  plan = "--plan",
   ca_file = "--ca-file", base_url = "CLOUDFLARE_BASE_URL", api_token = "CLOUDFLARE_API_TOKEN",
   api_key = "CLOUDFLARE_API_KEY", api_email = "CLOUDFLARE_EMAIL",
 }
@@ -64,19 +65,22 @@ end
 
 local function zone_options(args, options)
   if args.zone then
-    options[args.zone:find(".", 1, true) and "zone" or "zone_id"] = args.zone
+    options[(args.zone:find(".", 1, true) or args.zone == "auto") and "zone" or "zone_id"] = args.zone
   end
 end
 
-local function client_options(args)
+local function client_options(args, report)
   local options = {
-    max_retries = args.retries, timeout = args.timeout, max_in_flight = args.in_flight, plan = args.plan,
+    max_retries = args.retries, retry_for = args.retry_for, timeout = args.timeout, max_in_flight = args.in_flight,
+    plan = args.plan,
     ca_file = args.ca_file, user_agent = "cfpurge-cli/" .. core.version, loop = "blocking",
   }
   zone_options(args, options)
   if args.token_file then
-    local problem
-    options.api_token, problem = read_token(args.token_file)
+    local problem = require "cfpurge.cli.config".check_rights(args.token_file, report)
+    if not problem then
+      options.api_token, problem = read_token(args.token_file)
+    end
     if not options.api_token then
       return nil, core.error("invalid_request", "--token-file: " .. problem, { field = "api_token" })
     end
@@ -110,12 +114,11 @@ local function confirmed(args)
   return answer and answer:lower():find "^%s*ye?s?%s*$" ~= nil, "nothing was purged"
 end
 
--- Returns the same as `client:purge`. The first signal begins nothing more and waits for what is in flight, the second
--- does not wait.
-local function perform(client, params, options, report)
+-- Waits for what `client[name]` begins, and returns what that ends with. The first signal begins nothing more and waits
+-- for what is in flight, the second does not wait.
+local function perform(client, report, name, ...)
   collectgarbage "restart"
-  options.on_progress = report:progress()
-  local ok, request, err = pcall(client.start, client, params, options)
+  local ok, request, err = pcall(client[name], client, ...)
   if not ok then
     -- A JSON item of a wrong type: no fault of the program, as the library has it.
     local problem = tostring(request):match "bad argument #1 to 'start' %((.*)%)$"
@@ -132,7 +135,11 @@ local function perform(client, params, options, report)
     local signals = core.interrupted()
     if signals > 0 and not ends then
       ends = core.now() + GRACE
-      require "cfpurge.bulk.job".stop(request)
+      if name == "start" then
+        require "cfpurge.bulk.job".stop(request)
+      else
+        request:cancel()
+      end
     elseif signals > 1 or (ends and core.now() >= ends) then
       request:cancel()
     else
@@ -155,8 +162,43 @@ local function status_for(err)
   return status_of[err.kind] or SOME_NOT
 end
 
-local function run(args, report)
-  local options, err = client_options(args)
+-- `cfpurge zones`.
+local function list_zones(args, report)
+  local options, err = client_options(args, report)
+  local client, _, zones
+  if options then
+    client, _, err = require "cfpurge.client".new(options)
+  end
+  if client then
+    zones, err = perform(client, report, "start_zones")
+    client:close()
+  end
+  if zones then
+    require "cfpurge.cli.zones"(report, zones)
+    return 0
+  end
+  report:failure(in_our_words(err, args))
+  return status_for(err)
+end
+
+-- `cfpurge check`.
+local function check(args, report)
+  local source, problem = require "cfpurge.cli.items".open(args, arguments.variants)
+  if not source then
+    return report:usage(problem) or USAGE
+  end
+  local items = {}
+  for item in require "cfpurge.tables".each(source.list) do
+    items[#items + 1] = item
+  end
+  if source.problem then
+    return report:line(source.problem) or USAGE
+  end
+  return require "cfpurge.cli.check".run(report, items, args, core.now())
+end
+
+local function purge(args, report)
+  local options, err = client_options(args, report)
   if not options then
     return report:failure(err) or status_for(err)
   end
@@ -179,9 +221,12 @@ local function run(args, report)
   end
   options.on_event = report:listener()
   local client, _, result
+  local began = core.now()
   client, _, err = require "cfpurge.client".new(options)
   if client then
-    result, err = perform(client, params, call_options(args), report)
+    local call = call_options(args)
+    call.on_progress = report:progress()
+    result, err = perform(client, report, "start", params, call)
     client:close()
   end
   if source and (result or err.attempts > 0) then
@@ -191,7 +236,12 @@ local function run(args, report)
     -- What was not read may be in the old file, which stays then.
     local problem = source and (source.problem or source:empty_remaining())
     report:success(result)
-    return problem and (report:line(problem) or SOME_NOT) or 0
+    local status = problem and (report:line(problem) or SOME_NOT) or 0
+    if args.check and not result.dry_run then
+      local checked = require "cfpurge.cli.check".run(report, source.first_items, args, began)
+      status = status == 0 and checked or status
+    end
+    return status
   end
   if source and source.problem and source:is_empty() then
     -- The library knows only that there was nothing.
@@ -199,6 +249,17 @@ local function run(args, report)
   end
   report:failure(in_our_words(err, args), source, params)
   return status_for(err)
+end
+
+local function run(args, report)
+  local problem = args.profile and require "cfpurge.cli.config".apply(args, report)
+  if problem then
+    return report:usage(problem) or USAGE
+  elseif args.kind == "zones" or args.kind == "check" then
+    core.interrupted()
+    return (args.kind == "zones" and list_zones or check)(args, report)
+  end
+  return purge(args, report)
 end
 
 ---@param argv string[]

@@ -12,6 +12,9 @@ local commands = {
     "cfpurge prefixes www.example.com/blog" },
   { "everything", nil, "Purges the whole cache of the zone, or of one environment.",
     "cfpurge everything --zone example.com --environment staging" },
+  { "check", "url", "Asks for pages, and tells what the cache says of them.",
+    "cfpurge check --wait 30 https://www.example.com/a.css" },
+  { "zones", nil, "Lists the zones that the credential sees.", "cfpurge zones --json" },
 }
 
 --- The options that make variants of a URL: the option, the header, an example.
@@ -25,7 +28,7 @@ M.variants = {
 -- All other options that begin with -- have a value.
 local takes_no_value = {
   ["--invalidate"] = true, ["--dry-run"] = true, ["--json"] = true, ["--quiet"] = true, ["--yes"] = true,
-  ["--help"] = true, ["--version"] = true,
+  ["--help"] = true, ["--version"] = true, ["--check"] = true,
 }
 
 -- An option once: the last of two would be obeyed, and the first not.
@@ -33,19 +36,16 @@ local function add_option(command, name, value)
   return command:option(name):argname(value):overwrite(false)
 end
 
-local function add_source(command, kind, item)
+local function add_items(command, kind, item, verb)
   command:argument("items"):args "*":argname("<" .. item .. ">")
-    :description "What to purge. Without any, and without --from, the lines of standard input are read."
-  local lines = kind == "files" and " A line is a URL, or {\"url\": ..., \"headers\": {...}}." or ""
+    :description(("What to %s. Without any, and without --from, the lines of standard input are read."):format(verb))
+  local lines = item == "url" and " A line is a URL, or {\"url\": ..., \"headers\": {...}}." or ""
   add_option(command, "--from", "<file>")
     :description("Reads the items from this file, one a line; - is standard input." .. lines)
-  add_option(command, "--remaining", "<file>"):description("Writes the items that were not accepted to this file, "
-    .. "which --from can read. Without it they go to standard output.")
-  if kind == "files" then
-    for _, axis in ipairs(M.variants) do
-      add_option(command, "--" .. axis[1], "<list>")
-        :description(("Purges each URL once for each %s of the list, such as %s."):format(axis[2], axis[3]))
-    end
+  for _, axis in ipairs(item == "url" and M.variants or {}) do
+    add_option(command, "--" .. axis[1], "<list>")
+      :description(("%s each URL once for each %s of the list, such as %s."):format(
+        kind == "files" and "Purges" or "Asks for", axis[2], axis[3]))
   end
 end
 
@@ -55,22 +55,51 @@ local function add_number(command, name, value)
   end)
 end
 
+local function add_wait(command, what)
+  add_number(command, "--wait", "<seconds>"):description(
+    "Asks again for so long, until no page is a HIT that is older than " .. what .. ".")
+end
+
+local function add_source(command, kind, item)
+  add_items(command, kind, item, "purge")
+  add_option(command, "--remaining", "<file>"):description("Writes the items that were not accepted to this file, "
+    .. "which --from can read. Without it they go to standard output.")
+  if kind == "files" then
+    add_option(command, "--sitemap", "<file|url>")
+      :description "Purges the URLs of a sitemap or of an index of sitemaps; it may be compressed (.gz)."
+    command:flag "--check":description "Asks for the first 100 pages afterwards, and tells what the cache says."
+    add_wait(command, "the purge")
+  end
+end
+
+local function add_common(command)
+  command:flag "--json":description "Tells the outcome as one JSON object."
+  command:flag "-q --quiet":description "Tells nothing but errors and the items that were not accepted."
+  add_option(command, "--ca-file", "<file>"):description "Trusts the certificates of this file beside the system's."
+end
+
+local function add_credential(command)
+  add_number(command, "--retries", "<n>"):description "Sends a request that failed so many times again (2)."
+  add_number(command, "--retry-for", "<seconds>"):description "Sends it again for so long, in place of --retries."
+  add_number(command, "--timeout", "<seconds>"):description "Waits so long for the answer of one attempt (60)."
+  add_option(command, "--token-file", "<file>")
+    :description "Takes the API token from the first line of this file (CLOUDFLARE_API_TOKEN)."
+  add_option(command, "--profile", "<name>"):description(
+    "Takes zone, plan, token_file and environment from this section of ~/.config/cfpurge/config (CFPURGE_CONFIG).")
+end
+
 local function add_options(command)
-  add_option(command, "--zone", "<zone>"):description "The zone, by its name or its id (CLOUDFLARE_ZONE_ID)."
+  add_option(command, "--zone", "<zone>"):description
+    "The zone, by its name or its id (CLOUDFLARE_ZONE_ID); auto finds the zone of each URL, host and prefix."
   add_option(command, "--environment", "<name>")
     :description "Purges in this environment of the zone alone, by its name or its id."
   command:flag "--invalidate":description "Makes the pages stale, to be revalidated, and drops none."
-  command:option "--plan":overwrite(false):choices { "free", "pro", "business", "enterprise" }
-    :description "Goes as fast as the zone's plan allows, and no faster."
+  command:option "--plan":overwrite(false):choices { "free", "pro", "business", "enterprise", "auto" }
+    :description "Goes as fast as the zone's plan allows, and no faster; auto asks the API for the plan."
   command:flag "--dry-run":description "Shows the requests that would be sent, and sends none."
-  command:flag "--json":description "Tells the outcome as one JSON object."
-  command:flag "-q --quiet":description "Tells nothing but errors and the items that were not accepted."
-  add_number(command, "--retries", "<n>"):description "Sends a request that failed so many times again (2)."
-  add_number(command, "--timeout", "<seconds>"):description "Waits so long for the answer of one attempt (60)."
   add_number(command, "--in-flight", "<n>"):description "Sends so many requests at the same time (8)."
-  add_option(command, "--token-file", "<file>")
-    :description "Takes the API token from the first line of this file (CLOUDFLARE_API_TOKEN)."
-  add_option(command, "--ca-file", "<file>"):description "Trusts the certificates of this file beside the system's."
+  add_credential(command)
+  add_common(command)
 end
 
 local function tell_version()
@@ -98,12 +127,21 @@ local function parser_for(named)
     local kind, item = entry[1], entry[2]
     local command = parser:command(kind):description(entry[3]):epilog("Example:\n  " .. entry[4])
     if kind == named or not named then
-      if item then
-        add_source(command, kind, item)
+      if kind == "check" then
+        add_items(command, kind, item, "ask for")
+        add_wait(command, "the command")
+        add_common(command)
+      elseif kind == "zones" then
+        add_credential(command)
+        add_common(command)
       else
-        command:flag "-y --yes":description "Does not ask."
+        if item then
+          add_source(command, kind, item)
+        else
+          command:flag "-y --yes":description "Does not ask."
+        end
+        add_options(command)
       end
-      add_options(command)
     end
   end
   return parser:add_complete_command "completion"

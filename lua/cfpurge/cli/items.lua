@@ -29,6 +29,18 @@ function Source:items_of()
   end
 end
 
+-- The first items are kept, to look at their pages afterwards.
+local function with_first_kept(self, next_item, most)
+  self.first_items = {}
+  return function()
+    local item = next_item()
+    if item ~= nil and #self.first_items < most then
+      self.first_items[#self.first_items + 1] = item
+    end
+    return item
+  end
+end
+
 -- The first item with a star is noted: it stands for itself, which may not be what was meant.
 local function with_stars_noted(self, next_item)
   return function()
@@ -110,7 +122,7 @@ function Source:total()
     return #self.list
   end
   local reader = self.lines
-  if self.size and reader.bytes > 0 then
+  if reader and self.size and reader.bytes > 0 then
     return self.first + reader.count * self.variants * math.max(self.size / reader.bytes, 1)
   end
 end
@@ -133,12 +145,12 @@ end
 
 --- Did all come from the command line?
 function Source:is_typed()
-  return not self.lines
+  return not (self.lines or self.read)
 end
 
 --- Did it give no item so far?
 function Source:is_empty()
-  return self.arguments + (self.lines and self.lines.count or 0) == 0
+  return self.arguments + (self.lines and self.lines.count or self.read or 0) == 0
 end
 
 --- All was accepted: nothing remains.
@@ -154,13 +166,16 @@ local M = {}
 
 -- The file that is to be read, if any is.
 local function opened_to_read(args)
-  if args.from and args.from ~= "-" then
+  if args.sitemap then
+    return nil, (args.from or args.items[1]) and "--sitemap: either a sitemap, or items and --from" or nil
+  elseif args.from and args.from ~= "-" then
     local file, problem = io.open(args.from, "rb")
     return file, problem and "--from: " .. problem
   elseif args.from or (not args.items[1] and not core.is_terminal(0)) then
     return io.stdin
   elseif not args.items[1] then
-    return nil, args.kind .. ": nothing to purge: give items, --from FILE or standard input"
+    return nil, ("%s: nothing to %s: give items, --from FILE or standard input"):format(args.kind,
+      args.kind == "check" and "ask for" or "purge")
   end
 end
 
@@ -169,7 +184,8 @@ end
 ---@return table? source, string? problem
 function M.open(args, names)
   local self = setmetatable({
-    kind = args.kind, first = 0, arguments = #args.items, variants = 1, taken = 0, single = {},
+    kind = args.kind == "check" and "files" or args.kind, first = 0, arguments = #args.items, variants = 1, taken = 0,
+    single = {},
   }, Source)
   local axes, file, problem
   axes, problem = axes_of(args, names)
@@ -200,6 +216,9 @@ function M.open(args, names)
     local read = self:items_of()
     next_item = items[1] and tables.chained(items, read) or read
   end
+  if args.sitemap then
+    next_item = require "cfpurge.cli.sitemap".items(self, args)
+  end
   if self.kind == "files" or self.kind == "prefixes" then
     next_item = with_stars_noted(self, next_item)
   end
@@ -209,7 +228,10 @@ function M.open(args, names)
     end
     next_item = varied(self, next_item, axes)
   end
-  if file then
+  if args.check then
+    next_item = with_first_kept(self, next_item, require "cfpurge.cli.check".MOST)
+  end
+  if file or args.sitemap then
     self.first, self.list = #items * self.variants, next_item
   else
     self.list = {}
