@@ -109,4 +109,49 @@ describe("the error of a list", function()
     assert.same({ 249, 250, 250, 1 }, { err.accepted, most, last.total, last.failed })
     assert.is_true(err.requests > 10)
   end)
+
+  it("counts equal items as often as they were asked for, by table and by iterator", function()
+    local ten = { "a", "b", "A", "c", "d", "bad", "a", "e", "f", "BAD" }
+    for _, refused in ipairs { false, true } do
+      for _, form in ipairs { "short", "started", "long", "auto", "function" } do
+        local about
+        client, zone, about = clients.new { max_retries = 0 }
+        if form == "auto" then
+          client = clients.new { max_retries = 0, zone_id = zone, api_token = edge.token { zones = { zone } } }
+        end
+        edge.script(zone, refused and { answer('"bad"', 400, 1100), answer('"BAD"', 400, 1100) } or {})
+        local items, params, options = {}, {}, { on_progress = nil }
+        for i, item in ipairs(ten) do
+          items[i] = form == "auto" and "https://" .. about.name .. "/" .. item:lower() or item
+        end
+        if form == "long" then
+          options.max_items, options.max_in_flight = 2, 1
+        elseif form == "auto" then
+          options.zone = "auto"
+        end
+        params[form == "auto" and "files" or "tags"] = form == "function" and iterator(items) or items
+        if form == "auto" and refused then edge.script(zone, { answer("/bad", 400, 1100) }) end
+        local result, err
+        if form == "started" then
+          result, err = client:start(params):wait()
+        else
+          result, err = client:purge(params, options)
+        end
+        local expected = refused and 8 or 10
+        assert.same({ form, expected }, { form, (result or err).accepted })
+      end
+    end
+  end)
+
+  it("counts them in progress too", function()
+    local list, seen = {}, {}
+    for i = 1, 300 do list[i] = "t" .. (i - 1) % 120 end
+    edge.script(zone, { answer('"t5"', 400, 1100) })
+    local _, err = client:purge({ tags = list }, { on_progress = function(progress)
+      seen[#seen + 1] = progress
+      assert.is_true(progress.accepted + progress.failed <= progress.sent and progress.sent <= progress.total)
+    end })
+    assert.same({ 297, 1, 1 }, { err.accepted, #err.remaining.tags, #err.failures })
+    assert.same({ 297, 300, 300 }, { seen[#seen].accepted, seen[#seen].sent, seen[#seen].total })
+  end)
 end)

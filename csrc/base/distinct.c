@@ -1,7 +1,6 @@
 /* Finds items of a body that are the same to the API. */
 #include "base/distinct.h"
 
-#include <stdint.h>
 #include <string.h>
 
 #include "base/ascii.h"
@@ -79,22 +78,29 @@ bool cf_distinct_begin(struct cf_buffer *slots, size_t count)
     return true;
 }
 
-bool cf_distinct_add(struct cf_buffer *slots, const struct cf_buffer *body, size_t start, cf_distinct_folded *folded)
+/* The slot of the item that `body` ends with: a free one, or that of the same item. */
+static struct slot *distinct_find(struct cf_buffer *slots, const struct cf_buffer *body, size_t start, uint64_t hash,
+                                  cf_distinct_folded *folded)
 {
-    struct slot *table = (struct slot *)(void *)slots->data;
-    size_t mask = slots->len / sizeof *table - 1, len = body->len - start;
+    struct slot *table = (struct slot *)(void *)slots->data, *slot;
+    size_t mask = slots->len / sizeof *table - 1, len = body->len - start, i;
     const char *item = body->data + start;
-    uint64_t hash = distinct_hash_of(item, len);
-    struct slot *slot;
-    size_t i;
 
     for (i = (size_t)hash & mask; (slot = &table[i])->len != 0; i = (i + 1) & mask)
         if (slot->hash == hash && slot->len == len &&
             distinct_same(body->data + slot->start, item, len, folded(item, len)))
-            return false;
-    slot->start = start;
-    slot->len = len;
-    slot->hash = hash;
+            break;
+    return slot;
+}
+
+bool cf_distinct_add(struct cf_buffer *slots, const struct cf_buffer *body, size_t start, cf_distinct_folded *folded)
+{
+    uint64_t hash = distinct_hash_of(body->data + start, body->len - start);
+    struct slot *slot = distinct_find(slots, body, start, hash, folded);
+
+    if (slot->len != 0)
+        return false;
+    *slot = (struct slot){start, body->len - start, hash};
     return true;
 }
 
@@ -151,18 +157,28 @@ void cf_distinct_set_free(struct cf_distinct_set *set)
     }
 }
 
-bool cf_distinct_set_add(struct cf_distinct_set *set, const char *item, size_t len)
+bool cf_distinct_set_add(struct cf_distinct_set *set, const char *item, size_t len, int64_t *place)
 {
+    uint64_t hash = distinct_hash_of(item, len);
     /* The slots go by the hash's lowest bits. */
-    struct cf_distinct_share *share = &set->shares[distinct_hash_of(item, len) >> 48 & (CF_DISTINCT_SHARES - 1)];
+    struct cf_distinct_share *share = &set->shares[hash >> 48 & (CF_DISTINCT_SHARES - 1)];
     size_t start = share->items.len;
+    struct slot *slot;
 
     if (!distinct_share_reserve(share) || cf_buffer_add(&share->items, item, len) != CF_BUFFER_OK)
         return true;
-    if (cf_distinct_add(&share->slots, &share->items, start, distinct_no_folding)) {
-        share->count++;
+    slot = distinct_find(&share->slots, &share->items, start, hash, distinct_no_folding);
+    if (slot->len != 0) {
+        memcpy(place, share->items.data + slot->start + slot->len, sizeof *place);
+        share->items.len = start;
+        return false;
+    }
+    /* Its place stands behind it. */
+    if (cf_buffer_add(&share->items, (const char *)place, sizeof *place) != CF_BUFFER_OK) {
+        share->items.len = start;
         return true;
     }
-    share->items.len = start;
-    return false;
+    *slot = (struct slot){start, len, hash};
+    share->count++;
+    return true;
 }

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buffer.h"
 
@@ -32,7 +33,8 @@ struct cf_distinct_set {
 
 void cf_distinct_set_init(struct cf_distinct_set *set);
 void cf_distinct_set_free(struct cf_distinct_set *set);
-/* Adds these bytes; false where the same ones are there already. Without memory it adds nothing and says true. */
-bool cf_distinct_set_add(struct cf_distinct_set *set, const char *item, size_t len);
+/* Adds these bytes, which stand at `place`; false where the same ones are there already, and `place` is theirs then.
+ * Without memory it adds nothing and says true. */
+bool cf_distinct_set_add(struct cf_distinct_set *set, const char *item, size_t len, int64_t *place);
 
 #endif

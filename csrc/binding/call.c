@@ -123,11 +123,18 @@ static int call_push_id(lua_State *L, uint64_t id)
     return 1;
 }
 
+/* start(…) -> id, and true where items of the list are the same as others of it. */
 int cf_client_start_request(lua_State *L)
 {
     struct client *client = cf_client_check(L);
     struct cf_call call = call_arguments(L);
-    return call_push_id(L, cf_client_begin(L, client, &call));
+    uint64_t id = cf_client_begin(L, client, &call);
+
+    if (id == 0 || client->draft.repeats == 0)
+        return call_push_id(L, id);
+    call_push_id(L, id);
+    lua_pushboolean(L, true);
+    return 2;
 }
 
 /* check(…) -> path, body, items: what start would send. */
@@ -241,16 +248,24 @@ int cf_client_set(lua_State *L)
     return 1;
 }
 
-/* add(set, kind, item) -> true; false where the set has one that is the same to the API; nil and an error of an item
- * that breaks a rule. Without a set it is only checked. Unless it refuses the item, it makes nothing in Lua. */
+/* add(set, kind, item, place) -> true; false, nil and the other's place where the set has one that is the same to the
+ * API; nil and an error of an item that breaks a rule. Without a set it is only checked. Unless it refuses the item, it
+ * makes nothing in Lua. */
 int cf_client_add(lua_State *L)
 {
     struct client *client = cf_client_check(L);
     struct cf_distinct_set *set = lua_isnil(L, 2) ? NULL : luaL_checkudata(L, 2, SET);
+    int64_t place = (int64_t)luaL_optinteger(L, 5, 0);
 
     lua_settop(L, 4);
     if (!cf_client_is_open(L, client) || !cf_params_write_key(L, 3, &client->draft.body))
         return cf_client_push_failure(L);
-    lua_pushboolean(L, !set || cf_distinct_set_add(set, client->draft.body.data, client->draft.body.len));
-    return 1;
+    if (!set || cf_distinct_set_add(set, client->draft.body.data, client->draft.body.len, &place)) {
+        lua_pushboolean(L, true);
+        return 1;
+    }
+    lua_pushboolean(L, false);
+    lua_pushnil(L);
+    lua_pushinteger(L, (lua_Integer)place);
+    return 3;
 }

@@ -194,6 +194,8 @@ bool cf_draft_write(lua_State *L, const struct cf_options *own, struct cf_draft 
         return draft_out_of_memory(L);
     draft_fill(submission, &options, draft);
     submission->body = &draft->body;
+    submission->asked = purge.asked;
+    draft->repeats = purge.asked - purge.items;
     submission->items = purge.items;
     submission->bucket = purge.bucket;
     known = cf_plans_find(options.plans, options.zone_id);

@@ -13,6 +13,7 @@
  * finalizer comes back to the client in the middle. */
 struct cf_draft {
     struct cf_buffer body, lines, headers, url, slots;
+    size_t repeats; /* items of the purge that was written last and are the same as another */
 };
 
 /* The places in the stack where a call has its parts, and their numbers as the caller's arguments; 0 for none. */

@@ -94,6 +94,7 @@ static bool params_write_item(struct writing *writing)
     struct cf_buffer *body = writing->place.body;
     size_t start = body->len;
 
+    writing->purge->asked++;
     if (!writing->kind->write_item(&writing->place))
         return false;
     if (!cf_distinct_add(writing->slots, body, start, writing->kind->folded)) {
@@ -169,7 +170,7 @@ static bool params_write_everything(struct cf_place *place, struct cf_purge *pur
 {
     if (!lua_isboolean(place->L, -1))
         cf_place_wrong_type(place, "boolean", luaL_typename(place->L, -1));
-    purge->items = 1;
+    purge->asked = purge->items = 1;
     return lua_toboolean(place->L, -1) ? cf_place_write(place, "true", 4)
                                        : cf_place_refuse(place, "must be true where it is given");
 }

@@ -14,6 +14,7 @@
 
 struct cf_purge {
     const char *zone_id, *environment_id; /* borrowed from the table; NULL where it is silent */
+    size_t asked;                         /* with equal ones */
     size_t items;                         /* equal ones counted once; 1 for purge_everything */
     enum cf_bucket bucket;
 };

@@ -196,7 +196,7 @@ static void result_push_result(lua_State *L, const struct cf_ending *ending, int
     }
     lua_settop(L, result + 1);
     lua_setfield(L, result, "ids");
-    result_set_integer(L, "accepted", (lua_Integer)ending->items);
+    result_set_integer(L, "accepted", (lua_Integer)ending->asked);
     result_set_integer(L, "requests", 1);
     result_set_integer(L, "attempts", ending->attempts);
     result_set_seconds(L, "elapsed", ending->elapsed);

@@ -310,7 +310,7 @@ void cf_engine_ending(const struct cf_transfer *transfer, struct cf_ending *endi
     ending->body = transfer->body.data;
     ending->body_len = transfer->body.len;
     ending->path = transfer->path;
-    ending->items = transfer->items;
+    ending->asked = transfer->asked;
     ending->secrets = transfer->secrets;
 }
 

@@ -24,7 +24,8 @@ struct cf_submission {
     size_t headers_size;
     struct cf_buffer *body;
     const char *secrets[2]; /* masked in whatever comes back; NULL for none */
-    size_t items;           /* comes back in the ending; what it costs where `bucket` counts URLs */
+    size_t asked;           /* items, with equal ones: comes back in the ending */
+    size_t items;           /* what it costs where `bucket` counts URLs */
     enum cf_bucket bucket;
     struct cf_budget *budget;       /* what it draws from; NULL for the client's own */
     const char *proxy, *user_agent; /* NULL for none; an empty proxy means: not even the environment's */
@@ -49,7 +50,7 @@ struct cf_ending {
     const char *body; /* what was sent */
     size_t body_len;
     const char *path; /* the part of the URL behind base_url */
-    size_t items;
+    size_t asked;
     const char *const *secrets; /* two, each may be NULL: to be masked in what the body says */
 };
 

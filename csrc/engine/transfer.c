@@ -135,6 +135,7 @@ bool cf_transfer_fill(struct cf_transfer *transfer, struct cf_submission *submis
     transfer->direct = submission->direct;
     transfer->is_part = submission->is_part;
     transfer->ca = submission->ca_file ? cf_ca_find(transfer->engine->cas, submission->ca_file) : NULL;
+    transfer->asked = submission->asked;
     transfer->items = submission->items;
     transfer->bucket = submission->bucket;
     transfer->retry = submission->retry;

@@ -52,7 +52,7 @@ struct cf_transfer {
     const char *url, *path, *secrets[2], *proxy, *user_agent;
     const struct cf_ca *ca; /* the engine's; NULL for the system's alone */
     bool direct, is_get, is_part;
-    size_t items;
+    size_t asked, items;
     enum cf_bucket bucket;
     struct cf_buffer body;
     size_t body_read; /* of it, by a libcurl that reads it piece by piece */

@@ -73,6 +73,12 @@ local function is_planned(state, params, options)
   return not plans.is_wanted(state, zone_id)
 end
 
+-- Where items are the same as others the list is kept, for the case that it is split.
+local function keep_list(request, params)
+  local _, list = validate.kind_of(params)
+  request.asked = tables.slice(list, 1, #list)
+end
+
 -- Begins one request. Nil, what was raised, an error; neither where it is too long to be one.
 local function start_one(state, params, options, environment_id, on_done)
   local request = requests.new(state, on_done, mend)
@@ -84,6 +90,9 @@ local function start_one(state, params, options, environment_id, on_done)
     return nil, id
   elseif id then
     completion.register(state, request, id)
+    if err then
+      pcall(keep_list, request, params)
+    end
     return request
   end
   return nil, nil, not err.limit and err or nil
@@ -116,6 +125,9 @@ local function dispatch(request, call)
     elseif id then
       request.handle, request.options = is_list and mend, options
       completion.register(state, request, id)
+      if err then
+        pcall(keep_list, request, call.params)
+      end
       return true
     elseif not err.limit then
       return false, nil, err
@@ -378,6 +390,9 @@ local function perform_in_core(state, params, options)
   end
   local request = requests.new(state)
   request.options = tables.snapshot(options)
+  if validate.kind_of(params) then
+    keep_list(request, params)
+  end
   if mend(request, nil, err) then
     return finish(request, loops.drive(state), { params = params, options = options })
   end

@@ -22,19 +22,42 @@ end
 
 function Account:progress()
   if self.on_progress then
-    local seconds, accepted, total = core.now() - self.started, self.counters.accepted, self.source:total()
+    local seconds, accepted, total = core.now() - self.started, self:accepted(), self.source:total()
     local rate = seconds > 0 and accepted / seconds or 0
     local thread = requests.enter(self)
     completion.call_for(self.state, self, self.on_progress, {
       accepted = accepted,
       failed = self.failed + self.source.refusals.count,
-      sent = self.sent,
+      sent = self.sent + self.source.duplicates,
       total = total,
       rate = rate,
       eta = total and rate > 0 and (total - accepted - self.failed - self.source.refusals.count) / rate or nil,
     })
     requests.leave(self, thread)
   end
+end
+
+-- What was read and is not accepted.
+function Account:not_accepted()
+  local parts = self:unsent()
+  parts[#parts + 1] = self.source.reading or nil
+  for _, chunk in tables.entries(self.parts) do
+    parts[#parts + 1] = chunk
+  end
+  for _, failure in ipairs(self.failures) do
+    parts[#parts + 1] = failure
+  end
+  return parts
+end
+
+--- How many items were accepted; one that is the same as another is accepted with it.
+---@return integer
+function Account:accepted()
+  local source = self.source
+  if source.duplicates == 0 then
+    return self.counters.accepted
+  end
+  return self.counters.accepted + source.duplicates - source:equal_to(self:not_accepted())
 end
 
 -- The chunks that were read, and are neither accepted nor failed nor in flight; one that is being read is the source's.
@@ -90,6 +113,7 @@ function Account:withdrawn(params, problem)
   for _, chunk in tables.entries(self.parts) do
     self.again[#self.again + 1] = chunk
   end
+  self.parts = {}
   local remaining = tables.copy(params)
   remaining[self.kind] = self:remaining()
   self.stopped, self.finished = core.error("invalid_request", problem), true
@@ -99,8 +123,9 @@ function Account:withdrawn(params, problem)
 end
 
 function Account:error(cause)
-  local fields, remaining, accepted = tables.copy(cause), tables.copy(self.base), self.counters.accepted
+  local fields, remaining = tables.copy(cause), tables.copy(self.base)
   remaining[self.kind] = self:remaining()
+  local accepted = self:accepted()
   self:note_end()
   local kind = self:kind_of_error(cause)
   for _, failure in ipairs(self.failures) do
@@ -144,7 +169,7 @@ function Account:finish()
   completion.complete(self.state, self.request, {
     id = self.ids[1],
     ids = self.ids,
-    accepted = self.counters.accepted,
+    accepted = self:accepted(),
     requests = self.requests,
     attempts = self.attempts,
     elapsed = core.now() - self.started,

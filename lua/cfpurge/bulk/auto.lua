@@ -95,7 +95,7 @@ end
 function Auto:part(bin)
   local part = requests.new(self.state, nil, self.handle)
   part.is_part = true
-  local source = sources.read_already(self.state.core, self.kind, #bin.items)
+  local source = sources.read_already(self.state.core, self.kind, bin.items)
   local lane = self.lanes[bin.zone.id]
   local limits = self.limits_of(bin.zone)
   local job = jobs.new(part, self.kind, source, core.now(), self.part_options, { zone_id = bin.zone.id }, limits)
@@ -218,6 +218,18 @@ function Auto:cancel(err)
 end
 
 -- ---- the account ----
+
+function Auto:not_accepted()
+  local bins = { self.current or nil }
+  for _, bin in tables.entries(self.parts) do
+    bins[#bins + 1] = bin
+  end
+  for _, bin in ipairs(self.again) do
+    bins[#bins + 1] = bin
+  end
+  bins[#bins + 1] = self.left
+  return bins
+end
 
 --- All that was not accepted, in the list's order.
 function Auto:remaining()

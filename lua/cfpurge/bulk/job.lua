@@ -357,10 +357,9 @@ function M.adopt(request, kind, items, err, options)
       return false
     end
     local base = { zone_id = err.remaining.zone_id, environment_id = err.remaining.environment_id }
-    local source = sources.read_already(state.core, kind, #items)
+    local source, chunk = sources.read_already(state.core, kind, items, request.asked)
     job = M.new(request, kind, source, core.now() - (err.elapsed or 0), tables.copy(options), base, limits)
     job.requests, job.sent, job.in_flight = 1, #items, 1
-    local chunk = chunks.chunk(items, 1)
     chunk.sent = true
     job.parts[request] = chunk
     requests.give_job(request, job)

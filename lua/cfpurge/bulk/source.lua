@@ -189,6 +189,24 @@ function Source:walk_keys(most)
   end
 end
 
+-- An item is the same as the one at `first`.
+function Source:note_equal(first)
+  self.equals[first] = (self.equals[first] or 0) + 1
+  self.duplicates = self.duplicates + 1
+end
+
+--- How many of the items that are the same as another stand for one of these chunks and failures.
+---@return integer
+function Source:equal_to(parts)
+  local count = 0
+  for _, part in ipairs(self.duplicates > 0 and parts or {}) do
+    for i = 1, #part.items do
+      count = count + (self.equals[chunks.place_of(part, i)] or 0)
+    end
+  end
+  return count
+end
+
 -- A wrong type raises.
 function Source:read_table(chunk, size)
   local list, kind, handle, seen, items = self.list, self.kind, self.core, self.seen, chunk.items
@@ -207,11 +225,12 @@ function Source:read_table(chunk, size)
     if chunk.places or at ~= chunk.at + self.filled then
       chunks.note_place(chunk, self.filled, at)
     end
-    local is_new, err = handle:add(seen, kind, item)
+    local is_new, err, first = handle:add(seen, kind, item, at)
     if is_wrong(err) then
       self:refuse(item, err)
     elseif is_new == false then
-      self.duplicates, self.position = self.duplicates + 1, at
+      self:note_equal(first)
+      self.position = at
     else
       self.filled, self.position, self.in_a_row = self.filled + 1, at, 0
     end
@@ -291,11 +310,11 @@ function Source:stalled()
   return core.error("invalid_request", problem, { field = self.kind })
 end
 
---- How many items it has in all, equal ones once, as far as it is known; nil of an iterator that is not ours.
+--- How many items it has in all; nil of an iterator that is not ours.
 ---@return integer?
 function Source:total()
   if self.list then
-    return self.count - self.duplicates
+    return self.count
   end
   return self.known_total
 end
@@ -385,11 +404,23 @@ function Source:unread(rest)
 end
 
 --- Of a list that was one request and is now split: all of it has been read.
----@return table source
-function M.read_already(handle, kind, count)
-  local self = M.new(handle, kind, {})
-  self.count, self.position, self.exhausted = count, count, true
-  return self
+---@param items table those that were sent, equal ones once
+---@param asked? table the whole list, where it has equal ones
+---@return table source, table chunk
+function M.read_already(handle, kind, items, asked)
+  local self, places = M.new(handle, kind, {}), nil
+  for at, item in ipairs(asked or {}) do
+    local is_new, _, first = handle:add(self.seen, kind, item, at)
+    places = places or {}
+    if is_new then
+      places[#places + 1] = at
+    elseif first then
+      self:note_equal(first)
+    end
+  end
+  self.count = asked and #asked or #items
+  self.position, self.exhausted = self.count, true
+  return self, chunks.chunk(items, 1, places)
 end
 
 ---@param handle userdata the core's client
@@ -403,7 +434,7 @@ function M.new(handle, kind, list)
     known_total = not is_table and variants.total(list) or nil,
     -- The keys of a list that is not longer have been looked at before.
     following = tables.entries {}, key = nil, is_walked = count <= validate.FIRST,
-    position = 0, filled = 0, budget = M.TURN, duplicates = 0, seen = is_table and handle:set() or nil,
+    position = 0, filled = 0, budget = M.TURN, duplicates = 0, equals = {}, seen = is_table and handle:set() or nil,
     refusals = refusals.new(kind), in_a_row = 0, most_in_a_row = math.huge,
     item = NONE, reading = false, raised = NONE, problem = nil, exhausted = is_table and count == 0,
     -- Is the iterator asked, and has not come back? Has the list ended, so that nothing more of it is read?
