@@ -17,10 +17,6 @@ describe("a zone of the field", function()
       options = { zone = name, api_token = token }, env = { CLOUDFLARE_API_TOKEN = token } })
   end
 
-  local function library(run)
-    for _, form in ipairs { "table", "iterator" } do run(form) end
-  end
-
   it("is found however its name is written", function()
     local id, zone = edge.zone()
     for _, name in ipairs { zone.name, zone.name:upper(), zone.name .. ".", zone.name:upper() .. "." } do
@@ -54,7 +50,7 @@ describe("a zone of the field", function()
     local token = edge.token { zones = { id, inner } }
     local function ask(kind, items, ours, theirs)
       for i, item in ipairs(items) do items[i] = item:gsub("@", zone.name) end
-      library(function(form)
+      forms.each(function(form)
         local there = edge.counts(inner).items
         local outcome = purge(form, kind, items, id, "auto", token)
         local text = form .. ": " .. outcome.text
@@ -71,7 +67,7 @@ describe("a zone of the field", function()
   it("is not to be found for tags by auto", function()
     local id = edge.zone()
     local token = edge.token { zones = { id } }
-    library(function(form)
+    forms.each(function(form)
       local outcome = purge(form, "tags", { "a" }, id, "auto", token)
       assert.same({ 0, 0 }, { outcome.requests, outcome.accepted })
       assert.truthy(outcome.text:find "zone", outcome.text)
