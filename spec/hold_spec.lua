@@ -18,17 +18,20 @@ describe("a table of 1,000,000 URLs", function()
       local client = clients.new { zone_id = zone }
       local longest, where = 0, nil
       local function timed(what, call, ...)
-        local begun = core.now()
+        -- Of the processor: others than the host may have the machine meanwhile.
+        local begun = os.clock()
         local value = call(...)
-        local took = core.now() - begun
+        local took = os.clock() - begun
         if took > longest then longest, where = took, what end
         return value
       end
       local request = assert(timed("start", client.start, client, { files = list }))
-      for _ = 1, 500 do
+      local ends, steps = core.now() + 20, 0
+      repeat
         client:fileno()
         timed("step", client.step, client, 0)
-      end
+        steps = steps + 1
+      until (steps >= 500 and client:stats().finished > 0) or core.now() > ends
       assert(client:stats().finished > 0)
       timed("cancel", request.cancel, request)
       assert.is_true(request:done())

@@ -113,7 +113,7 @@ static int judge(lua_State *state)
                     ending.failure == CF_OK ? ending.response->body.len : 0);
     for (i = 0; i < 2; i++)
         lua_pushstring(state, ending.secrets[i]);
-    lua_pushinteger(state, (lua_Integer)ending.items);
+    lua_pushinteger(state, (lua_Integer)ending.asked);
     lua_pushboolean(state, ending.body_len == 0);
     count = cf_result_push(state, &ending, "zone");
     CHECK(lua_gettop(state) == 9 + count);
