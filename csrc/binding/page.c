@@ -60,7 +60,8 @@ static void page_push_headers(lua_State *L, const struct cf_buffer *headers)
     }
 }
 
-/* get(url, { head, follow, max, ca_file, headers = { "Name: value", ... } }): the strings stay on the stack meanwhile.
+/* get(url, { head, follow, max, timeout, ca_file, headers = { "Name: value", ... } }): the strings stay on the stack
+ * meanwhile.
  */
 static int page_get(lua_State *L)
 {
@@ -79,9 +80,12 @@ static int page_get(lua_State *L)
     request.max = (size_t)luaL_optnumber(L, -1, 1 << 20);
     cf_rawgetfield(L, 3, "ca_file");
     request.ca_file = lua_tostring(L, -1);
+    cf_rawgetfield(L, 3, "timeout");
+    if (lua_isnumber(L, -1) && lua_tonumber(L, -1) > 0 && lua_tonumber(L, -1) < TIMEOUT)
+        request.timeout = lua_tonumber(L, -1);
     cf_rawgetfield(L, 3, "headers");
-    for (i = 0; lua_istable(L, 6) && i < MOST_LINES; i++) {
-        lua_rawgeti(L, 6, i + 1);
+    for (i = 0; lua_istable(L, 7) && i < MOST_LINES; i++) {
+        lua_rawgeti(L, 7, i + 1);
         lines[i] = lua_tostring(L, -1);
         if (!lines[i])
             break;

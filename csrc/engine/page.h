@@ -23,11 +23,11 @@ void cf_pages_free(struct cf_pages *pages);
 struct cf_page_request {
     const char *url;
     const char *const *lines; /* header lines, NULL at the end; NULL for none */
-    const char *ca_file;      /* trusted in place of the system's; NULL for the system's */
+    const char *ca_file;      /* trusted beside the system's; NULL for none */
     bool head;                /* asks for the headers alone */
     bool follow;              /* goes where the server sends it, at most 5 times */
     size_t max;               /* of the body */
-    long timeout;             /* seconds */
+    double timeout;           /* seconds */
     bool (*is_over)(void);    /* true ends it; NULL */
 };
 
