@@ -58,6 +58,33 @@ describe("the command, given a sitemap,", function()
     assert.truthy(out:find "^accepted: 3 items", out)
   end)
 
+  it("reads it from a pipe and from a compressed page", function()
+    local path = command.file(urlset(1, 3))
+    local line = command.line({ "files", "--sitemap", "/dev/stdin" }, { zone = zone })
+    local pipe = io.popen("cat " .. path .. " | " .. line .. " 2>&1")
+    local out = pipe:read "*a"
+    pipe:close()
+    assert.truthy(out:find "^accepted: 3 items", out)
+    pipe = io.popen("gzip -c " .. path .. " | " .. line .. " 2>&1")
+    out = pipe:read "*a"
+    pipe:close()
+    assert.truthy(out:find("/dev/stdin: is compressed and no file that can be read twice", 1, true), out)
+    pipe = io.popen("gzip -c " .. path)
+    local packed = pipe:read "*a"
+    pipe:close()
+    local other = edge.zone()
+    edge.script(other, { { times = 0, raw = "HTTP/1.1 200 OK\r\nContent-Length: " .. #packed .. "\r\n\r\n" .. packed } })
+    out = command.run({ "files", "--sitemap", edge.env.API_HTTP .. "/zones/" .. other }, { zone = zone })
+    assert.truthy(out:find "^accepted: 3 items", out)
+  end)
+
+  it("needs lua-expat, and says so", function()
+    local _, err, status = command.run({ "files", "--sitemap", command.file(urlset(1, 3)) }, { zone = zone,
+      env = { LUA_INIT = "package.preload.lxp = function() error 'none' end" } })
+    assert.equal(2, status)
+    assert.truthy(err:find("the module lxp of lua-expat is not there", 1, true), err)
+  end)
+
   it("follows an index, three deep, by URLs and without the credential", function()
     local first, second = page(urlset(1, 2)), page(urlset(3, 4))
     local out, err, status = purge(command.file(index(page(index(first, second)), page(urlset(5, 5)))))

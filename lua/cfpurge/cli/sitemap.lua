@@ -13,11 +13,12 @@ Reader.__index = Reader
 
 -- ---- bytes ----
 
--- An iterator over the pieces of a file or of what a program writes, and what ends it.
-local function pieces_of(file)
+-- An iterator over the pieces of a file or of what a program writes, and what ends it. `start` was read before.
+local function pieces_of(file, start)
   local count = 0
   return function()
-    local piece = file:read(PIECE)
+    local piece = start or file:read(PIECE)
+    start = nil
     count = count + (piece and #piece or 0)
     if count > MOST_BYTES then
       error("it is larger than 50 MB", 0)
@@ -43,11 +44,15 @@ local function open_file(path)
   if not file or not start then
     error(problem or path .. ": is empty or no file", 0)
   elseif start:find(GZIP) then
+    local is_whole = file:seek("set", 0)
     file:close()
+    if not is_whole then
+      -- gzip would miss its beginning.
+      error(path .. ": is compressed and no file that can be read twice", 0)
+    end
     return unpacked(path)
   end
-  file:seek "set"
-  return pieces_of(file)
+  return pieces_of(file, start)
 end
 
 -- A page is in memory as a whole: at most 50 MB.
@@ -63,13 +68,20 @@ local function open_page(self, url)
   if page.body:find(GZIP) then
     path = os.tmpname()
     local file = assert(io.open(path, "wb"))
-    file:write(page.body)
-    file:close()
-    local next_piece, close = unpacked(path)
-    return next_piece, function()
-      close()
+    local is_written, why = file:write(page.body)
+    if not (file:close() and is_written) then
       os.remove(path)
+      error(("%s: %s"):format(path, why or "it cannot be written"), 0)
     end
+    local next_piece, close = unpacked(path)
+    -- gzip has opened it by now; nothing is left behind, however the command ends.
+    local start = next_piece()
+    os.remove(path)
+    return function()
+      local piece = start or next_piece()
+      start = nil
+      return piece
+    end, close
   end
   local at = 1
   return function()
