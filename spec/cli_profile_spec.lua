@@ -60,6 +60,8 @@ describe("a profile", function()
     end
     local _, err, status = command.run({ "tags", "a", "--profile", "x" }, { env = { CFPURGE_CONFIG = "/nowhere" } })
     assert.same({ "cfpurge: --profile: /nowhere: No such file or directory (see: cfpurge tags --help)\n", 2 }, { err, status })
+    _, err, status = command.run({ "tags", "a", "--profile", "x" }, { env = { CFPURGE_CONFIG = "/etc" } })
+    assert.same({ "cfpurge: --profile: /etc: Is a directory (see: cfpurge tags --help)\n", 2 }, { err, status })
   end)
 
   it("is refused where others can write its file or the token's, and warns where they can read it", function()

@@ -40,9 +40,9 @@ local function whole_path(value, config)
 end
 
 -- The section of this name; or nil and what is wrong, with the line.
-local function section_of(file, path, wanted)
+local function section_of(text, path, wanted)
   local found, name, number = nil, nil, 0
-  for line in file:lines() do
+  for line in text:gmatch "([^\n]*)\n?" do
     number = number + 1
     line = (number == 1 and line:gsub("^\239\187\191", "") or line):match "^%s*(.-)%s*$"
     local section, key, value = line:match "^%[%s*(.-)%s*%]$", line:match "^([%w_]+)%s*=%s*(.-)$"
@@ -78,11 +78,16 @@ function M.apply(args, report)
     return "--profile: " .. problem
   end
   problem = M.check_rights(path, report)
-  local section
+  local text, section
   if not problem then
-    section, problem = section_of(file, path, args.profile)
+    -- A directory can be opened, but not read.
+    text, problem = file:read "*a"
+    problem = not text and path .. ": " .. problem or nil
   end
   file:close()
+  if text then
+    section, problem = section_of(text, path, args.profile)
+  end
   if problem then
     return "--profile: " .. problem
   end
