@@ -61,4 +61,68 @@ describe("the command", function()
     assert.same({ "", 4 }, { err, status })
     assert.truthy(out:find("^accepted: 1 item [^\n]+\nhttps://" .. host:gsub("%p", "%%%0") .. "/a: [^\n]+\n$"), out)
   end)
+
+  it("sees through a visitor's eyes that a purge has worked, and has it in its JSON object", function()
+    local url = "http://" .. host .. "/a"
+    local options = { zone = zone, env = { http_proxy = edge.env.PROXY } }
+    edge.get("production", "http://" .. host, "/a")
+    local out, err, status = command.run({ "check", "--wait", "0", url }, options)
+    assert.same({ "cfpurge: 1 page still from before\n", 1 }, { err, status }, out)
+    out, err, status = command.run({ "files", "--check", "--wait", "5", "--json", url }, options)
+    assert.same({ "", 0 }, { err, status })
+    local told = cjson.decode(out)
+    assert.same({ 1, url, "MISS", false }, { told.accepted, told.pages[1].url, told.pages[1].cache, told.pages[1].old })
+    edge.get("production", "http://" .. host, "/a")
+    out, err, status = command.run({ "files", "--check", "--wait", "5", url }, options)
+    assert.same({ "", 0 }, { err, status })
+    assert.truthy(out:find("^accepted: 1 item [^\n]+\n" .. url:gsub("%p", "%%%0") .. ": MISS"), out)
+  end)
+
+  it("judges a page by its age when it was looked at, however long the others take", function()
+    edge.get("production", "http://" .. host, "/old")
+    local slow = edge.zone()
+    edge.script(slow, { { times = 0, delay = 2.2, body = "slow" } })
+    local _, err, status = command.run({ "check", "--wait", "0", item "/old", edge.env.API_HTTP .. "/zones/" .. slow }, {})
+    assert.same({ "cfpurge: 1 page still from before\n", 1 }, { err, status })
+  end)
+
+  it("waits for what is served stale, too", function()
+    local other = edge.zone()
+    edge.script(other, { { times = 1, headers = { ["CF-Cache-Status"] = "STALE", Age = "99" } },
+      { times = 0, headers = { ["CF-Cache-Status"] = "MISS" } } })
+    local url = edge.env.API_HTTP .. "/zones/" .. other
+    local out, err, status = command.run({ "check", "--wait", "9", "-q", url }, {})
+    assert.same({ "", "", 0 }, { out, err, status })
+    assert.equal(2, #edge.requests(other))
+  end)
+
+  it("trusts the CAs of --ca-file, and waits no longer than --timeout", function()
+    local page = edge.env.API_TLS .. "/zones"
+    local out, _, status = command.run({ "check", page, "--ca-file", edge.env.CA_FILE }, {})
+    assert.truthy(status == 0 and out:find("status 400", 1, true), out)
+    local other, key = command.file(), command.file()
+    os.execute("openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=other -keyout " .. key .. " -out " .. other .. " 2>/dev/null")
+    out, _, status = command.run({ "check", page, "--ca-file", other }, {})
+    assert.truthy(status == 4 and out:find("certificate", 1, true), out)
+    out, _, status = command.run({ "check", page, "--ca-file", "/nowhere" }, {})
+    assert.truthy(status == 4 and out:find("/nowhere No such file", 1, true), out)
+    local slow = edge.zone()
+    edge.script(slow, { { times = 0, delay = 3, body = "slow" } })
+    out, _, status = command.run({ "check", "--timeout", "0.2", edge.env.API_HTTP .. "/zones/" .. slow }, {})
+    assert.truthy(status == 4 and out:find("timed out", 1, true), out)
+  end)
+
+  it("says what cannot be asked for", function()
+    local wrong = { '{"headers":{}}', '{"url":1}', '{"url":"x","headers":{"a":[]}}', '{"url":"x","headers":1}' }
+    for _, text in ipairs(wrong) do
+      local out, err, status = command.run({ "check", text }, {})
+      assert.same({ "", 4 }, { err, status })
+      assert.truthy(out:find(": must be a URL, or an object with a url and headers\n", 1, true), out)
+    end
+    local out, err, status = command.run({ "check", "--json" }, { stdin = "\n" })
+    assert.same({ "cfpurge: check: nothing to ask for\n", 2 }, { err, status })
+    assert.equal("check: nothing to ask for", cjson.decode(out).error.message)
+    out, err, status = command.run({ "files", "--wait", "3", "https://a.example/" }, { zone = zone })
+    assert.same({ "", "cfpurge: --wait: goes with --check (see: cfpurge files --help)\n", 2 }, { out, err, status })
+  end)
 end)

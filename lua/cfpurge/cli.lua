@@ -183,6 +183,7 @@ end
 
 -- `cfpurge check`.
 local function check(args, report)
+  local began = core.now()
   local source, problem = require "cfpurge.cli.items".open(args, arguments.variants)
   if not source then
     return report:usage(problem) or USAGE
@@ -191,16 +192,24 @@ local function check(args, report)
   for item in require "cfpurge.tables".each(source.list) do
     items[#items + 1] = item
   end
-  if source.problem then
-    return report:line(source.problem) or USAGE
+  if source.problem or not items[1] then
+    return report:refused(source.problem or "check: nothing to ask for") or USAGE
   end
-  return require "cfpurge.cli.check".run(report, items, args, core.now())
+  local checks = require "cfpurge.cli.check"
+  local found = checks.look_at(items, args, began)
+  if report.json then
+    report:write(require "cfpurge.cli.json".encode { pages = found }, "\n")
+  end
+  return checks.tell(report, found, args)
 end
 
 local function purge(args, report)
   local options, err = client_options(args, report)
   if not options then
     return report:failure(err) or status_for(err)
+  end
+  if args.wait and not args.check then
+    return report:usage "--wait: goes with --check" or USAGE
   end
   core.interrupted()
   if args.kind == "everything" then
@@ -235,10 +244,12 @@ local function purge(args, report)
   if result then
     -- What was not read may be in the old file, which stays then.
     local problem = source and (source.problem or source:empty_remaining())
-    report:success(result)
+    local checks = args.check and not result.dry_run and require "cfpurge.cli.check"
+    local found = checks and report.json and checks.look_at(source.first_items, args, began)
+    report:success(result, found)
     local status = problem and (report:line(problem) or SOME_NOT) or 0
-    if args.check and not result.dry_run then
-      local checked = require "cfpurge.cli.check".run(report, source.first_items, args, began)
+    if checks then
+      local checked = checks.tell(report, found or checks.look_at(source.first_items, args, began), args)
       status = status == 0 and checked or status
     end
     return status

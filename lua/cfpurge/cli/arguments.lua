@@ -75,13 +75,13 @@ end
 local function add_common(command)
   command:flag "--json":description "Tells the outcome as one JSON object."
   command:flag "-q --quiet":description "Tells nothing but errors and the items that were not accepted."
+  add_number(command, "--timeout", "<seconds>"):description "Waits so long for the answer of one attempt (60)."
   add_option(command, "--ca-file", "<file>"):description "Trusts the certificates of this file beside the system's."
 end
 
 local function add_credential(command)
   add_number(command, "--retries", "<n>"):description "Sends a request that failed so many times again (2)."
   add_number(command, "--retry-for", "<seconds>"):description "Sends it again for so long, in place of --retries."
-  add_number(command, "--timeout", "<seconds>"):description "Waits so long for the answer of one attempt (60)."
   add_option(command, "--token-file", "<file>")
     :description "Takes the API token from the first line of this file (CLOUDFLARE_API_TOKEN)."
   add_option(command, "--profile", "<name>"):description(

@@ -3,6 +3,7 @@
 -- Each page is asked for its headers, which the cache answers as it would answer a visitor, without the credential.
 local core = require "cfpurge.core"
 local text = require "cfpurge.cli.text"
+local text_of = require "cfpurge.cli.items".text_of
 
 -- Pages that are looked at after a purge, and seconds between two looks.
 local MOST, PAUSE = 100, 1
@@ -18,23 +19,37 @@ local function lines_of(headers)
   return lines
 end
 
--- A HIT that was stored before `since` is what the purge was to end.
-local function is_old(page, since)
-  local lasted = core.now() - since
-  return page.cache == "HIT" and (not page.age or page.age >= math.floor(lasted))
+-- What the cache gives without asking the origin.
+local is_stored = { HIT = true, STALE = true, UPDATING = true }
+
+local function is_item(item)
+  local headers = type(item) == "table" and item.headers or {}
+  for name, value in pairs(type(headers) == "table" and headers or { false }) do
+    if type(name) ~= "string" or type(value) ~= "string" then
+      return false
+    end
+  end
+  return type(type(item) == "table" and item.url or item) == "string"
 end
 
-local function look(pages, item, args)
-  local url = type(item) == "table" and item.url or item
+-- `old`: it was stored before `since`, which is what the purge was to end. Its age is as old as the look at it.
+local function look(pages, item, args, since)
+  if not is_item(item) then
+    return { url = text_of(item), error = "must be a URL, or an object with a url and headers" }
+  end
+  local url, asked = type(item) == "table" and item.url or item, core.now()
   local found, problem = pages:get(url, {
-    head = true, ca_file = args.ca_file, headers = lines_of(type(item) == "table" and item.headers),
+    head = true, timeout = args.timeout, ca_file = args.ca_file,
+    headers = lines_of(type(item) == "table" and item.headers),
   })
   if not found then
     return { url = url, error = problem }
   end
   local headers = found.headers
+  local age = tonumber(headers.age)
   return {
-    url = url, status = found.status, cache = headers["cf-cache-status"], age = tonumber(headers.age),
+    old = is_stored[headers["cf-cache-status"]] and (not age or age >= math.floor(asked - since)) or false,
+    url = url, status = found.status, cache = headers["cf-cache-status"], age = age,
     tags = headers["cache-tag"], ray_id = headers["cf-ray"], location = headers.location,
   }
 end
@@ -51,49 +66,46 @@ local function line_of(page)
   return ("%s: %s"):format(page.url, table.concat(parts, ", "))
 end
 
-local function count(pages, predicate)
+local function count(pages, fault)
   local n = 0
   for _, page in ipairs(pages) do
-    n = n + (predicate(page) and 1 or 0)
+    n = n + (page[fault] and 1 or 0)
   end
   return n
 end
 
-local function tell(report, found)
-  if report.json then
-    report:write(require "cfpurge.cli.json".encode { pages = found }, "\n")
-    return
-  end
-  for _, page in ipairs(found) do
-    report:write(text.printable(line_of(page)), "\n")
+--- Looks at the items, again and again for `args.wait` seconds while one of them is older than `since`.
+---@param since number an instant of core.now
+---@return table found a page for each item, fewer where a signal came
+function M.look_at(items, args, since)
+  local pages, ends, found = core.pages(), core.now() + (args.wait or 0), {}
+  while true do
+    for i, item in ipairs(items) do
+      if core.interrupted() == 0 and (not found[i] or found[i].error or found[i].old) then
+        found[i] = look(pages, item, args, since)
+      end
+    end
+    local is_over = count(found, "error") + count(found, "old") == 0 or core.now() >= ends
+    if is_over or core.interrupted() > 0 then
+      return found
+    end
+    core.sleep(PAUSE)
   end
 end
 
---- Looks at the items, again and again for `args.wait` seconds while one of them is a HIT that is older than `since`.
----@param since number an instant of core.now
----@return integer status 0; 1 where one still is such a HIT and somebody waited for it; 4 where one gave no answer
-function M.run(report, items, args, since)
-  local pages, ends, found = core.pages(), core.now() + (args.wait or 0), nil
-  repeat
-    found = found or {}
-    for i, item in ipairs(items) do
-      if not found[i] or found[i].error or is_old(found[i], since) then
-        found[i] = look(pages, item, args)
-      end
+--- Tells of the pages that were found.
+---@return integer status 0; 1 where one still is from before and somebody waited for it; 4 where one gave no answer
+function M.tell(report, found, args)
+  for _, page in ipairs(not report.json and found or {}) do
+    if not report.quiet or page.error or (args.wait and page.old) then
+      report:write(text.printable(line_of(page)), "\n")
     end
-    local old = count(found, function(page) return page.error or is_old(page, since) end)
-    local is_over = old == 0 or core.now() >= ends or core.interrupted() > 0
-    if not is_over then
-      core.sleep(PAUSE)
-    end
-  until is_over
-  tell(report, found)
-  local unanswered = count(found, function(page) return page.error end)
-  local old = count(found, function(page) return is_old(page, since) end)
-  if args.wait and old > 0 then
+  end
+  local old = args.wait and count(found, "old") or 0
+  if old > 0 then
     report:line(("%s still from before"):format(text.count_of(old, "page")))
   end
-  return unanswered > 0 and 4 or args.wait and old > 0 and 1 or 0
+  return count(found, "error") > 0 and 4 or old > 0 and 1 or 0
 end
 
 return M

@@ -162,7 +162,7 @@ function Source:empty_remaining()
   end
 end
 
-local M = {}
+local M = { text_of = Source.text_of }
 
 -- The file that is to be read, if any is.
 local function opened_to_read(args)

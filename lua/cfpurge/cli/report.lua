@@ -56,7 +56,7 @@ function Report:outcome(outcome, next_item)
   for _, name in ipairs { "accepted", "requests", "attempts", "seconds" } do
     member(name, outcome[name] or 0)
   end
-  for _, name in ipairs { "ids", "messages", "failures" } do
+  for _, name in ipairs { "ids", "messages", "failures", "pages" } do
     member(name, outcome[name] or {})
   end
   for _, name in ipairs { "ray_id", "error", "remaining_file" } do
@@ -188,13 +188,14 @@ function Report:planned(result)
   end
 end
 
-function Report:success(result)
+---@param pages table|false|nil what --check has found
+function Report:success(result, pages)
   if result.dry_run then
     self:planned(result)
   elseif self.json then
     self:outcome {
       accepted = result.accepted, requests = result.requests, attempts = result.attempts, ids = result.ids,
-      messages = result.messages, ray_id = result.ray_id, seconds = rounded(result.elapsed),
+      messages = result.messages, ray_id = result.ray_id, seconds = rounded(result.elapsed), pages = pages or nil,
     }
   elseif not self.quiet then
     local what = self.kind == "everything" and "everything" or count_of(result.accepted, "item")
