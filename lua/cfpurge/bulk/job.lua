@@ -155,7 +155,7 @@ function Job:failed_one(chunk, err)
   elseif verdict == "split" then
     self:learn()
     return self:split(chunk, size, whole)
-  elseif self.is_taking_back and err.kind == "cancelled" then
+  elseif self.is_taking_back and err.kind == "cancelled" and not chunk.failed then
     self.requests = self.requests - (err.attempts == 0 and 1 or 0)
     return self:put_back(chunk)
   elseif self.counters.is_stopped then
@@ -173,8 +173,11 @@ end
 -- No other item can do better: what waits for its turn is not sent any more, and remains. What is under way counts.
 function Job:take_back()
   self.is_taking_back = true
-  completion.cancel_all(self.state, self.parts, true)
+  local ok, raised = pcall(completion.cancel_all, self.state, self.parts, true)
   self.is_taking_back = false
+  if not ok then
+    error(raised, 0)
+  end
 end
 
 function Job:ended(part, result, err)
