@@ -252,7 +252,8 @@ describe("nginx's workers", function()
         return longest
       ]], { zone = zone, count = 20000 })
       local longest = finish()
-      return longest < 0.02, longest
+      -- It was seconds where each start did all of its work. spec/bench tells the milliseconds.
+      return longest < 0.1, longest
     end)
   end)
 
