@@ -101,28 +101,34 @@ int main(void)
     host.must(("LSAN_OPTIONS=suppressions=spec/support/lsan.supp %s/cjson"):format(dir))
   end)
 
-  -- The one thing that spec/hosts/oom.c does not let fail.
-  it("makes libcurl 7.88 itself free a name twice, without us", function()
-    if not host.must "pkg-config --modversion libcurl":find "^7%.88" then return end
+  -- What spec/hosts/oom.c does not let fail: libcurl alone, whose n-th copy of a text or n-th block fails, for all n.
+  local function libcurl_alone()
     local source = dir .. "/curl.c"
     local file = assert(io.open(source, "w"))
     file:write [[
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <string.h>
-static long left;
+static long copies, blocks;
 static char *copy(const char *text)
 {
-    return --left == 0 ? (char *)0 : strdup(text);
+    return --copies == 0 ? (char *)0 : strdup(text);
+}
+static void *block(size_t size)
+{
+    return --blocks == 0 ? (void *)0 : malloc(size);
 }
 int main(int argc, char **argv)
 {
     CURL *easy;
-    left = argc > 3 ? atol(argv[3]) : 0;
-    curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, free, realloc, copy, calloc);
+    copies = argc > 3 ? atol(argv[3]) : 0;
+    blocks = argc > 4 ? atol(argv[4]) : 0;
+    curl_global_init_mem(CURL_GLOBAL_DEFAULT, block, free, realloc, copy, calloc);
     easy = curl_easy_init();
     curl_easy_setopt(easy, CURLOPT_URL, argv[1]);
     curl_easy_setopt(easy, CURLOPT_CAINFO, argv[2]);
+    curl_easy_setopt(easy, CURLOPT_POSTFIELDS, "{}");
+    curl_easy_perform(easy);
     curl_easy_perform(easy);
     curl_easy_cleanup(easy);
     curl_global_cleanup();
@@ -131,8 +137,20 @@ int main(int argc, char **argv)
 ]]
     file:close()
     host.must(("gcc -g -fsanitize=address %s -o %s/curl $(pkg-config --cflags --libs libcurl)"):format(source, dir))
-    local out = host.must(("for i in $(seq 60); do %s/curl %s %s $i 2>&1 | grep 'SUMMARY.*double-free' && break; done; true")
-      :format(dir, env.API_TLS, env.CA_FILE))
+    return ("%s/curl %s %s"):format(dir, env.API_TLS, env.CA_FILE)
+  end
+
+  it("makes libcurl 7.88 itself free a name twice, without us", function()
+    if not host.must "pkg-config --modversion libcurl":find "^7%.88" then return end
+    local out = host.must(("for i in $(seq 60); do %s $i 2>&1 | grep 'SUMMARY.*double-free' && break; done; true"):format(
+      libcurl_alone()))
     assert.is_truthy(out:find("double-free", 1, true), out)
+  end)
+
+  it("makes libcurl 8.14 itself give a broken session its next bytes, without us", function()
+    if not host.must "pkg-config --modversion libcurl":find "^8%.14" then return end
+    local out = host.must(("for i in $(seq 300); do %s 0 $i 2>&1 | grep 'SUMMARY.*SEGV.*libnghttp2' && break; done; true")
+      :format(libcurl_alone()))
+    assert.is_truthy(out:find("SEGV", 1, true), out)
   end)
 end)

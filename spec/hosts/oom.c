@@ -1,11 +1,13 @@
-/* No memory, everywhere: fails the first allocation of a scenario (spec/hosts/oom.lua), then the second, and so on until
- * it runs through; of Lua's allocator, of ours and of libcurl's; that one alone, and that one with all that follow.
+/* No memory, everywhere: fails the first allocation of a scenario (spec/hosts/oom.lua), then the second, and so on
+ * until it runs through; of Lua's allocator, of ours and of libcurl's; that one alone, and that one with all that
+ * follow.
  *
  *   oom STEP BASE_URL SCENARIO...    every STEP-th allocation; "-" is an API of its own (oom_api.c)
  *
  * After each run the state must work, and when it is closed no block may be left, nor a descriptor. Linked with the
- * libcfpurge.a and Lua, all of it under AddressSanitizer (spec/oom_spec.lua), whose leak check at the end sees what has an
- * allocator of its own. Prints a line for each scenario, allocator and way; the status is 1 where one of them has faults. */
+ * libcfpurge.a and Lua, all of it under AddressSanitizer (spec/oom_spec.lua), whose leak check at the end sees what has
+ * an allocator of its own. Prints a line for each scenario, allocator and way; the status is 1 where one of them has
+ * faults. */
 #define _GNU_SOURCE
 #include <curl/curl.h>
 #include <dirent.h>
@@ -32,7 +34,7 @@ int luaopen_cjson(lua_State *L), luaopen_cfpurge_core(lua_State *L);
 /* One of the three allocators. libcurl asks in threads, too: where it has no memory for an address it looks that up. */
 static struct pool {
     const char *name;
-    _Atomic long blocks, asked, fail_at, last;  /* fails from `fail_at` to `last`, 0 for never */
+    _Atomic long blocks, asked, fail_at, last; /* fails from `fail_at` to `last`, 0 for never */
     _Atomic long failed;
 } pools[] = {{"lua", 0, 0, 0, 0, 0}, {"own", 0, 0, 0, 0, 0}, {"libcurl", 0, 0, 0, 0, 0}};
 
@@ -95,17 +97,8 @@ static void curl_release(void *block)
     release(of_curl, block);
 }
 
-static void *curl_reallocate(void *block, size_t size)
-{
-    return allocate(of_curl, block, size);
-}
-
-static void *curl_zalloc(size_t count, size_t size)
-{
-    void *made = allocate(of_curl, NULL, count * size);
-    return made ? memset(made, 0, count * size) : NULL;
-}
-
+/* While it keeps a TLS session: where a copy of the session's settings fails, libcurl 7.88 frees a name twice
+ * (spec/oom_spec.lua shows it). */
 static bool called_by_openssl(void)
 {
     void *callers[32];
@@ -118,11 +111,48 @@ static bool called_by_openssl(void)
     return false;
 }
 
-/* While it keeps a TLS session: where a copy of the session's settings fails, libcurl 7.88 frees a name twice (spec/oom_spec.lua
- * shows it). */
+/* nghttp2 itself, in what it receives: where its memory fails there, libcurl 8.14 hands the broken session its next
+ * bytes all the same, which then writes to NULL or loses a block (spec/oom_spec.lua shows it). */
+static bool called_by_receiving_nghttp2(void)
+{
+    void *callers[32];
+    int count = backtrace(callers, 32), i;
+    bool nghttp2 = false;
+    Dl_info info;
+
+    for (i = 0; i < count; i++) {
+        bool is;
+
+        if (!dladdr(callers[i], &info))
+            return false;
+        is = strstr(info.dli_fname, "libnghttp2");
+        if (is && info.dli_sname && strncmp(info.dli_sname, "nghttp2_session_mem_recv", 24) == 0)
+            return true;
+        if ((nghttp2 && !is) || strstr(info.dli_fname, "libcurl.so"))
+            return false;
+        nghttp2 = is;
+    }
+    return false;
+}
+
+static void *curl_reallocate(void *block, size_t size)
+{
+    void *made = allocate(of_curl, block, size);
+
+    if (!made && called_by_receiving_nghttp2() && (made = realloc(block, size)) && !block)
+        of_curl->blocks++;
+    return made;
+}
+
+static void *curl_zalloc(size_t count, size_t size)
+{
+    void *made = curl_reallocate(NULL, count * size);
+    return made ? memset(made, 0, count * size) : NULL;
+}
+
 static void *curl_malloc(size_t size)
 {
-    void *made = allocate(of_curl, NULL, size);
+    void *made = curl_reallocate(NULL, size);
 
     if (!made && called_by_openssl() && (made = malloc(size)))
         of_curl->blocks++;
