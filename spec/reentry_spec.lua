@@ -227,7 +227,7 @@ end)
 
 describe("a fork where the kernel has no mark for it", function()
   it("is noticed all the same", function()
-    host.build("pid", "-DCF_GLOBAL_PID")
+    host.build("pid", "-DCF_GENERATION_PID")
     local got = host.run([[
       local tls = { base_url = edge.env.API_TLS, ca_file = edge.env.CA_FILE }
       local c = client.new(tls)

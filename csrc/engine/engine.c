@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/generation.h"
 #include "base/memory.h"
 #include "engine/global.h"
 #include "engine/secrets.h"
@@ -28,7 +29,7 @@ struct cf_engine *cf_engine_new(const struct cf_engine_settings *settings)
     engine->now = cf_clock_now();
     engine->alarm = engine->pace_due = engine->lanes[0].due = engine->lanes[1].due = CF_NEVER;
     engine->random = ((uint64_t)engine->now ^ (uint64_t)(uintptr_t)engine ^ ((uint64_t)getpid() << 32)) | 1;
-    engine->generation = cf_global_generation();
+    engine->generation = cf_generation();
     engine->max_connections = settings->max_connections;
     engine->max_queued = settings->max_queued;
     engine->turn = &engine->own;

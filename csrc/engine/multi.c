@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/generation.h"
 #include "base/memory.h"
 #include "engine/global.h"
 #include "engine/tls.h"
@@ -320,7 +321,7 @@ static void multi_leave_easy(struct cf_transfer *transfer)
 
 void cf_multi_notice_fork(struct cf_engine *engine)
 {
-    uint32_t generation = cf_global_generation();
+    uint32_t generation = cf_generation();
     int i;
 
     if (engine->generation == generation)

@@ -7,10 +7,10 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/generation.h"
 #include "base/memory.h"
 #include "engine/engine_private.h"
 #include "engine/failure.h"
-#include "engine/global.h"
 #include "engine/secrets.h"
 #include "engine/tls.h"
 
@@ -311,7 +311,7 @@ static CURLcode transfer_set_request(struct cf_transfer *transfer, const struct 
 
 CURLcode cf_transfer_prepare(struct cf_transfer *transfer, const struct cf_lane *lane, bool is_fresh, int64_t now)
 {
-    uint32_t generation = cf_global_generation();
+    uint32_t generation = cf_generation();
     CURLcode code = CURLE_OK;
 
     /* First: the answer to the last attempt says nothing of one that cannot be made. */
@@ -412,7 +412,7 @@ void cf_transfer_outcome(const struct cf_transfer *transfer, int64_t now, struct
 
 void cf_transfer_clear(struct cf_transfer *transfer)
 {
-    if (transfer->easy && transfer->generation == cf_global_generation()) {
+    if (transfer->easy && transfer->generation == cf_generation()) {
         /* It must not be left with pointers into what is freed. */
         curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, NULL);
         curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDS, NULL);
@@ -435,7 +435,7 @@ void cf_transfer_clear(struct cf_transfer *transfer)
 void cf_transfer_free(struct cf_transfer *transfer)
 {
     cf_transfer_clear(transfer);
-    if (transfer->easy && transfer->generation == cf_global_generation())
+    if (transfer->easy && transfer->generation == cf_generation())
         curl_easy_cleanup(transfer->easy);
     cf_buffer_free(&transfer->body);
     cf_response_free(&transfer->response);
