@@ -1,0 +1,197 @@
+/* A store in SQLite: one thread does all of its I/O, and commits what came in one turn together.
+ *
+ * The host's thread hands work over and takes it back under `lock`, and never waits for the other one but in close. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "queue/database.h"
+#include "queue/store.h"
+
+/* The database is the thread's alone; `lock` guards the last five. A forked child has this with the lock in any state
+ * and no thread: it leaves it as it is. */
+struct sqlite {
+    pthread_t thread;
+    struct cf_database database;
+    int bell[2]; /* a pipe: the thread rings, the host reads */
+
+    pthread_mutex_t lock;
+    pthread_cond_t has_work;
+    struct cf_work *waiting, *last; /* in order */
+    struct cf_work *done;           /* the last one first */
+    bool stops;
+};
+
+/* ---- the thread ---- */
+
+static void *sqlite_thread(void *data)
+{
+    struct sqlite *sqlite = data;
+    struct cf_work *first, *work, *next;
+
+    pthread_mutex_lock(&sqlite->lock);
+    while (!sqlite->stops) {
+        first = sqlite->waiting;
+        sqlite->waiting = sqlite->last = NULL;
+        if (!first) {
+            pthread_cond_wait(&sqlite->has_work, &sqlite->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&sqlite->lock);
+        cf_database_run(&sqlite->database, first);
+        pthread_mutex_lock(&sqlite->lock);
+        for (work = first; work; work = next) {
+            next = work->next;
+            work->next = sqlite->done;
+            sqlite->done = work;
+        }
+        /* A full pipe is as good as one byte more. */
+        if (write(sqlite->bell[1], "", 1) < 0)
+            continue;
+    }
+    pthread_mutex_unlock(&sqlite->lock);
+    cf_database_shut(&sqlite->database);
+    return NULL;
+}
+
+/* The host's signals are not the thread's. */
+static int sqlite_start_thread(struct sqlite *sqlite)
+{
+    sigset_t all, before;
+    int problem;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    problem = pthread_create(&sqlite->thread, NULL, sqlite_thread, sqlite);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return problem;
+}
+
+/* ---- the host's side ---- */
+
+static void sqlite_free(struct sqlite *sqlite)
+{
+    pthread_cond_destroy(&sqlite->has_work);
+    pthread_mutex_destroy(&sqlite->lock);
+    close(sqlite->bell[0]);
+    close(sqlite->bell[1]);
+    cf_free(sqlite);
+}
+
+static bool sqlite_open(struct cf_store *store, char *problem)
+{
+    struct sqlite *sqlite = cf_zalloc(sizeof *sqlite);
+    int code = 0;
+
+    if (!sqlite || pipe2(sqlite->bell, O_NONBLOCK | O_CLOEXEC) != 0) {
+        snprintf(problem, CF_WORK_PROBLEM, "%s", sqlite ? strerror(errno) : "not enough memory");
+        cf_free(sqlite);
+        return false;
+    }
+    pthread_mutex_init(&sqlite->lock, NULL);
+    pthread_cond_init(&sqlite->has_work, NULL);
+    sqlite->database.path = store->target;
+    sqlite->database.busy = (int64_t)(store->seconds * 1e6);
+    if (!cf_poller_opened(&store->poller, sqlite->bell[0]) ||
+        !cf_poller_watch(&store->poller, sqlite->bell[0], CF_POLLER_READ, 0))
+        code = ENOMEM;
+    if (code == 0)
+        code = sqlite_start_thread(sqlite);
+    if (code != 0) {
+        cf_poller_closing(&store->poller, sqlite->bell[0]);
+        sqlite_free(sqlite);
+        snprintf(problem, CF_WORK_PROBLEM, "no thread for the store: %s", strerror(code));
+        return false;
+    }
+    store->own = sqlite;
+    return true;
+}
+
+static void sqlite_submit(struct cf_store *store, struct cf_work *work)
+{
+    struct sqlite *sqlite = store->own;
+
+    pthread_mutex_lock(&sqlite->lock);
+    *(sqlite->last ? &sqlite->last->next : &sqlite->waiting) = work;
+    sqlite->last = work;
+    pthread_cond_signal(&sqlite->has_work);
+    pthread_mutex_unlock(&sqlite->lock);
+}
+
+/* Gives back what was done, the oldest first. */
+static void sqlite_return(struct cf_store *store, struct cf_work *done)
+{
+    struct cf_work *first = NULL, *next;
+
+    for (; done; done = next) {
+        next = done->next;
+        done->next = first;
+        first = done;
+    }
+    for (; first; first = next) {
+        next = first->next;
+        cf_units_returned(&store->units, first);
+    }
+}
+
+static void sqlite_step(struct cf_store *store, const struct cf_poller_event *events, int count)
+{
+    struct sqlite *sqlite = store->own;
+    struct cf_work *done;
+    char rung[64];
+
+    (void)events;
+    (void)count;
+    pthread_mutex_lock(&sqlite->lock);
+    done = sqlite->done;
+    sqlite->done = NULL;
+    while (read(sqlite->bell[0], rung, sizeof rung) > 0)
+        continue;
+    pthread_mutex_unlock(&sqlite->lock);
+    sqlite_return(store, done);
+}
+
+static void sqlite_close(struct cf_store *store, bool forget)
+{
+    struct sqlite *sqlite = store->own;
+    struct cf_work *work, *next;
+
+    store->own = NULL;
+    if (forget)
+        return;
+    atomic_store(&sqlite->database.stops, true);
+    pthread_mutex_lock(&sqlite->lock);
+    sqlite->stops = true;
+    pthread_cond_signal(&sqlite->has_work);
+    pthread_mutex_unlock(&sqlite->lock);
+    pthread_join(sqlite->thread, NULL);
+    cf_poller_closing(&store->poller, sqlite->bell[0]);
+    sqlite_return(store, sqlite->done);
+    for (work = sqlite->waiting; work; work = next) {
+        next = work->next;
+        cf_work_fail(work, "closed", "the store is closed");
+        cf_units_returned(&store->units, work);
+    }
+    sqlite_free(sqlite);
+}
+
+static const struct cf_store_io sqlite_io = {"cfpurge.sqlite", sqlite_open, sqlite_submit, sqlite_step, sqlite_close};
+
+static int sqlite_open_handle(lua_State *L)
+{
+    return cf_store_push_new(L, &sqlite_io, "busy", 10);
+}
+
+int luaopen_cfpurge_sqlite(lua_State *L);
+
+CFPURGE_EXPORT int luaopen_cfpurge_sqlite(lua_State *L)
+{
+    cf_store_register(L, &sqlite_io, sqlite_open_handle);
+    return 1;
+}

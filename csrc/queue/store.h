@@ -1,0 +1,51 @@
+/* A store's handle in Lua: units go in, step moves them, take hands out what has ended. The stores differ in struct
+ * cf_store_io alone. Times are microseconds of cf_clock_now. */
+#ifndef CFPURGE_STORE_H
+#define CFPURGE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/poller.h"
+#include "binding/compat.h"
+#include "queue/unit.h"
+
+struct cf_store;
+
+/* All but `open` may be called on a store that is not open. */
+struct cf_store_io {
+    const char *type; /* the metatable's name */
+    /* Opens what the system is asked for. False: the problem is in `problem`. */
+    bool (*open)(struct cf_store *store, char *problem);
+    /* Takes the work over. */
+    void (*submit)(struct cf_store *store, struct cf_work *work);
+    /* Goes on with what has come, after each wait; `events` are those of the poller. */
+    void (*step)(struct cf_store *store, const struct cf_poller_event *events, int count);
+    /* Gives all of the work back by cf_units_returned, and frees. With `forget`, in a forked child, it frees and ends
+     * nothing that the parent has. */
+    void (*close)(struct cf_store *store, bool forget);
+};
+
+/* One owner, one thread. `units` is a ring by id: an id's place is id & (capacity - 1), and holds it from its submit to
+ * its take. `running` and `ended` have each unit once. */
+struct cf_store {
+    const struct cf_store_io *io;
+    void *own;    /* the store's: made by open, gone after close */
+    char *target; /* a path or a URL */
+    double seconds;
+    struct cf_poller poller;
+    uint32_t generation;
+    bool is_open, is_closed, has_poller;
+    int watched; /* the client's descriptor; -1 for none */
+    struct cf_units units;
+    struct cf_work *draft; /* what a submit is reading */
+    bool is_busy;          /* amid its settle function */
+};
+
+/* Leaves { open = function } on the stack, the methods being registered under io->type. */
+void cf_store_register(lua_State *L, const struct cf_store_io *io, lua_CFunction open_function);
+/* open(target, options): the handle. `seconds` is the value of the option `name`, or of `otherwise`. */
+int cf_store_push_new(lua_State *L, const struct cf_store_io *io, const char *name, double otherwise);
+
+#endif
