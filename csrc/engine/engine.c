@@ -8,9 +8,9 @@
 #include "base/clock.h"
 #include "base/generation.h"
 #include "base/memory.h"
+#include "base/sigpipe.h"
 #include "engine/global.h"
 #include "engine/secrets.h"
-#include "engine/sigpipe.h"
 
 /* Transfers that are kept for the next requests, with their easy handles. */
 #define POOLED 64
@@ -107,7 +107,7 @@ size_t cf_engine_step(struct cf_engine *engine, int64_t timeout)
 
     cf_multi_notice_fork(engine);
     if (engine->poller_open) {
-        guard = cf_sigpipe_hold();
+        guard = cf_sigpipe_hold(cf_libcurl_may_raise_sigpipe());
         engine->now = cf_clock_now();
         engine->unfinished = false;
         engine_move(engine, engine->now + HALF_STEP);
@@ -262,7 +262,7 @@ bool cf_engine_cancel(struct cf_engine *engine, uint64_t id, bool unsent)
     if (!transfer || !transfer->origin || (unsent && transfer->lane))
         return false;
     engine->now = cf_clock_now();
-    guard = cf_sigpipe_hold();
+    guard = cf_sigpipe_hold(cf_libcurl_may_raise_sigpipe());
     cf_schedule_end(engine, transfer, CF_CANCELLED, "cancelled");
     cf_sigpipe_release(guard);
     /* Another one may have its place. */
@@ -395,7 +395,7 @@ void cf_engine_stats(struct cf_engine *engine, struct cf_engine_stats *stats)
 void cf_engine_close(struct cf_engine *engine)
 {
     static const char *const why = "the client was closed";
-    struct cf_sigpipe guard = cf_sigpipe_hold();
+    struct cf_sigpipe guard = cf_sigpipe_hold(cf_libcurl_may_raise_sigpipe());
     struct cf_transfer *transfer;
 
     cf_multi_notice_fork(engine);

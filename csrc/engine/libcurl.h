@@ -74,6 +74,16 @@ static inline bool cf_libcurl_mixes_answers(void)
     return !cf_libcurl_is_since(0x080500);
 }
 
+/* From 7.87 on every send carries MSG_NOSIGNAL (libcurl-facts). */
+static inline bool cf_libcurl_may_raise_sigpipe(void)
+{
+#ifdef CF_SIGPIPE_ALWAYS
+    return true;
+#else
+    return !cf_libcurl_is_since(0x075700);
+#endif
+}
+
 /* NULL, or how the running libcurl blocks its caller while a name is looked up. */
 static inline const char *cf_libcurl_resolver_problem(void)
 {

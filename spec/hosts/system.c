@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #include "../../csrc/base/retry.h"
-#include "../../csrc/engine/sigpipe.h"
+#include "../../csrc/base/sigpipe.h"
 
 static int do_fork(lua_State *L)
 {
@@ -191,7 +191,7 @@ static int sigpipe(lua_State *L)
 /* A SIGPIPE between cf_sigpipe_hold and cf_sigpipe_release, sent the way write(2) sends it: to the thread. */
 static int guarded_sigpipe(lua_State *L)
 {
-    struct cf_sigpipe guard = cf_sigpipe_hold();
+    struct cf_sigpipe guard = cf_sigpipe_hold(true);
     (void)L;
     pthread_kill(pthread_self(), SIGPIPE);
     cf_sigpipe_release(guard);

@@ -69,8 +69,8 @@ end
 
 local function cpath_of_system()
   local sources = "spec/hosts/system.c csrc/base/retry.c csrc/base/date.c csrc/base/verdict.c csrc/base/envelope.c "
-    .. "csrc/engine/sigpipe.c -Icsrc -lcurl -lpthread -ldl"
-  local flags = "-DCF_SIGPIPE_ALWAYS $(pkg-config --cflags-only-I " .. lua .. " libcurl)"
+    .. "csrc/base/sigpipe.c -Icsrc -lpthread -ldl"
+  local flags = "$(pkg-config --cflags-only-I " .. lua .. ")"
   local path = compile(lua .. "/spec_system.so", sources, flags)
   return path:match "^(.*)/" .. "/?.so"
 end

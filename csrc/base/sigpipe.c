@@ -1,29 +1,17 @@
-/* Keeps SIGPIPE from the host where libcurl does not. */
+/* Keeps SIGPIPE from the host where a library does not. */
 #define _GNU_SOURCE
-#include "engine/sigpipe.h"
+#include "base/sigpipe.h"
 
 #include <pthread.h>
 #include <string.h>
 
-#include "engine/libcurl.h"
-
-/* From 7.87 on every send carries MSG_NOSIGNAL (libcurl-facts). */
-static bool sigpipe_may_raise(void)
-{
-#ifdef CF_SIGPIPE_ALWAYS
-    return true;
-#else
-    return !cf_libcurl_is_since(0x075700);
-#endif
-}
-
-struct cf_sigpipe cf_sigpipe_hold(void)
+struct cf_sigpipe cf_sigpipe_hold(bool is_needed)
 {
     struct cf_sigpipe guard;
     sigset_t set;
 
     memset(&guard, 0, sizeof guard);
-    if (sigpipe_may_raise()) {
+    if (is_needed) {
         /* One that is pending already is the host's. */
         sigpending(&set);
         if (!sigismember(&set, SIGPIPE)) {
