@@ -31,8 +31,15 @@ static void store_notice_fork(struct cf_store *store)
     if (store->generation != generation) {
         store_shut(store, true, "forked");
         store->watched = -1;
+        store->deadline = store->due = CF_POLLER_NEVER;
         store->generation = generation;
     }
+}
+
+static void store_arm(struct cf_store *store)
+{
+    if (store->has_poller)
+        cf_poller_deadline(&store->poller, store->due < store->deadline ? store->due : store->deadline);
 }
 
 static bool store_need_poller(struct cf_store *store)
@@ -43,8 +50,15 @@ static bool store_need_poller(struct cf_store *store)
             cf_poller_close(&store->poller, false);
         else if (store->watched >= 0)
             cf_poller_watch(&store->poller, store->watched, CF_POLLER_READ, 0);
+        store_arm(store);
     }
     return store->has_poller;
+}
+
+void cf_store_due(struct cf_store *store, int64_t at)
+{
+    store->due = at;
+    store_arm(store);
 }
 
 static void store_free(struct cf_store *store)
@@ -207,13 +221,14 @@ static int store_file_number(lua_State *L)
 }
 
 /* deadline(seconds): the descriptor becomes readable then; nil for no such time. */
-static int store_deadline(lua_State *L)
+static int store_set_deadline(lua_State *L)
 {
     struct cf_store *store = store_check(L);
     lua_Number seconds = luaL_optnumber(L, 2, HUGE_VAL);
 
-    if (store_need_poller(store))
-        cf_poller_deadline(&store->poller, seconds > 1e9 ? CF_POLLER_NEVER : cf_clock_now() + (int64_t)(seconds * 1e6));
+    store->deadline = seconds > 1e9 ? CF_POLLER_NEVER : cf_clock_now() + (int64_t)(seconds * 1e6);
+    store_need_poller(store);
+    store_arm(store);
     return 0;
 }
 
@@ -313,6 +328,7 @@ int cf_store_push_new(lua_State *L, const struct cf_store_io *io, const char *na
     memset(store, 0, sizeof *store);
     store->io = io;
     store->watched = -1;
+    store->deadline = store->due = CF_POLLER_NEVER;
     store->seconds = (double)seconds;
     luaL_getmetatable(L, io->type);
     lua_setmetatable(L, -2);
@@ -331,7 +347,7 @@ void cf_store_register(lua_State *L, const struct cf_store_io *io, lua_CFunction
                                        {"cancel", store_cancel},
                                        {"watch", store_watch},
                                        {"fileno", store_file_number},
-                                       {"deadline", store_deadline},
+                                       {"deadline", store_set_deadline},
                                        {"wake", store_wake},
                                        {"stats", store_stats},
                                        {"settle", store_settle},

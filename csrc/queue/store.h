@@ -38,11 +38,15 @@ struct cf_store {
     uint32_t generation;
     bool is_open, is_closed, has_poller;
     int watched; /* the client's descriptor; -1 for none */
+    int64_t deadline,
+        due; /* when the owner, and when the store itself, wants a step; CF_POLLER_NEVER for no such time */
     struct cf_units units;
     struct cf_work *draft; /* what a submit is reading */
     bool is_busy;          /* amid its settle function */
 };
 
+/* From now on the store wants a step at this instant. */
+void cf_store_due(struct cf_store *store, int64_t at);
 /* Leaves { open = function } on the stack, the methods being registered under io->type. */
 void cf_store_register(lua_State *L, const struct cf_store_io *io, lua_CFunction open_function);
 /* open(target, options): the handle. `seconds` is the value of the option `name`, or of `otherwise`. */

@@ -15,6 +15,8 @@ struct cf_work {
     struct cf_work *next;
     struct cf_buffer commands, results; /* queue/values.h */
     uint64_t id;                        /* of its unit */
+    int64_t due;                        /* when its time is over, where the store has one */
+    size_t open;                        /* commands that were not answered yet, where the store counts them */
     const char *reason;                 /* NULL: it was done */
     char problem[CF_WORK_PROBLEM];      /* where it was not: a sentence */
 };

@@ -1,0 +1,60 @@
+/* What the files of the store in Redis share: its state, and its connection. */
+#ifndef CFPURGE_REDIS_PRIVATE_H
+#define CFPURGE_REDIS_PRIVATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <hiredis/async.h>
+#include <hiredis/hiredis.h>
+
+#ifdef CF_HAVE_HIREDIS_SSL
+#include <hiredis/hiredis_ssl.h>
+#endif
+
+#include "queue/redis_url.h"
+#include "queue/resolve.h"
+#include "queue/store.h"
+
+/* How long to wait before the next try to connect: doubled each time, up to the second. */
+#define CF_REDIS_FIRST_PAUSE INT64_C(50000)
+#define CF_REDIS_LAST_PAUSE INT64_C(1000000)
+
+enum redis_state { REDIS_IDLE, REDIS_RESOLVES, REDIS_CONNECTS, REDIS_LOGS_IN, REDIS_READY, REDIS_PAUSES };
+
+/* `context` is set from REDIS_CONNECTS to REDIS_READY, `resolve` in REDIS_RESOLVES alone. `waiting` is in order, and so
+ * is `written`: the first of each is the oldest. hiredis may end a connection in any call of it, and tells of that by
+ * redis_disconnected. */
+struct redis {
+    struct cf_store *store;
+    struct cf_redis_url url;
+    enum redis_state state;
+    struct cf_resolve *resolve;
+    redisAsyncContext *context;
+    int fd, wanted;
+    int64_t since, pause; /* when the state began; how long the next pause is */
+    struct cf_work *waiting, *last_waiting, *written, *last_written;
+    char problem[CF_WORK_PROBLEM]; /* of the last connection */
+    const char **arguments;
+    size_t *lengths;
+#ifdef CF_HAVE_HIREDIS_SSL
+    redisSSLContext *tls;
+#endif
+};
+
+/* Ends all units of a list that have not failed yet for the reason. */
+void cf_redis_end(struct redis *redis, struct cf_work **list, const char *reason, const char *problem);
+/* What kind of error of Redis it is: its first word where we know that, or else "error". */
+const char *cf_redis_reason(const char *text);
+
+/* Begins a connection, by a look-up of the host where it is a name. */
+void cf_redis_begin(struct redis *redis);
+/* The look-up is done. */
+void cf_redis_resolved(struct redis *redis);
+/* It is connected: says who we are. REDIS_READY comes with the answer. */
+void cf_redis_log_in(struct redis *redis);
+/* Ends the connection, if there is one, and what was written on it. */
+void cf_redis_drop(struct redis *redis, const char *problem);
+
+#endif

@@ -1,0 +1,103 @@
+/* Finds a host's address on a thread of its own: getaddrinfo may take as long as it likes. */
+#define _GNU_SOURCE
+#include "queue/resolve.h"
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+
+/* Of two owners, the caller and the thread: who leaves last frees it. The thread writes all else before it rings. */
+struct cf_resolve {
+    atomic_int owners;
+    char *host;
+    int bell[2];
+    char address[NI_MAXHOST];
+    const char *problem;
+};
+
+static void resolve_leave(struct cf_resolve *resolve)
+{
+    if (atomic_fetch_sub(&resolve->owners, 1) > 1)
+        return;
+    close(resolve->bell[0]);
+    close(resolve->bell[1]);
+    cf_free(resolve->host);
+    cf_free(resolve);
+}
+
+static void *resolve_thread(void *data)
+{
+    struct cf_resolve *resolve = data;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
+    ssize_t rung;
+    int code = getaddrinfo(resolve->host, NULL, &hints, &found);
+
+    if (code == 0)
+        code = getnameinfo(found->ai_addr, found->ai_addrlen, resolve->address, sizeof resolve->address, NULL, 0,
+                           NI_NUMERICHOST);
+    if (found)
+        freeaddrinfo(found);
+    resolve->problem = code != 0 ? gai_strerror(code) : NULL;
+    /* The pipe is empty: it takes a byte. */
+    rung = write(resolve->bell[1], "", 1);
+    (void)rung;
+    resolve_leave(resolve);
+    return NULL;
+}
+
+/* The host's signals are not the thread's. */
+static bool resolve_begin(struct cf_resolve *resolve)
+{
+    sigset_t all, before;
+    pthread_t thread;
+    int problem;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    problem = pthread_create(&thread, NULL, resolve_thread, resolve);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (problem == 0)
+        pthread_detach(thread);
+    return problem == 0;
+}
+
+struct cf_resolve *cf_resolve_start(const char *host, int *fd)
+{
+    struct cf_resolve *resolve = cf_zalloc(sizeof *resolve);
+
+    if (!resolve)
+        return NULL;
+    resolve->host = cf_strndup(host, strlen(host));
+    if (!resolve->host || pipe2(resolve->bell, O_NONBLOCK | O_CLOEXEC) != 0) {
+        cf_free(resolve->host);
+        cf_free(resolve);
+        return NULL;
+    }
+    atomic_store(&resolve->owners, 2);
+    *fd = resolve->bell[0];
+    if (!resolve_begin(resolve)) {
+        atomic_store(&resolve->owners, 1);
+        resolve_leave(resolve);
+        return NULL;
+    }
+    return resolve;
+}
+
+const char *cf_resolve_answer(const struct cf_resolve *resolve, const char **problem)
+{
+    *problem = resolve->problem;
+    return resolve->problem ? NULL : resolve->address;
+}
+
+void cf_resolve_free(struct cf_resolve *resolve, bool forget)
+{
+    if (resolve && !forget)
+        resolve_leave(resolve);
+}
