@@ -61,15 +61,29 @@ static int database_wait_for_lock(void *data, int count)
     return 1;
 }
 
-/* now(): seconds since 1970. SQLite calls it once for a statement. */
+/* now(): seconds since 1970, the same for the whole transaction. */
 static void database_now(sqlite3_context *context, int count, sqlite3_value **values)
 {
-    struct timespec now;
+    const struct cf_database *database = sqlite3_user_data(context);
 
     (void)count;
     (void)values;
+    sqlite3_result_double(context, database->now);
+}
+
+/* refuse(text): ends the unit, whose problem is the text. */
+static void database_refuse(sqlite3_context *context, int count, sqlite3_value **values)
+{
+    (void)count;
+    sqlite3_result_error(context, (const char *)sqlite3_value_text(values[0]), -1);
+}
+
+static void database_read_clock(struct cf_database *database)
+{
+    struct timespec now;
+
     clock_gettime(CLOCK_REALTIME, &now);
-    sqlite3_result_double(context, (double)now.tv_sec + (double)now.tv_nsec / 1e9);
+    database->now = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 void cf_database_shut(struct cf_database *database)
@@ -109,7 +123,9 @@ static int database_open_database(struct cf_database *database, struct cf_work *
         code = sqlite3_exec(database->db, setup, NULL, NULL, NULL);
     }
     if (code == SQLITE_OK)
-        code = sqlite3_create_function(database->db, "now", 0, SQLITE_UTF8, NULL, database_now, NULL, NULL);
+        code = sqlite3_create_function(database->db, "now", 0, SQLITE_UTF8, database, database_now, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_create_function(database->db, "refuse", 1, SQLITE_UTF8, NULL, database_refuse, NULL, NULL);
     if (code == SQLITE_OK && stat(database->path, &database->file) != 0)
         code = SQLITE_CANTOPEN;
     if (code != SQLITE_OK) {
@@ -317,6 +333,8 @@ void cf_database_run(struct cf_database *database, struct cf_work *first)
         database_fail_all(database, first, code);
         return;
     }
+    /* After the wait for the lock: another process' instants are behind us. */
+    database_read_clock(database);
     for (work = first; work; work = work->next) {
         database_run_work(database, work);
         /* Some errors end the whole transaction: those before it are undone too. */

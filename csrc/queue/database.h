@@ -24,6 +24,7 @@ struct cf_database {
     sqlite3 *db;
     sqlite3_stmt *prepared[CF_DATABASE_PREPARED];
     size_t oldest;        /* the place in `prepared` that goes next */
+    double now;           /* the transaction's instant: seconds since 1970 */
     struct stat file;     /* which file the database is */
     int64_t locked_since; /* when the present wait for a lock began */
 };
