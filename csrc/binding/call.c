@@ -258,8 +258,9 @@ int cf_client_add(lua_State *L)
     int64_t place = (int64_t)luaL_optinteger(L, 5, 0);
 
     lua_settop(L, 4);
-    if (!cf_client_is_open(L, client) || !cf_params_write_key(L, 3, &client->draft.body))
+    if (!cf_client_is_open(L, client) || !cf_params_write_item(L, 3, &client->draft.body))
         return cf_client_push_failure(L);
+    cf_params_fold(L, 3, client->draft.body.data, client->draft.body.len);
     if (!set || cf_distinct_set_add(set, client->draft.body.data, client->draft.body.len, &place)) {
         lua_pushboolean(L, true);
         return 1;
@@ -268,4 +269,33 @@ int cf_client_add(lua_State *L)
     lua_pushnil(L);
     lua_pushinteger(L, (lua_Integer)place);
     return 3;
+}
+
+/* key(kind, item) -> the key by which the API knows the item, and its JSON; nil and an error of one that breaks a rule. */
+int cf_client_key(lua_State *L)
+{
+    struct client *client = cf_client_check(L);
+    struct cf_buffer *body = &client->draft.body;
+    size_t len = 0;
+    char *copy = NULL;
+
+    lua_settop(L, 3);
+    /* Making room may run a finalizer that uses the draft: it is written again then. */
+    do {
+        lua_settop(L, 3);
+        copy = lua_newuserdata(L, len + 1);
+        lua_pushvalue(L, 3);
+        if (!cf_client_is_open(L, client) || !cf_params_write_item(L, 2, body))
+            return cf_client_push_failure(L);
+        if (body->len <= len)
+            break;
+        len = body->len;
+    } while (true);
+    len = body->len;
+    memcpy(copy, body->data, len);
+    lua_pushlstring(L, copy, len);
+    cf_params_fold(L, 2, copy, len);
+    lua_pushlstring(L, copy, len);
+    lua_insert(L, -2);
+    return 2;
 }

@@ -411,6 +411,7 @@ void cf_client_open(lua_State *L)
                                        {"plan", cf_client_plan},
                                        {"set", cf_client_set},
                                        {"add", cf_client_add},
+                                       {"key", cf_client_key},
                                        {"forecast", client_forecast},
                                        {"step", client_step},
                                        {"wait", client_wait},

@@ -237,21 +237,23 @@ bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t 
            cf_place_write(&place, "}", 1);
 }
 
-bool cf_params_write_key(lua_State *L, int kind_index, struct cf_buffer *body)
+bool cf_params_write_item(lua_State *L, int kind_index, struct cf_buffer *body)
 {
     struct cf_place place = {L, 4, body, "item", 0, NULL, NULL};
     const struct kind *kind = params_kind_at(L, kind_index);
-    size_t i, folded;
 
     body->len = 0;
     if (!kind || !kind->write_item) {
         luaL_argerror(L, kind_index, "files, tags, hosts or prefixes expected");
         return false;
     }
-    if (!kind->write_item(&place))
-        return false;
-    folded = kind->folded(body->data, body->len);
+    return kind->write_item(&place);
+}
+
+void cf_params_fold(lua_State *L, int kind_index, char *json, size_t len)
+{
+    size_t i, folded = params_kind_at(L, kind_index)->folded(json, len);
+
     for (i = 0; i < folded; i++)
-        body->data[i] = cf_ascii_lower(body->data[i]);
-    return true;
+        json[i] = cf_ascii_lower(json[i]);
 }

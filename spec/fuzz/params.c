@@ -37,10 +37,12 @@ static int write(lua_State *state)
 static int key(lua_State *state)
 {
     lua_settop(state, 2);
-    if (cf_params_write_key(state, 1, &body))
+    if (cf_params_write_item(state, 1, &body)) {
+        cf_params_fold(state, 1, body.data, body.len);
         lua_pushlstring(state, body.data, body.len);
-    else
+    } else {
         lua_pushnil(state);
+    }
     return 1;
 }
 
