@@ -63,6 +63,16 @@ BINDING_O = $(BINDING:csrc/%.c=$(BUILD)/$(LUA)/obj/%.o)
 CORE      = $(BUILD)/$(LUA)/cfpurge/core.so
 ARCHIVE   = $(BUILD)/$(LUA)/libcfpurge.a
 
+# The stores of the queue are shared objects of their own: each is built where pkg-config finds its library.
+PACKAGE_OF_sqlite = sqlite3
+PACKAGE_OF_redis  = hiredis
+STORES  = $(foreach name,sqlite redis,$(if $(shell pkg-config --exists $(PACKAGE_OF_$(name)) 2>/dev/null && echo 1),$(name)))
+STORE_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,store.o unit.o values.o) \
+  $(addprefix $(BUILD)/obj/base/,buffer.o memory.o clock.o poller.o generation.o sigpipe.o)
+sqlite_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,sqlite.o database.o)
+redis_O  = $(addprefix $(BUILD)/$(LUA)/obj/queue/,redis.o redis_connection.o redis_url.o resolve.o)
+STORE_SO = $(STORES:%=$(BUILD)/$(LUA)/cfpurge/%.so)
+
 # Debian 12 has the LuaJIT of OpenResty beside another one; from 13 on there is no other.
 LUAJIT_DEPS = $(if $(filter VERSION_ID="12",$(file </etc/os-release)),luajit2 libluajit2-5.1-dev,luajit libluajit-5.1-dev)
 DEPS = gcc libc6-dev binutils make pkgconf libcurl4-openssl-dev $(LUAJIT_DEPS) \
@@ -79,7 +89,7 @@ SUBMAKE = +@$(MAKE) --no-print-directory
 .PHONY: build engine all-luas libcfpurge.a install deps demo edge test lint asan valgrind tsan oom soak coverage fuzz bench proof clean FORCE
 .DELETE_ON_ERROR:
 
-build: $(CORE)
+build: $(CORE) $(STORE_SO)
 	@:
 
 engine: $(ENGINE_O)
@@ -96,6 +106,11 @@ for-%: engine
 $(CORE): $(ENGINE_O) $(BINDING_O)
 	@mkdir -p $(@D)
 	$(CC) $(SHARED) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CURL_LIBS) $(LDLIBS)
+
+.SECONDEXPANSION:
+$(BUILD)/$(LUA)/cfpurge/sqlite.so $(BUILD)/$(LUA)/cfpurge/redis.so: $$($$(basename $$(@F))_O) $(STORE_O)
+	@mkdir -p $(@D)
+	$(CC) $(SHARED) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PACKAGE_OF_$(basename $(@F)))) -lpthread $(LDLIBS)
 
 $(ARCHIVE): $(ENGINE_O) $(BINDING_O)
 	@rm -f $@
@@ -116,7 +131,7 @@ $(BUILD)/$(LUA)/obj/flags: NOTE = $(COMPILE) $(LUA_CFLAGS) $(LDFLAGS) $(CURL_LIB
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(NOTE)' | cmp -s - $@ || printf '%s\n' '$(NOTE)' > $@
 
--include $(ENGINE_O:.o=.d) $(BINDING_O:.o=.d)
+-include $(ENGINE_O:.o=.d) $(BINDING_O:.o=.d) $(wildcard $(BUILD)/$(LUA)/obj/queue/*.d)
 
 # The command: the Lua that it was installed for, and the directories that it was installed in. LuaRocks puts the files of
 # a rock elsewhere afterwards, below the same tree. Relative entries leave the path before anything is loaded: the command
@@ -142,7 +157,7 @@ install: build $(COMMAND)
 	install -d $(DESTDIR)$(INST_BINDIR)
 	install -m 755 $(COMMAND) $(DESTDIR)$(INST_BINDIR)/cfpurge
 	install -d $(DESTDIR)$(INST_LIBDIR)/cfpurge
-	install -m 755 $(CORE) $(DESTDIR)$(INST_LIBDIR)/cfpurge/core.so
+	install -m 755 $(CORE) $(STORE_SO) $(DESTDIR)$(INST_LIBDIR)/cfpurge
 	cd lua && find cfpurge -name '*.lua' | while read -r file; do \
 	  install -d "$(DESTDIR)$(INST_LUADIR)/$${file%/*}" && \
 	  install -m 644 "$$file" "$(DESTDIR)$(INST_LUADIR)/$$file" || exit 1; done

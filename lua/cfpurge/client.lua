@@ -405,4 +405,11 @@ local function new(options)
   return state.client
 end
 
-return { new = new }
+return {
+  new = new,
+
+  --- What is inside a client, for the queue; nil of anything else.
+  state = function(client)
+    return type(client) == "table" and getmetatable(client) == Client and client[STATE] or nil
+  end,
+}

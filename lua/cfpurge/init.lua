@@ -9,6 +9,9 @@ require "cfpurge.dry_run"
 return {
   _VERSION = core.version,
   new = client.new,
+  queue = function(options)
+    return require "cfpurge.queue".new(options)
+  end,
   lines = require "cfpurge.lines".lines,
   variants = require "cfpurge.variants".variants,
 }

@@ -74,7 +74,7 @@ end
 --- Is anything in flight that a loop has to step for?
 ---@return boolean
 function M.is_active(state)
-  return state.open and (state.count > 0 or state.untold or state.later or state.drains) and true or false
+  return state.open and (state.count > 0 or state.untold or state.later or state.drains or state.busy) and true or false
 end
 
 --- Asks the current loop to step this client from now on, and returns it; false and a sentence where it cannot.

@@ -7,7 +7,12 @@
 -- an add and keys come as JSON, so that one statement serves any number of them.
 local json = require("cjson").new()
 
-local M = {}
+local M = {
+  --- Items of one unit of an add.
+  UNIT = 500,
+
+  durability = "SQLite: an add is on the disk when it returns (WAL, synchronous = FULL)",
+}
 
 local VERSION = 1
 -- How many items of a dead lane one claim removes, and how many claims whose lease is over it takes back.
@@ -25,7 +30,7 @@ local schema = {
   "CREATE INDEX lanes_heads ON lanes (head) WHERE head IS NOT NULL",
   [[CREATE TABLE items (seq INTEGER PRIMARY KEY, lane INTEGER NOT NULL, key TEXT NOT NULL, item TEXT NOT NULL,
     added REAL NOT NULL, due REAL NOT NULL, next REAL, again REAL, tries INTEGER NOT NULL DEFAULT 0, claim INTEGER)]],
-  "CREATE UNIQUE INDEX items_keys ON items (lane, key)",
+  "CREATE UNIQUE INDEX items_keys ON items (key, lane)",
   "CREATE INDEX items_waiting ON items (lane, due, seq) WHERE claim IS NULL",
   "CREATE INDEX items_claimed ON items (claim) WHERE claim IS NOT NULL",
   [[CREATE TABLE claims (fence INTEGER PRIMARY KEY, lane INTEGER NOT NULL, lease REAL NOT NULL, size INTEGER NOT NULL,
@@ -42,24 +47,20 @@ local schema = {
   "CREATE UNIQUE INDEX failed_keys ON failed (zone, environment, op, kind, key)",
 }
 
---- Reads the version of the schema, 0 where there is none.
-function M.version()
-  return { { "SELECT count(*) FROM sqlite_master WHERE name = 'meta'" } }, function(results)
-    return results[1].rows[1][1]
-  end
-end
-
---- Makes what is not there. Decodes to the version that there is.
+--- Makes what is not there; refuses a store of a later version.
 function M.open()
   local commands = {}
   for _, text in ipairs(schema) do
     commands[#commands + 1] = { (text:gsub("^CREATE (%u* ?)(%u+) ", "CREATE %1%2 IF NOT EXISTS ")) }
   end
   commands[#commands + 1] = { "INSERT INTO meta SELECT ?1, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM meta)", VERSION }
-  commands[#commands + 1] = { "SELECT version FROM meta" }
-  return commands, function(results)
-    return results[#results].rows[1][1], VERSION
-  end
+  commands[#commands + 1] = { "SELECT refuse('newer') FROM meta WHERE version > ?1", VERSION }
+  return commands
+end
+
+--- Did a unit fail because the store is empty?
+function M.is_bare(err)
+  return err.message:find("no such table", 1, true) ~= nil
 end
 
 -- ---- add ----
@@ -80,8 +81,8 @@ local INSERT = "INSERT INTO items (lane, key, item, added, due, again) SELECT " 
 -- An invalidate says nothing new where a purge of the same item waits that goes no later.
 local INSERT_INVALIDATE = INSERT:gsub("WHERE true", [[WHERE ?7 IS NOT NULL OR NOT EXISTS (SELECT 1 FROM items AS p
   WHERE p.lane = ]] .. PURGES .. [[ AND p.key = j.value ->> 0 AND p.claim IS NULL AND p.due <= now() + ?6)]])
-local SUPERSEDE = "DELETE FROM items WHERE lane = " .. INVALIDATES ..
-  " AND claim IS NULL AND next IS NULL AND again IS NULL AND due >= now() + ?6 AND key IN (SELECT value ->> 0 FROM json_each(?5))"
+local SUPERSEDE = "DELETE FROM items WHERE +lane = " .. INVALIDATES ..
+  " AND +claim IS NULL AND next IS NULL AND again IS NULL AND due >= now() + ?6 AND key IN (SELECT value ->> 0 FROM json_each(?5))"
 local FORGET_FAILED = [[DELETE FROM failed WHERE zone = ?1 AND environment = ?2 AND op = ?3 AND kind = ?4
   AND key IN (SELECT value ->> 0 FROM json_each(?5))]]
 -- All that waits in the zone or the environment, and that this one empties.
@@ -180,7 +181,7 @@ local function sweep(commands)
       SELECT (SELECT a.id FROM lanes AS a JOIN lanes AS d ON d.id = items.lane WHERE a.died IS NULL AND a.zone = d.zone
         AND a.environment = d.environment AND a.op = d.op AND a.kind = d.kind),
         key, item, added, max(due, ifnull(next, 0)), again FROM items WHERE seq IN (]] .. some .. ") AND " .. later ..
-      " ON CONFLICT (lane, key) DO UPDATE SET next = max(ifnull(next, 0), excluded.due)",
+      " ON CONFLICT (key, lane) DO UPDATE SET next = max(ifnull(next, 0), excluded.due)",
     [[UPDATE lanes SET count = (SELECT count(*) FROM items WHERE lane = lanes.id), head = ]] .. HEAD .. [[ WHERE changes() > 0
       AND died IS NULL AND (zone, environment, op, kind) IN (SELECT zone, environment, op, kind FROM lanes
       WHERE died IS NOT NULL LIMIT 1)]],
@@ -446,7 +447,5 @@ end
 function M.discard(filter, limit)
   return drop_failed(filter, limit)
 end
-
-M.REFUSED = "queue_full"
 
 return M

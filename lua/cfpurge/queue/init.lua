@@ -1,0 +1,418 @@
+--- A queue: purges that outlive their process. Its methods; the rules are beside it.
+local begin = require "cfpurge.begin"
+local adding = require "cfpurge.queue.adding"
+local clients = require "cfpurge.client"
+local completion = require "cfpurge.completion"
+local core = require "cfpurge.core"
+local items = require "cfpurge.queue.items"
+local links = require "cfpurge.queue.link"
+local loops = require "cfpurge.loop"
+local tables = require "cfpurge.tables"
+local validate = require "cfpurge.validate"
+local workers = require "cfpurge.queue.worker"
+
+---@class cfpurge.Queue
+local Queue = {}
+Queue.__index = Queue
+
+-- Where a queue has what it is inside: { state, link, store, handle, worker, options }.
+local SELF = {}
+
+-- Items of one call of failed, retry and discard in the store, and what `failed` shows by default.
+local SOME, SHOWN = 500, 100
+
+local function inside(self, name)
+  local queue = type(self) == "table" and rawget(self, SELF)
+  if not queue then
+    error(("bad argument #1 to '%s' (cfpurge queue expected, got %s)"):format(name, type(self)), 3)
+  end
+  return queue
+end
+
+-- ---- adding ----
+
+-- Begins one: calls `done` with the result or an error, at once where it is wrong.
+local function add(queue, request, params, options, done)
+  local terms, err = items.options(options)
+  if not terms then
+    err.remaining = params
+    return done(nil, err)
+  end
+  local group, list
+  group, list, err = items.group(queue.state, params, options)
+  if group then
+    local stand_in = tables.copy(params)
+    stand_in.zone, stand_in.environment, stand_in.zone_id, stand_in.environment_id = nil, nil, "0", nil
+    local call = { params = stand_in, options = nil }
+    if group.kind == "everything" then
+      local ok, path, problem = pcall(queue.handle.check, queue.handle, stand_in)
+      err = not ok and core.error("invalid_request", tostring(path)) or not path and problem or nil
+    elseif type(list) == "function" or (type(list) == "table" and #list > 0) then
+      local ok, raised, problem = validate.list({ core = queue.handle }, call, group.kind, list, queue.options.full,
+        validate.FIRST)
+      err = not ok and (problem or core.error("invalid_request", tostring(raised))) or nil
+    else
+      err = core.error("invalid_request", group.kind .. ": must not be empty", { field = group.kind })
+    end
+  end
+  if err then
+    err.remaining = params
+    return done(nil, err)
+  end
+  terms.capacity = queue.options.capacity
+  local where = {}
+  for _, name in ipairs { "zone", "zone_id", "environment", "environment_id" } do
+    where[name] = params[name] or options[name]
+  end
+  if group.kind == "everything" then
+    adding.everything(queue, group, terms, where, done)
+  else
+    adding.start(queue, request, group, list, terms, where, done)
+  end
+end
+
+local function check_call(name, params, options)
+  if type(params) ~= "table" then
+    error(("bad argument #1 to '%s' (params: table expected, got %s)"):format(name, type(params)), 3)
+  elseif options ~= nil and type(options) ~= "table" then
+    error(("bad argument #2 to '%s' (options: table expected, got %s)"):format(name, type(options)), 3)
+  end
+end
+
+--- Adds what a purge would purge, and returns when it is on the disk.
+---@param params cfpurge.Params
+---@param options? cfpurge.QueueAddOptions
+---@return cfpurge.Added?, cfpurge.Error? err of the kind `store`, `queue_full`, `invalid_request`, …; its `remaining` is what was not stored
+function Queue:add(params, options)
+  local queue = inside(self, "add")
+  check_call("add", params, options)
+  return begin.look_up(queue.state, nil, function(request, done)
+    add(queue, request, tables.bare(params), tables.copy(options), done)
+  end)
+end
+
+--- Begins an `add` and never waits.
+---@param params cfpurge.Params
+---@param options? cfpurge.QueueAddOptions
+---@param on_done? fun(added?: cfpurge.Added, err?: cfpurge.Error) runs once
+---@return cfpurge.Request?, cfpurge.Error?
+function Queue:start(params, options, on_done)
+  local queue = inside(self, "start")
+  if type(options) == "function" and on_done == nil then
+    options, on_done = nil, options
+  end
+  check_call("start", params, options)
+  if on_done ~= nil and type(on_done) ~= "function" then
+    error("bad argument #3 to 'start' (on_done: function expected, got " .. type(on_done) .. ")", 2)
+  end
+  local request, loop = begin.start_look_up(queue.state, nil, function(request, done)
+    add(queue, request, tables.bare(params), tables.copy(options), done)
+  end, on_done)
+  if not request then
+    return nil, loop
+  end
+  return request
+end
+
+-- ---- working ----
+
+local function keep_busy(queue)
+  queue.state.busy = queue.worker:is_active() or queue.drains > 0
+  if queue.state.busy then
+    loops.drive(queue.state)
+  elseif queue.state.count == 0 then
+    loops.undrive(queue.state)
+  end
+end
+
+--- From now on this process sends what waits, moved by its host's loop.
+function Queue:work()
+  local queue = inside(self, "work")
+  queue.worker:work()
+  keep_busy(queue)
+end
+
+--- Sends nothing more; what is in flight ends first.
+function Queue:rest()
+  local queue = inside(self, "rest")
+  queue.worker:rest()
+end
+
+-- Waits until nothing waits and nothing is in flight, or the deadline has passed.
+local function drain(queue, deadline, done)
+  local ends = deadline and core.now() + deadline
+  local function look()
+    local commands, decode = queue.store.status()
+    queue.link:begin(commands, decode, function(status, err)
+      if err then
+        return done(nil, err)
+      elseif status.waiting + status.in_flight == 0 then
+        return done { waiting = 0, failed = status.failed }
+      elseif ends and core.now() >= ends then
+        return done(nil, core.error("timeout", ("%d items were not accepted before the deadline"):format(
+          status.waiting + status.in_flight), { waiting = status.waiting + status.in_flight }))
+      end
+      queue.worker:after(math.min(0.1, ends and math.max(ends - core.now(), 0) or 0.1), look)
+    end)
+  end
+  look()
+end
+
+--- Works, and waits until nothing is left or `deadline` seconds have passed.
+---@param options? {deadline: number?}
+---@return {waiting: integer, failed: integer}?, cfpurge.Error?
+function Queue:drain(options)
+  local queue = inside(self, "drain")
+  local was_working = queue.worker.is_working
+  queue.drains = queue.drains + 1
+  queue.worker:work()
+  keep_busy(queue)
+  local result, err = begin.look_up(queue.state, nil, function(_, done)
+    drain(queue, options and options.deadline, done)
+  end)
+  queue.drains = queue.drains - 1
+  if not was_working then
+    queue.worker:rest()
+  end
+  keep_busy(queue)
+  return result, err
+end
+
+-- ---- what there is ----
+
+local function ask(queue, commands, decode)
+  return begin.look_up(queue.state, nil, function(_, done)
+    queue.link:begin(commands, decode, done)
+  end)
+end
+
+---@return cfpurge.QueueStatus?, cfpurge.Error?
+function Queue:status()
+  local queue = inside(self, "status")
+  local status, err = ask(queue, queue.store.status())
+  if status then
+    status.durability = queue.store.durability
+    status.working = queue.worker.is_working
+  end
+  return status, err
+end
+
+local function checked_filter(name, filter)
+  if filter ~= nil and type(filter) ~= "table" then
+    error(("bad argument #1 to '%s' (table expected, got %s)"):format(name, type(filter)), 3)
+  end
+  return filter or {}
+end
+
+--- What was refused for good, the oldest first, each with its error.
+---@param filter? cfpurge.QueueFilter `limit` is how many (100)
+---@return cfpurge.QueueFailed[]?, cfpurge.Error?
+function Queue:failed(filter)
+  local queue = inside(self, "failed")
+  filter = checked_filter("failed", filter)
+  local list, after, most = {}, nil, filter.limit or SHOWN
+  repeat
+    local commands, decode = queue.store.failed(filter, math.min(SOME, most - #list), after)
+    local rows, err = ask(queue, commands, function(results)
+      local rows, last = decode(results)
+      return { rows = rows, last = last }
+    end)
+    if not rows then
+      return nil, err
+    end
+    for _, row in ipairs(rows.rows) do
+      list[#list + 1] = items.shown(row)
+    end
+    after = rows.last
+  until not after or #list >= most
+  return list
+end
+
+local function all_of(queue, transition, filter)
+  local count = 0
+  repeat
+    local some, err = ask(queue, transition(filter, SOME))
+    if not some then
+      return nil, err
+    end
+    count = count + some
+  until some < SOME
+  return count
+end
+
+--- What was refused waits again.
+---@param filter? cfpurge.QueueFilter
+---@return integer? count, cfpurge.Error?
+function Queue:retry(filter)
+  local queue = inside(self, "retry")
+  local count, err = all_of(queue, queue.store.retry, checked_filter("retry", filter))
+  queue.worker:hear()
+  return count, err
+end
+
+--- What was refused is forgotten.
+---@param filter? cfpurge.QueueFilter
+---@return integer? count, cfpurge.Error?
+function Queue:discard(filter)
+  local queue = inside(self, "discard")
+  return all_of(queue, queue.store.discard, checked_filter("discard", filter))
+end
+
+-- ---- moving and ending ----
+
+--- Moves everything forward: what is added, what is sent, and the client.
+---@param timeout? number seconds to wait for something to happen; 0 not to wait
+---@return integer in_flight adds and other calls that have not ended
+function Queue:step(timeout)
+  local queue = inside(self, "step")
+  completion.step(queue.state, timeout)
+  return completion.in_flight(queue.state)
+end
+
+--- Does it work, or is anything in flight? A loop steps it while it does.
+---@return boolean
+function Queue:active()
+  return loops.is_active(inside(self, "active").state)
+end
+
+---@return integer adds and other calls that have not ended
+function Queue:in_flight()
+  return completion.in_flight(inside(self, "in_flight").state)
+end
+
+---@return integer? fd readable while `step` has work; another one after a fork
+function Queue:fileno()
+  return inside(self, "fileno").link:fileno()
+end
+
+---@return number? seconds how long `step` may be put off; nil where nothing is in flight
+function Queue:timeout()
+  local queue = inside(self, "timeout")
+  local state = queue.state
+  return (state.untold or state.later) and 0 or queue.link:timeout()
+end
+
+--- Ends the calls that are in flight as cancelled. What is being added may be stored all the same.
+function Queue:cancel()
+  local state = inside(self, "cancel").state
+  local before = #state.failures
+  completion.end_all(state)
+  completion.finish(state, before)
+end
+
+--- Ends all: what was not sent waits in the store for the next worker. The client stays open.
+function Queue:close()
+  local queue = inside(self, "close")
+  local state = queue.state
+  queue.worker:stop()
+  state.open, state.busy = false, false
+  local ok, raised = pcall(loops.undrive, state)
+  queue.link:close()
+  if next(state.jobs) then
+    completion.end_all(state, core.error("closed", "the queue was closed"))
+  end
+  completion.settle(state, math.huge, math.huge)
+  if not ok then
+    error(raised, 0)
+  end
+end
+
+Queue.__close = Queue.close
+
+function Queue:__tostring()
+  return "cfpurge.queue: " .. inside(self, "tostring").options.store:gsub("://[^/]*@", "://***@")
+end
+
+-- ---- making one ----
+
+local function refused(field, problem)
+  local err = core.error("invalid_request", field .. ": " .. problem, { field = field })
+  return nil, tostring(err), err
+end
+
+local known = { store = "string", client = "table", capacity = "number", linger = "number", lease = "number",
+  max_in_flight = "number" }
+
+local function option_problem(options)
+  for name, value in tables.entries(options) do
+    if not known[name] then
+      return tostring(name), "no such option of queue"
+    elseif type(value) ~= known[name] then
+      return name, ("%s expected, got %s"):format(known[name], type(value))
+    elseif known[name] == "number" and not (value > 0 and value <= 1e9) then
+      return name, "must be a number above 0"
+    end
+  end
+  if not options.store then
+    return "store", "is needed: a path, or redis://host"
+  elseif not options.client then
+    return "client", "is needed: what cfpurge.new has returned"
+  end
+end
+
+-- The store's module and its transitions.
+local function store_of(target)
+  local is_redis = target:find "^rediss?://" or target:find "^unix://"
+  local name = is_redis and "redis" or "sqlite"
+  local ok, module = pcall(require, "cfpurge." .. name)
+  if not ok then
+    return nil, ("this cfpurge was built without %s: %s"):format(name, tostring(module):match "[^\n]*")
+  end
+  return module, require("cfpurge.queue." .. name)
+end
+
+--- A queue over a store: a path is SQLite's, for one machine; redis://host[:port][/db] is Redis, for many.
+---@param options cfpurge.QueueOptions
+---@return cfpurge.Queue?, string? message, cfpurge.Error?
+local function new(options)
+  if type(options) ~= "table" then
+    error(("bad argument #1 to 'queue' (table expected, got %s)"):format(type(options)), 2)
+  end
+  local field, problem = option_problem(options)
+  if field then
+    return refused(field, problem)
+  end
+  local client_state = clients.state(options.client)
+  if not client_state then
+    return refused("client", "is no client of cfpurge")
+  end
+  local module, store = store_of(options.store)
+  if not module then
+    return refused("store", store)
+  end
+  local ok, handle = pcall(module.open, options.store)
+  if not ok then
+    return refused("store", tostring(handle))
+  end
+  local full = client_state.core:limits("files").max_items
+  local others = client_state.core:limits("tags").max_items
+  local link = links(handle, store, options.client)
+  local state = completion.new(link, client_state.loop)
+  state.zone, state.zone_id = client_state.zone, client_state.zone_id
+  link.state = state
+  local terms = {
+    full = { files = full, others = others }, linger = options.linger or 0.2, lease = options.lease or 60, budget = "",
+  }
+  local queue = {
+    state = state, link = link, store = store, handle = client_state.core, drains = 0,
+    options = { store = options.store, capacity = options.capacity or 1000000, full = math.min(full, others) },
+    worker = workers.new(link, store, client_state.core, options.client, terms, options.max_in_flight or 8),
+  }
+  state.tick = function()
+    queue.worker:tick()
+    if state.busy and not (queue.worker:is_active() or queue.drains > 0) then
+      keep_busy(queue)
+    end
+  end
+  state.client = setmetatable({ [SELF] = queue }, Queue)
+  handle:settle(function()
+    state.driven, state.open = {}, false
+    if next(state.jobs) then
+      completion.end_all(state, core.error("closed", "the queue was collected"))
+    end
+    completion.settle(state, math.huge, math.huge)
+  end)
+  return state.client
+end
+
+return { new = new }

@@ -1,0 +1,121 @@
+--- From what `add` is given to what a store holds, and back to what the client is given.
+--
+-- Where an item goes: `zone` is an id, a name (it has a dot) or "auto"; `environment` an id, "name:" and a name, or "".
+local cjson = require("cjson").new()
+local core = require "cfpurge.core"
+local names = require "cfpurge.names"
+local tables = require "cfpurge.tables"
+local validate = require "cfpurge.validate"
+
+local M = {}
+
+local known = {}
+for _, name in ipairs { "zone", "zone_id", "environment", "environment_id", "invalidate", "delay", "again" } do
+  known[name] = true
+end
+
+local function refused(field, problem)
+  return nil, core.error("invalid_request", field .. ": " .. problem, { field = field })
+end
+
+local function seconds(options, name)
+  local value = options[name]
+  if value ~= nil and (type(value) ~= "number" or not (value >= 0 and value <= 366 * 86400)) then
+    return refused(name, "must be seconds, from 0 to a year")
+  end
+  return value
+end
+
+--- The options of an add: { delay, again }; nil and an error where one is unknown or wrong.
+---@return table? options, cfpurge.Error?
+function M.options(options)
+  for name in tables.entries(options) do
+    if not known[name] then
+      return refused(tostring(name), "no such option of add")
+    end
+  end
+  local delay, again, err
+  delay, err = seconds(options, "delay")
+  if not err then
+    again, err = seconds(options, "again")
+  end
+  if err then
+    return nil, err
+  end
+  return { delay = delay, again = again and again > 0 and again or nil }
+end
+
+--- Where the items of a call go: { zone, environment, op, kind }, and their list.
+---@return table? group, table|function|nil list, cfpurge.Error?
+function M.group(state, params, options)
+  local wanted = names.wanted(state, { params = params, options = options })
+  local kind, list = validate.kind_of(params)
+  local zone = wanted.zone_id or wanted.zone or state.zone_id
+  if wanted.problem then
+    local field = wanted.problem:match "^%w+"
+    return nil, nil, core.error("invalid_request", wanted.problem, { field = field })
+  elseif not zone then
+    return nil, nil, core.error("invalid_request", "no zone_id: give it to the client, to add or in params",
+      { field = "zone_id" })
+  end
+  local environment = wanted.environment_id or (wanted.environment and "name:" .. wanted.environment) or ""
+  return {
+    zone = zone, environment = environment, op = options.invalidate and "invalidate" or "purge",
+    kind = kind or "everything",
+  }, list
+end
+
+--- The items of a chunk as a store keeps them.
+---@return string[][] pairs { key, JSON }
+function M.encode(handle, kind, items)
+  local all = {}
+  for i, item in ipairs(items) do
+    local key, json = handle:key(kind, item)
+    all[i] = { key, json }
+  end
+  return all
+end
+
+--- The params and options of a claim, for the client; and the key of each item by the item's JSON.
+function M.decode(claim)
+  local params, options = {}, { invalidate = claim.op == "invalidate" }
+  if claim.kind == "everything" then
+    params.purge_everything = true
+  else
+    local list = {}
+    for i, entry in ipairs(claim.items) do
+      list[i] = cjson.decode("[" .. entry.item .. "]")[1]
+    end
+    params[claim.kind] = list
+  end
+  options[(claim.zone:find(".", 1, true) or claim.zone == "auto") and "zone" or "zone_id"] = claim.zone
+  local name = claim.environment:match "^name:(.*)$"
+  if name then
+    options.environment = name
+  elseif claim.environment ~= "" then
+    options.environment_id = claim.environment
+  end
+  return params, options
+end
+
+--- A failed item as it is shown.
+function M.shown(row)
+  return {
+    zone = row.zone, environment = row.environment ~= "" and row.environment or nil, invalidate = row.op == "invalidate",
+    kind = row.kind, item = row.kind ~= "everything" and cjson.decode("[" .. row.item .. "]")[1] or nil,
+    error = cjson.decode(row.error), age = row.age,
+  }
+end
+
+local FACTS = { "kind", "about", "message", "status", "code", "ray_id", "field" }
+
+--- An error as it is stored.
+function M.error_text(err)
+  local facts = {}
+  for _, name in ipairs(FACTS) do
+    facts[name] = err[name]
+  end
+  return cjson.encode(facts)
+end
+
+return M

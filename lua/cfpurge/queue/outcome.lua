@@ -1,0 +1,82 @@
+--- What becomes of a claim, by how its purge ended: pure, it knows no client and no store.
+local M = {}
+
+-- How long a zone rests, in seconds: the first time, and at most; each refusal in a row doubles it.
+local ANSWER = { first = 0.5, most = 60 }
+local REFUSED = { first = 60, most = 900 }
+
+-- Refusals of an item, or of a request because of what is in it: another try ends the same.
+local final = { item = true, size = true, request = true, plan = true }
+
+-- Refusals that are about the caller: its items wait for another credential, or for the zone to come back.
+local resting = { credential = true, zone = true }
+
+---@return "failed"|"rate"|"refused"|"answer"|"ended" what, of one error
+function M.of(err)
+  if err.kind == "cancelled" or err.kind == "closed" or err.kind == "queue_full" then
+    return "ended"
+  elseif err.kind == "rate_limited" or err.about == "rate" then
+    return "rate"
+  elseif resting[err.about] or err.kind == "authentication" or err.kind == "permission_denied" or err.kind == "not_found"
+    or err.kind == "tls" then
+    return "refused"
+  elseif final[err.about] or err.kind == "invalid_request" or (not err.retryable and err.status) then
+    return "failed"
+  end
+  return "answer"
+end
+
+local function note(outcome, what, err)
+  if what == "rate" then
+    outcome.held = math.max(outcome.held or 0, err.retry_after or 1)
+  elseif what == "refused" or (what == "answer" and not outcome.rest) then
+    local rest = what == "refused" and REFUSED or ANSWER
+    outcome.rest = { first = rest.first, most = rest.most, why = tostring(err) }
+  end
+end
+
+--- The outcome of a purge that failed, for `settle`. `key_of(item)` and `text_of(err)` are the store's; what is neither
+--- failed nor waiting was accepted.
+---@param err cfpurge.Error
+---@param kind string
+---@return table outcome { failed, waiting, accepted, rest, held, extra }
+function M.failed(err, kind, key_of, text_of)
+  local outcome = { failed = {}, waiting = {}, accepted = (err.accepted or 0) > 0, extra = math.max((err.requests or 1) - 1, 0) }
+  local failures = err.failures
+  if kind == "everything" or not failures then
+    local what = M.of(err)
+    note(outcome, what, err)
+    if what ~= "failed" then
+      outcome.waiting = "all"
+      return outcome
+    end
+    failures = { { error = err, items = kind == "everything" and { false } or err.remaining[kind] } }
+  end
+  local is_failed = {}
+  for _, failure in ipairs(failures) do
+    local what = M.of(failure.error)
+    note(outcome, what, failure.error)
+    for _, item in ipairs(what == "failed" and failure.items or {}) do
+      local key = key_of(item)
+      is_failed[key] = true
+      outcome.failed[#outcome.failed + 1] = { key, text_of(failure.error) }
+    end
+  end
+  local remaining = kind ~= "everything" and err.remaining and err.remaining[kind] or {}
+  for _, item in ipairs(type(remaining) == "table" and remaining or {}) do
+    local key = key_of(item)
+    if not is_failed[key] then
+      outcome.waiting[#outcome.waiting + 1] = key
+    end
+  end
+  if err.failures and #outcome.waiting > 0 then
+    note(outcome, M.of(err), err)
+  end
+  -- Something of the zone was accepted: it does not rest for what a part of it met.
+  if outcome.accepted and outcome.rest then
+    outcome.rest = { first = ANSWER.first, most = ANSWER.first, why = outcome.rest.why }
+  end
+  return outcome
+end
+
+return M

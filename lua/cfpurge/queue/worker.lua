@@ -1,0 +1,259 @@
+--- Sends what waits: looks, claims, purges, settles; and keeps its claims while they are in flight.
+--
+-- At any time at most one look or claim of it is under way (`is_asking`), and at most `max_in_flight` claims are being
+-- sent (`flying`, by fence). `wakes` is when it looks again. While there is nothing to claim it only reads.
+local core = require "cfpurge.core"
+local items = require "cfpurge.queue.items"
+local outcomes = require "cfpurge.queue.outcome"
+local tables = require "cfpurge.tables"
+
+-- Seconds between looks where nothing is known to be due: what other processes add is found then.
+local POLL = 0.25
+-- After an error of the store.
+local PAUSE = 1
+
+local Worker = {}
+Worker.__index = Worker
+
+function Worker:look_at(instant)
+  if not self.wakes or instant < self.wakes then
+    self.wakes = instant
+  end
+  self:set_alarm()
+end
+
+function Worker:set_alarm()
+  local at = (self.is_working and not self.is_asking and self:has_room()) and self.wakes or math.huge
+  at = math.min(at, self.renews or math.huge)
+  for instant in tables.entries(self.timers) do
+    at = math.min(at, instant)
+  end
+  self.link:alarm(at < math.huge and at or nil)
+end
+
+--- Calls `callback` in so many seconds.
+function Worker:after(seconds, callback)
+  local at = core.now() + seconds
+  while self.timers[at] do
+    at = at + 1e-6
+  end
+  self.timers[at] = callback
+  self:set_alarm()
+end
+
+function Worker:run_timers(now)
+  for at, callback in tables.entries(self.timers) do
+    if at <= now then
+      self.timers[at] = nil
+      return callback()
+    end
+  end
+end
+
+function Worker:has_room()
+  return self.in_flight < self.max_in_flight
+end
+
+-- ---- claims ----
+
+function Worker:ask(transition, done)
+  self.is_asking = true
+  local commands, decode = transition(self.terms)
+  self.link:begin(commands, decode, function(value, err)
+    self.is_asking = false
+    self.failure = err
+    if err then
+      self:look_at(core.now() + PAUSE)
+    else
+      done(value)
+    end
+    self:set_alarm()
+  end)
+end
+
+function Worker:claim()
+  self:ask(self.store.claim, function(claim)
+    if claim and not self.is_working then
+      -- It came too late: its items wait again.
+      self:settle(claim.fence, { failed = {}, waiting = "all" })
+    elseif claim then
+      self:send(claim)
+      self.wakes = core.now()
+    else
+      self.wakes = core.now() + POLL
+    end
+  end)
+end
+
+function Worker:look()
+  self:ask(self.store.look, function(seconds)
+    if seconds == 0 then
+      self.is_due = true
+      self.wakes = core.now()
+    else
+      self.is_idle = seconds == nil
+      self.wakes = core.now() + math.min(seconds and math.max(seconds, 0.01) or POLL, POLL)
+    end
+  end)
+end
+
+-- ---- sending ----
+
+function Worker:settle(fence, outcome)
+  outcome.budget = self.terms.budget
+  local commands, decode = self.store.settle(fence, outcome)
+  self.link:begin(commands, decode, function(_, err)
+    if err and not (err.kind == "closed" or err.kind == "cancelled") and self.flying[fence] then
+      -- The store has not heard of it. Until the lease is over it may.
+      self.unsettled[fence] = outcome
+      self:look_at(core.now() + PAUSE)
+      return
+    end
+    if self.flying[fence] then
+      self.flying[fence] = nil
+      self.in_flight = self.in_flight - 1
+    end
+    self:look_at(core.now())
+  end)
+end
+
+function Worker:ended(claim, err)
+  local counters = self.counters
+  if not err then
+    counters.accepted = counters.accepted + #claim.items
+    return self:settle(claim.fence, { failed = {}, waiting = {}, accepted = true })
+  end
+  local outcome = outcomes.failed(err, claim.kind, function(item)
+    return claim.kind == "everything" and "" or (self.handle:key(claim.kind, item))
+  end, items.error_text)
+  local waiting = outcome.waiting == "all" and #claim.items or #outcome.waiting
+  counters.failed = counters.failed + #outcome.failed
+  counters.accepted = counters.accepted + #claim.items - waiting - #outcome.failed
+  self:settle(claim.fence, outcome)
+end
+
+function Worker:send(claim)
+  local params, options = items.decode(claim)
+  -- One sending for each token: the store decides about another.
+  options.max_retries = 0
+  self.flying[claim.fence] = claim
+  self.in_flight = self.in_flight + 1
+  if not self.renews then
+    self.renews = core.now() + self.terms.lease / 3
+  end
+  local ok, request, err = pcall(self.client.start, self.client, params, options, function(_, failure)
+    claim.request = nil
+    self:ended(claim, failure)
+  end)
+  if not ok then
+    err = core.error("invalid_request", tostring(request))
+    request = nil
+  end
+  if request then
+    claim.request = not request:done() and request or nil
+  else
+    self:ended(claim, err)
+  end
+end
+
+-- ---- leases ----
+
+function Worker:renew()
+  local fences = {}
+  for fence in tables.entries(self.flying) do
+    fences[#fences + 1] = fence
+  end
+  self.renews = fences[1] and core.now() + self.terms.lease / 3 or nil
+  if fences[1] then
+    local commands, decode = self.store.renew(fences, self.terms.lease)
+    self.link:begin(commands, decode, function(ours)
+      for _, fence in ipairs(ours and fences or {}) do
+        if not ours[fence] and self.flying[fence] and self.unsettled[fence] then
+          self.unsettled[fence], self.flying[fence] = nil, nil
+          self.in_flight = self.in_flight - 1
+        end
+      end
+    end)
+  end
+  for fence, outcome in tables.entries(self.unsettled) do
+    self.unsettled[fence] = nil
+    self:settle(fence, outcome)
+  end
+end
+
+--- Does what is due; the link calls it with each step.
+function Worker:tick()
+  local now = core.now()
+  self:run_timers(now)
+  if self.renews and now >= self.renews then
+    self:renew()
+    self:set_alarm()
+  end
+  if self.is_working and not self.is_asking and self:has_room() and self.wakes and now >= self.wakes then
+    if self.is_due then
+      self.is_due = false
+      self:claim()
+    else
+      self:look()
+    end
+  end
+end
+
+-- ---- its beginning and end ----
+
+function Worker:work()
+  if not self.is_working then
+    self.is_working, self.is_due = true, false
+    self.wakes = core.now()
+    self.link:wake()
+    self:set_alarm()
+  end
+end
+
+--- Claims nothing more; what is in flight ends first.
+function Worker:rest()
+  self.is_working = false
+  self:set_alarm()
+end
+
+--- Something was added here: it is sent as soon as it has waited for company.
+function Worker:hear(delay)
+  if self.is_working then
+    self.is_idle = false
+    self:look_at(core.now() + self.terms.linger + (delay or 0))
+  end
+end
+
+function Worker:is_active()
+  return self.is_working or self.in_flight > 0
+end
+
+--- Ends what is in flight; the store has its items wait again, or they do when the lease is over.
+function Worker:stop()
+  self.is_working = false
+  for _, claim in tables.entries(self.flying) do
+    if claim.request then
+      claim.request:cancel()
+    end
+  end
+end
+
+local number = 0
+
+local M = {}
+
+---@param link table queue/link
+---@param store table the store's transitions
+---@param handle userdata the client's core
+---@param terms table what a claim asks for: full, linger, lease, budget
+function M.new(link, store, handle, client, terms, max_in_flight)
+  number = number + 1
+  terms.worker = ("%d.%d"):format(core.now() * 1e6, number)
+  return setmetatable({
+    link = link, store = store, handle = handle, client = client, terms = terms, max_in_flight = max_in_flight,
+    flying = {}, unsettled = {}, timers = {}, in_flight = 0, is_working = false, is_asking = false, is_due = false, is_idle = false,
+    wakes = false, renews = nil, failure = nil, counters = { accepted = 0, failed = 0 },
+  }, Worker)
+end
+
+return M
