@@ -231,12 +231,15 @@ end
 local function all_of(queue, transition, filter)
   local count = 0
   repeat
-    local some, err = ask(queue, transition(filter, SOME))
+    local commands, decode = transition(filter, SOME)
+    local some, err = ask(queue, commands, function(results)
+      return { decode(results) }
+    end)
     if not some then
       return nil, err
     end
-    count = count + some
-  until some < SOME
+    count = count + some[1]
+  until not some[2]
   return count
 end
 

@@ -145,6 +145,10 @@ function Link:begin(commands, decode, done, is_second)
   end
   local part = requests.new(self.state, nil, function(_, results, err)
     if not err then
+      local _, opened = self.store.open()
+      if opened and not self.is_ready then
+        opened(results)
+      end
       self.is_ready = true
       done(decode(before > 0 and behind(results, before) or results))
     elseif self.store.is_bare(err) and not is_second then

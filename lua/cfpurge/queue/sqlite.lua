@@ -156,7 +156,7 @@ end
 function M.look(o)
   return {
     ready_arguments(o, "SELECT 1 FROM " .. JOINED .. " WHERE " .. READY .. " AND " .. SENT .. " < " .. OVERALL .. " LIMIT 1"),
-    { "SELECT min(head) - now() FROM lanes WHERE head IS NOT NULL" },
+    { "SELECT min(head) + ?1 - now() FROM lanes WHERE head IS NOT NULL", o.linger },
     { "SELECT min(lease) - now() FROM claims" },
     { "SELECT 1 FROM lanes WHERE died IS NOT NULL LIMIT 1" },
   }, function(results)
@@ -164,7 +164,7 @@ function M.look(o)
     if results[1].rows[1] or results[4].rows[1] or (lease and lease <= 0) then
       return 0
     end
-    return head and math.max(head, 0) or lease or nil
+    return head and math.max(head, 0.001) or lease or nil
   end
 end
 
@@ -423,11 +423,11 @@ local function drop_failed(filter, limit, make)
   local deleted = #commands
   commands[#commands + 1] = { "UPDATE meta SET failed = failed - changes()" }
   return commands, function(results)
-    return results[deleted].changes
+    return results[deleted].changes, results[deleted].changes == limit
   end
 end
 
---- Some failed items wait again. Decodes to how many.
+--- Some failed items wait again. Decodes to how many, and whether there may be more.
 function M.retry(filter, limit)
   return drop_failed(filter, limit, function(some)
     return {
@@ -443,7 +443,7 @@ function M.retry(filter, limit)
   end)
 end
 
---- Some failed items are forgotten. Decodes to how many.
+--- Some failed items are forgotten. Decodes to the same.
 function M.discard(filter, limit)
   return drop_failed(filter, limit)
 end

@@ -9,6 +9,8 @@ local tables = require "cfpurge.tables"
 
 -- Seconds between looks where nothing is known to be due: what other processes add is found then.
 local POLL = 0.25
+-- At least, where something is due that may not go: its zone rests, or its budget is used up.
+local PATIENCE = 0.02
 -- After an error of the store.
 local PAUSE = 1
 
@@ -69,6 +71,7 @@ function Worker:ask(transition, done)
     end
     self:set_alarm()
   end)
+  self:set_alarm()
 end
 
 function Worker:claim()
@@ -92,7 +95,7 @@ function Worker:look()
       self.wakes = core.now()
     else
       self.is_idle = seconds == nil
-      self.wakes = core.now() + math.min(seconds and math.max(seconds, 0.01) or POLL, POLL)
+      self.wakes = core.now() + math.min(seconds and math.max(seconds, PATIENCE) or POLL, POLL)
     end
   end)
 end

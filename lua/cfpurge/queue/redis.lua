@@ -1,0 +1,126 @@
+--- The queue's transitions in Redis: each function returns the commands of one unit, and what reads their replies.
+--
+-- The rules are in queue/redis_script.lua, one script that is told which transition it is.
+local json = require("cjson").new()
+local script = require "cfpurge.queue.redis_script"
+
+local M = {
+  --- Items of one unit of an add: a script of so many holds Redis for some milliseconds.
+  UNIT = 200,
+
+  durability = "Redis: an add is as durable as the server is set up to be (appendonly)",
+}
+
+local PREFIX = "{cfpurge}:"
+
+-- What the server calls the script, once it has told us.
+local sha
+
+--- Loads the script. Decodes what it is called from then on.
+function M.open()
+  return { { "SCRIPT", "LOAD", script } }, function(results)
+    sha = results[1]
+  end
+end
+
+--- Did a unit fail because the script was flushed?
+function M.is_bare(err)
+  return err.reason == "NOSCRIPT"
+end
+
+local function transition(name, arguments, decode)
+  local text = json.encode(arguments)
+  local command = sha and { "EVALSHA", sha } or { "EVAL", script }
+  for _, word in ipairs { "1", PREFIX, name, text } do
+    command[#command + 1] = word
+  end
+  return { command }, function(results)
+    return decode(results[1])
+  end
+end
+
+local function nothing() end
+
+-- cjson reads every number as a float, which 5.3 and newer would show as 4.0.
+local function whole(status, names)
+  for _, name in ipairs(names) do
+    status[name] = math.floor(status[name])
+  end
+  return status
+end
+
+function M.add(groups, options)
+  return transition("add", { groups = groups, options = options }, function(reply)
+    return { added = reply[1], merged = reply[2] }
+  end)
+end
+
+function M.look(o)
+  return transition("look", o, function(reply)
+    return reply and tonumber(reply) or nil
+  end)
+end
+
+function M.claim(o)
+  return transition("claim", o, function(reply)
+    if not reply then
+      return nil
+    end
+    local items = {}
+    for i = 6, #reply, 3 do
+      items[#items + 1] = { key = reply[i], item = reply[i + 1], tries = reply[i + 2] }
+    end
+    return { fence = tonumber(reply[1]), zone = reply[2], environment = reply[3], op = reply[4], kind = reply[5],
+      items = items }
+  end)
+end
+
+function M.renew(fences, lease)
+  return transition("renew", { fences = fences, lease = lease }, function(reply)
+    local ours = {}
+    for _, fence in ipairs(reply) do
+      ours[tonumber(fence)] = true
+    end
+    return ours
+  end)
+end
+
+function M.settle(fence, o)
+  return transition("settle", { fence = fence, o = o }, function(reply)
+    return reply == 1
+  end)
+end
+
+function M.set_budget(name, buckets)
+  return transition("set_budget", { name = name, buckets = buckets }, nothing)
+end
+
+function M.set_zone(zone, budget)
+  return transition("set_zone", { zone = zone, budget = budget }, nothing)
+end
+
+function M.status()
+  return transition("status", {}, function(reply)
+    return whole(json.decode(reply), { "waiting", "in_flight", "failed" })
+  end)
+end
+
+function M.failed(filter, limit, after)
+  return transition("failed", { filter = filter, limit = limit, after = after }, function(reply)
+    return json.decode(reply[1]), reply[2] and tonumber(reply[2]) or nil
+  end)
+end
+
+function M.retry(filter, limit)
+  return transition("retry", { filter = filter, limit = limit }, function(reply)
+    return reply[1], reply[2] == 1
+  end)
+end
+
+function M.discard(filter, limit)
+  return transition("discard", { filter = filter, limit = limit }, function(reply)
+    return reply[1], reply[2] == 1
+  end)
+end
+
+return M
