@@ -2,6 +2,7 @@
 local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
 local items = require "cfpurge.queue.items"
+local refusals = require "cfpurge.bulk.refusals"
 local requests = require "cfpurge.request"
 local sources = require "cfpurge.bulk.source"
 local tables = require "cfpurge.tables"
@@ -17,20 +18,16 @@ function Adding:stop(err)
 end
 
 function Adding:fail(chunk, err)
-  self.failures[#self.failures + 1] = { error = err, items = chunk.items, at = chunk.at }
-  table.sort(self.failures, function(a, b)
-    return a.at < b.at
-  end)
+  self.failures[#self.failures + 1] = { error = err, items = chunk.items, at = chunk.at, places = chunk.places }
 end
 
+-- The items that were refused as they were read fail alone.
 function Adding:note_refused()
-  local source = self.source
-  for i = self.noted + 1, source.noted do
-    local refused = source.refused[i]
-    self:fail(refused, refused.err)
-    source.refused[i] = false
+  local refused = self.source.refusals.failures
+  while self.noted < #refused do
+    self.noted = self.noted + 1
+    self.failures[#self.failures + 1] = refused[self.noted]
   end
-  self.noted = source.noted
 end
 
 function Adding:ended(part, value, err)
@@ -73,10 +70,11 @@ end
 function Adding:send_all()
   local source = self.source
   source.budget = sources.TURN
+  source.most_in_a_row = self.added + self.merged == 0 and refusals.IN_A_ROW or math.huge
   while not self.stopped and self.in_flight < UNITS do
     local chunk = source:read(self.store.UNIT)
     self:note_refused()
-    local problem = source:error()
+    local problem = source:error() or (self.added + self.merged == 0 and source:hopeless()) or nil
     if self.stopped then
       self.left = chunk
       break
@@ -140,6 +138,9 @@ function Adding:withdrawn()
 end
 
 function Adding:finish()
+  table.sort(self.failures, function(a, b)
+    return a.at < b.at
+  end)
   local cause = self.stopped or (self.failures[1] and self.failures[1].error)
   if not cause and self.source.position == 0 then
     cause = core.error("invalid_request", self.group.kind .. ": must not be empty", { field = self.group.kind })
