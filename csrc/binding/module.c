@@ -1,5 +1,6 @@
 /* luaopen_cfpurge_core: what `require "cfpurge.core"` returns, and the global init. */
 #include "base/clock.h"
+#include "base/generation.h"
 #include "binding/cli.h"
 #include "binding/client.h"
 #include "binding/error.h"
@@ -26,14 +27,26 @@ static int module_ascii_host(lua_State *L)
     return 1;
 }
 
-/* { new, purge, purge_environment, now, ascii_host, is_terminal, interrupted, read_line, error, options, version } */
+/* generation() -> another number in each forked child. */
+static int module_generation(lua_State *L)
+{
+    lua_pushnumber(L, (lua_Number)cf_generation());
+    return 1;
+}
+
+/* { new, purge, purge_environment, now, generation, ascii_host, is_terminal, interrupted, read_line, error, options,
+ * version } */
 CFPURGE_EXPORT int luaopen_cfpurge_core(lua_State *L);
 
 int luaopen_cfpurge_core(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"new", cf_client_new}, {"purge", cf_client_purge},        {"purge_environment", cf_client_purge_environment},
-        {"now", module_now},    {"ascii_host", module_ascii_host}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"new", cf_client_new},
+                                         {"purge", cf_client_purge},
+                                         {"purge_environment", cf_client_purge_environment},
+                                         {"now", module_now},
+                                         {"ascii_host", module_ascii_host},
+                                         {"generation", module_generation},
+                                         {NULL, NULL}};
 
     if (!cf_global_init())
         return luaL_error(L, "cfpurge: curl_global_init failed");

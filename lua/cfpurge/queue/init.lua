@@ -401,11 +401,9 @@ local function new(options)
     options = { store = options.store, capacity = options.capacity or 1000000, full = math.min(full, others) },
     worker = workers.new(link, store, client_state.core, options.client, terms, options.max_in_flight or 8),
   }
-  state.tick = function()
-    queue.worker:tick()
-    if state.busy and not (queue.worker:is_active() or queue.drains > 0) then
-      keep_busy(queue)
-    end
+  state.worker = queue.worker
+  queue.worker.on_rest = function()
+    keep_busy(queue)
   end
   state.client = setmetatable({ [SELF] = queue }, Queue)
   handle:settle(function()

@@ -42,6 +42,7 @@ end
 --- Steps the store, then the client, then the worker.
 function Link:step(timeout)
   local client, state = self.client, self.state
+  state.worker:notice_fork()
   local wait = self:timeout()
   if client then
     -- It is another one after a fork.
@@ -51,7 +52,7 @@ function Link:step(timeout)
   if client and client:active() then
     client:step(0)
   end
-  state.tick()
+  state.worker:tick()
   return in_flight, ended
 end
 

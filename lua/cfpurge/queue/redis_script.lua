@@ -329,7 +329,7 @@ local function claim(o)
     reply[#reply + 1] = item.item
     reply[#reply + 1] = item.tries
   end
-  set('claim', fence, { lane = one.id, keys = keys, size = #keys, worker = o.worker })
+  set('claim', fence, { lane = one.id, keys = keys, size = #keys })
   call('ZADD', P .. 'claims', score(now + o.lease), fence)
   call('HINCRBY', P .. 'flying', one.zone, 1)
   count(one.id, 'claimed', #keys)

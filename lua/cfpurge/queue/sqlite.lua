@@ -33,8 +33,7 @@ local schema = {
   "CREATE UNIQUE INDEX items_keys ON items (key, lane)",
   "CREATE INDEX items_waiting ON items (lane, due, seq) WHERE claim IS NULL",
   "CREATE INDEX items_claimed ON items (claim) WHERE claim IS NOT NULL",
-  [[CREATE TABLE claims (fence INTEGER PRIMARY KEY, lane INTEGER NOT NULL, lease REAL NOT NULL, size INTEGER NOT NULL,
-    worker TEXT NOT NULL)]],
+  [[CREATE TABLE claims (fence INTEGER PRIMARY KEY, lane INTEGER NOT NULL, lease REAL NOT NULL, size INTEGER NOT NULL)]],
   "CREATE INDEX claims_leases ON claims (lease)",
   "CREATE INDEX claims_lanes ON claims (lane)",
   [[CREATE TABLE zones (zone TEXT PRIMARY KEY, rests REAL NOT NULL DEFAULT 0, refusals INTEGER NOT NULL DEFAULT 0,
@@ -218,7 +217,7 @@ local function decode_claim(results, at)
 end
 
 --- Claims one request's worth of the lane that is ready and was served least lately. Decodes to the claim, or nil.
----@param o {full: {files: integer, others: integer}, linger: number, lease: number, worker: string, budget: string}
+---@param o {full: {files: integer, others: integer}, linger: number, lease: number, budget: string}
 function M.claim(o)
   local commands = {}
   local function command(...)
@@ -227,11 +226,11 @@ function M.claim(o)
   take_back(commands)
   sweep(commands)
   command "UPDATE meta SET fence = fence + 1"
-  commands[#commands + 1] = ready_arguments(o, "INSERT INTO claims (fence, lane, lease, size, worker) SELECT " .. FENCE ..
-    ", l.id, now() + ?5, 0, ?6 FROM " .. JOINED .. " WHERE " .. READY .. " AND " .. SENT .. " < " .. OVERALL ..
+  commands[#commands + 1] = ready_arguments(o, "INSERT INTO claims (fence, lane, lease, size) SELECT " .. FENCE ..
+    ", l.id, now() + ?5, 0 FROM " .. JOINED .. " WHERE " .. READY .. " AND " .. SENT .. " < " .. OVERALL ..
     " ORDER BY l.served LIMIT 1")
   local claim = commands[#commands]
-  claim[6], claim[7] = o.lease, o.worker
+  claim[6] = o.lease
   -- Of a bucket that counts URLs no more than it has tokens for.
   command([[UPDATE items SET claim = ]] .. FENCE .. [[, next = CASE WHEN next > now() THEN next END
     WHERE seq IN (SELECT seq FROM items WHERE lane = ]] .. ITS_LANE .. [[ AND claim IS NULL AND due <= now()

@@ -122,6 +122,10 @@ end
 
 function Worker:ended(claim, err)
   local counters = self.counters
+  if self.flying[claim.fence] ~= claim then
+    -- A forked child is told of the end of what its parent sends.
+    return
+  end
   if not err then
     counters.accepted = counters.accepted + #claim.items
     return self:settle(claim.fence, { failed = {}, waiting = {}, accepted = true })
@@ -184,9 +188,20 @@ function Worker:renew()
   end
 end
 
+-- What its parent has in flight is none of a forked child's business.
+function Worker:notice_fork()
+  local generation = core.generation()
+  if self.generation ~= generation then
+    self.generation = generation
+    self.flying, self.unsettled, self.timers, self.in_flight = {}, {}, {}, 0
+    self.is_asking, self.is_due, self.renews, self.wakes = false, false, nil, core.now()
+  end
+end
+
 --- Does what is due; the link calls it with each step.
 function Worker:tick()
   local now = core.now()
+  self:notice_fork()
   self:run_timers(now)
   if self.renews and now >= self.renews then
     self:renew()
@@ -199,6 +214,9 @@ function Worker:tick()
     else
       self:look()
     end
+  end
+  if self.link.state.busy and not self:is_active() then
+    self.on_rest()
   end
 end
 
@@ -241,8 +259,6 @@ function Worker:stop()
   end
 end
 
-local number = 0
-
 local M = {}
 
 ---@param link table queue/link
@@ -250,12 +266,10 @@ local M = {}
 ---@param handle userdata the client's core
 ---@param terms table what a claim asks for: full, linger, lease, budget
 function M.new(link, store, handle, client, terms, max_in_flight)
-  number = number + 1
-  terms.worker = ("%d.%d"):format(core.now() * 1e6, number)
   return setmetatable({
     link = link, store = store, handle = handle, client = client, terms = terms, max_in_flight = max_in_flight,
     flying = {}, unsettled = {}, timers = {}, in_flight = 0, is_working = false, is_asking = false, is_due = false, is_idle = false,
-    wakes = false, renews = nil, failure = nil, counters = { accepted = 0, failed = 0 },
+    wakes = false, renews = nil, generation = core.generation(), failure = nil, counters = { accepted = 0, failed = 0 },
   }, Worker)
 end
 
