@@ -82,7 +82,7 @@ end
 --- Adds what a purge would purge, and returns when it is on the disk.
 ---@param params cfpurge.Params
 ---@param options? cfpurge.QueueAddOptions
----@return cfpurge.Added?, cfpurge.Error? err of the kind `store`, `queue_full`, `invalid_request`, …; its `remaining` is what was not stored
+---@return cfpurge.Added?, cfpurge.Error? err its `remaining` is what was not stored
 function Queue:add(params, options)
   local queue = inside(self, "add")
   check_call("add", params, options)

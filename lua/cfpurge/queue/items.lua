@@ -101,7 +101,8 @@ end
 --- A failed item as it is shown.
 function M.shown(row)
   return {
-    zone = row.zone, environment = row.environment ~= "" and row.environment or nil, invalidate = row.op == "invalidate",
+    zone = row.zone, environment = row.environment ~= "" and row.environment or nil,
+    invalidate = row.op == "invalidate",
     kind = row.kind, item = row.kind ~= "everything" and cjson.decode("[" .. row.item .. "]")[1] or nil,
     error = cjson.decode(row.error), age = row.age,
   }

@@ -16,7 +16,8 @@ local reasons = {
   memory = "out of memory or descriptors", connection = "no connection to the store", closed = "the queue was closed",
   forked = "the process was forked", cancelled = "cancelled", OOM = "the store has no memory left",
   READONLY = "the store takes no writes", LOADING = "the store is loading its data", NOAUTH = "the store wants a login",
-  WRONGPASS = "the store refused the login", NOPERM = "the login may not do this", MISCONF = "the store cannot write its disk",
+  WRONGPASS = "the store refused the login", NOPERM = "the login may not do this",
+  MISCONF = "the store cannot write its disk",
   MASTERDOWN = "the store has lost its primary",
 }
 
@@ -169,5 +170,7 @@ end
 ---@param client cfpurge.Client?
 ---@return table link
 return function(handle, store, client)
-  return setmetatable({ handle = handle, store = store, client = client, state = nil, at = nil, is_ready = false }, Link)
+  return setmetatable({
+    handle = handle, store = store, client = client, state = nil, at = nil, is_ready = false,
+  }, Link)
 end

@@ -9,7 +9,9 @@ local REFUSED = { first = 60, most = 900 }
 local final = { item = true, size = true, request = true, plan = true }
 
 -- Refusals that are about the caller: its items wait for another credential, or for the zone to come back.
-local resting = { credential = true, zone = true }
+local resting = {
+  credential = true, zone = true, authentication = true, permission_denied = true, not_found = true, tls = true,
+}
 
 ---@return "failed"|"rate"|"refused"|"answer"|"ended" what, of one error
 function M.of(err)
@@ -17,10 +19,11 @@ function M.of(err)
     return "ended"
   elseif err.kind == "rate_limited" or err.about == "rate" then
     return "rate"
-  elseif resting[err.about] or err.kind == "authentication" or err.kind == "permission_denied" or err.kind == "not_found"
-    or err.kind == "tls" then
+  elseif final[err.about] then
+    return "failed"
+  elseif resting[err.about] or resting[err.kind] then
     return "refused"
-  elseif final[err.about] or err.kind == "invalid_request" or (not err.retryable and err.status) then
+  elseif err.kind == "invalid_request" or (not err.retryable and err.status) then
     return "failed"
   end
   return "answer"
@@ -41,7 +44,9 @@ end
 ---@param kind string
 ---@return table outcome { failed, waiting, accepted, rest, held, extra }
 function M.failed(err, kind, key_of, text_of)
-  local outcome = { failed = {}, waiting = {}, accepted = (err.accepted or 0) > 0, extra = math.max((err.requests or 1) - 1, 0) }
+  local outcome = {
+    failed = {}, waiting = {}, accepted = (err.accepted or 0) > 0, extra = math.max((err.requests or 1) - 1, 0),
+  }
   local failures = err.failures
   if kind == "everything" or not failures then
     local what = M.of(err)

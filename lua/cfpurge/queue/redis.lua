@@ -1,8 +1,10 @@
 --- The queue's transitions in Redis: each function returns the commands of one unit, and what reads their replies.
 --
--- The rules are in queue/redis_script.lua, one script that is told which transition it is.
+-- The rules are one script, in three parts, which is told which transition it is.
 local json = require("cjson").new()
-local script = require "cfpurge.queue.redis_script"
+
+local script = require "cfpurge.queue.redis_lanes" .. require "cfpurge.queue.redis_claims"
+  .. require "cfpurge.queue.redis_account"
 
 local M = {
   --- Items of one unit of an add: a script of so many holds Redis for some milliseconds.

@@ -94,7 +94,6 @@ function Worker:look()
       self.is_due = true
       self.wakes = core.now()
     else
-      self.is_idle = seconds == nil
       self.wakes = core.now() + math.min(seconds and math.max(seconds, PATIENCE) or POLL, POLL)
     end
   end)
@@ -240,7 +239,6 @@ end
 --- Something was added here: it is sent as soon as it has waited for company.
 function Worker:hear(delay)
   if self.is_working then
-    self.is_idle = false
     self:look_at(core.now() + self.terms.linger + (delay or 0))
   end
 end
@@ -268,7 +266,7 @@ local M = {}
 function M.new(link, store, handle, client, terms, max_in_flight)
   return setmetatable({
     link = link, store = store, handle = handle, client = client, terms = terms, max_in_flight = max_in_flight,
-    flying = {}, unsettled = {}, timers = {}, in_flight = 0, is_working = false, is_asking = false, is_due = false, is_idle = false,
+    flying = {}, unsettled = {}, timers = {}, in_flight = 0, is_working = false, is_asking = false, is_due = false,
     wakes = false, renews = nil, generation = core.generation(), failure = nil, counters = { accepted = 0, failed = 0 },
   }, Worker)
 end

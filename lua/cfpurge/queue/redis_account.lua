@@ -1,0 +1,118 @@
+--- The last part of the queue's script for Redis: budgets, what there is, what failed; and the call, which is given the
+--- name of a transition and its arguments in JSON.
+return [==[
+-- ---- budgets, what there is, what failed ----
+
+local function set_budget(name, buckets)
+  for bucket, limits in pairs(buckets) do
+    local field = name .. '\0' .. bucket
+    local budget = get('budgets', field) or { left = limits[2], filled = now, held = 0 }
+    budget.rate, budget.size = limits[1], limits[2]
+    set('budgets', field, budget)
+  end
+end
+
+local function set_zone(zone, budget)
+  local known = get('zones', zone) or { rests = 0, refusals = 0 }
+  known.budget = budget
+  set('zones', zone, known)
+end
+
+local function status()
+  local s = { waiting = 0, in_flight = 0, failed = call('ZCARD', P .. 'failed'), paused = {}, budgets = {} }
+  local ids = call('HVALS', P .. 'lanes')
+  for _, id in ipairs(ids) do
+    local one = lane(id)
+    s.waiting, s.in_flight = s.waiting + one.count - one.claimed, s.in_flight + one.claimed
+    local first = call('ZRANGE', P .. 'wait:' .. id, 0, 0)[1]
+    local item = first and get('item:' .. id, first)
+    if item and item.due <= now then s.oldest = later(s.oldest or 0, now - item.added) end
+  end
+  local zones = call('HGETALL', P .. 'zones')
+  for i = 1, #zones, 2 do
+    local zone = unpack_(zones[i + 1])
+    if zone.rests > now and #s.paused < 100 then
+      s.paused[#s.paused + 1] = { zone = zones[i], seconds = zone.rests - now, why = zone.why }
+    end
+  end
+  local budgets = call('HGETALL', P .. 'budgets')
+  for i = 1, #budgets, 2 do
+    local budget = unpack_(budgets[i + 1])
+    local name, bucket = budgets[i]:match('^(.*)%z(.*)$')
+    s.budgets[#s.budgets + 1] = { name = name, bucket = bucket, left = tokens(budget), size = budget.size,
+      held = math.max(budget.held - now, 0) }
+  end
+  return cjson.encode(s)
+end
+
+local function fits(row, filter)
+  return (not filter.zone or row.zone == filter.zone)
+    and (not filter.environment or row.environment == filter.environment)
+    and (not filter.kind or row.kind == filter.kind) and (not filter.older_than or row.at <= now - filter.older_than)
+end
+
+-- Visits what fits, PAGE by PAGE, after the place `after`; at most 20 pages a call.
+local function each_failed(filter, limit, after, visit)
+  local found, last = 0, after or 0
+  for _ = 1, 20 do
+    local seqs = call('ZRANGEBYSCORE', P .. 'failed', '(' .. last, '+inf', 'LIMIT', 0, PAGE)
+    for _, seq in ipairs(seqs) do
+      if found == limit then return found, last end
+      last = tonumber(seq)
+      local row = get('failure', seq)
+      if fits(row, filter) then
+        found = found + 1
+        visit(row, seq)
+      end
+    end
+    if #seqs < PAGE then return found, nil end
+  end
+  return found, last
+end
+
+local function list_failed(filter, limit, after)
+  local rows = {}
+  local _, last = each_failed(filter, limit, after, function(row)
+    row.age = now - row.at
+    rows[#rows + 1] = row
+  end)
+  return { cjson.encode(rows), last and tostring(last) or false }
+end
+
+local function drop_failed(filter, limit, goes_again)
+  local found, last = each_failed(filter, limit, nil, function(row)
+    forget_failed(lane_name(row.zone, row.environment, row.op, row.kind), row.key)
+    if goes_again then
+      local id = alive(row.zone, row.environment, row.op, row.kind, true)
+      if call('HEXISTS', P .. 'item:' .. id, row.key) == 0 then
+        wait(id, row.key, { item = row.item, added = row.at, due = now, tries = 0 })
+        count(id, 'count', 1)
+        total(1)
+        set_head(id)
+      end
+    end
+  end)
+  return { found, last and 1 or 0 }
+end
+
+-- ---- the call ----
+
+local version = tonumber(call('HGET', P .. 'meta', 'version') or 0)
+if version > VERSION then return redis.error_reply('newer') end
+local what, a = ARGV[1], cjson.decode(ARGV[2])
+if version < VERSION and what ~= 'look' and what ~= 'status' and what ~= 'failed' then
+  call('HSET', P .. 'meta', 'version', VERSION)
+end
+if what == 'add' then return add(a.groups, a.options)
+elseif what == 'look' then return look(a)
+elseif what == 'claim' then return claim(a)
+elseif what == 'renew' then return renew(a.fences, a.lease)
+elseif what == 'settle' then return settle(a.fence, a.o)
+elseif what == 'set_budget' then set_budget(a.name, a.buckets)
+elseif what == 'set_zone' then set_zone(a.zone, a.budget)
+elseif what == 'status' then return status()
+elseif what == 'failed' then return list_failed(a.filter, a.limit, a.after)
+elseif what == 'retry' then return drop_failed(a.filter, a.limit, true)
+elseif what == 'discard' then return drop_failed(a.filter, a.limit, false) end
+return 1
+]==]

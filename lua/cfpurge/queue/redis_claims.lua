@@ -1,0 +1,242 @@
+--- The second part of the queue's script for Redis: claims, from their making to what became of them.
+return [==[
+-- ---- claim ----
+
+local function release(fence)
+  local claim = get('claim', fence)
+  call('HDEL', P .. 'claim', fence)
+  call('ZREM', P .. 'claims', fence)
+  if claim then
+    local zone = call('HGET', P .. 'lane:' .. claim.lane, 'zone')
+    if zone and call('HINCRBY', P .. 'flying', zone, -1) <= 0 then call('HDEL', P .. 'flying', zone) end
+  end
+  return claim
+end
+
+-- The leases of workers that died or slept: their items wait again.
+local function take_back()
+  for _, fence in ipairs(call('ZRANGEBYSCORE', P .. 'claims', '-inf', score(now), 'LIMIT', 0, EXPIRED)) do
+    local claim = release(fence)
+    for _, key in ipairs(claim.keys) do
+      local item = get('item:' .. claim.lane, key)
+      if item and item.claim == fence then
+        item.tries = item.tries + 1
+        wait(claim.lane, key, item)
+      end
+    end
+    count(claim.lane, 'claimed', -claim.size)
+    set_head(claim.lane)
+  end
+end
+
+-- Items of a dead lane go, but for those that ask for a later purge than the one that killed it.
+local function sweep()
+  local id = call('SRANDMEMBER', P .. 'dead')
+  if not id then return end
+  local dead = lane(id)
+  local keys = call('ZRANGE', P .. 'wait:' .. id, 0, SWEPT - 1)
+  for _, key in ipairs(keys) do
+    local item = get('item:' .. id, key)
+    local last = later(item.due, item.next or 0)
+    if last > dead.died then
+      local heir = alive(dead.zone, dead.environment, dead.op, dead.kind, true)
+      local known = get('item:' .. heir, key)
+      if known then
+        merge(heir, key, known, last, item.again, item.item)
+      else
+        item.due, item.next = last, nil
+        wait(heir, key, item)
+        count(heir, 'count', 1)
+        total(1)
+      end
+      set_head(heir)
+    end
+    call('HDEL', P .. 'item:' .. id, key)
+    call('ZREM', P .. 'wait:' .. id, key)
+    count(id, 'count', -1)
+  end
+  if call('HLEN', P .. 'item:' .. id) == 0 then
+    call('DEL', P .. 'lane:' .. id, P .. 'wait:' .. id)
+    call('SREM', P .. 'dead', id)
+  end
+end
+
+local function bucket_of(kind) return kind == 'files' and 'urls' or 'requests' end
+
+local function budget_of(zone, kind, otherwise)
+  local known = get('zones', zone)
+  local name = (known and known.budget or otherwise) .. '\0' .. bucket_of(kind)
+  return get('budgets', name), name
+end
+
+local function tokens(budget) return math.min(budget.size, budget.left + (now - budget.filled) * budget.rate) end
+
+local function spend(budget, name, cost)
+  budget.left, budget.filled = tokens(budget) - cost, now
+  set('budgets', name, budget)
+end
+
+local function sent()
+  local slot, all = math.floor(now / SLOT), 0
+  local slots = call('HGETALL', P .. 'sent')
+  for i = 1, #slots, 2 do
+    if tonumber(slots[i]) <= slot - SLOTS then
+      call('HDEL', P .. 'sent', slots[i])
+    else
+      all = all + tonumber(slots[i + 1])
+    end
+  end
+  return all
+end
+
+-- The lane to serve: ready, and served least lately.
+local function choose(o)
+  local best, best_budget, best_name
+  if sent() >= OVERALL then return nil end
+  for page = 0, 9 do
+    local ids = call('ZRANGEBYSCORE', P .. 'heads', '-inf', score(now), 'WITHSCORES', 'LIMIT', page * PAGE, PAGE)
+    for i = 1, #ids, 2 do
+      local one = lane(ids[i])
+      local full = one.kind == 'files' and o.full.files or o.full.others
+      local is_ready = tonumber(ids[i + 1]) + o.linger <= now or one.count - one.claimed >= full
+      local zone = get('zones', one.zone)
+      is_ready = is_ready and not (zone and zone.rests > now)
+        and not (zone and zone.refusals > 0 and call('HEXISTS', P .. 'flying', one.zone) == 1)
+      if is_ready and not (best and best.served <= one.served) then
+        local budget, name = budget_of(one.zone, one.kind, o.budget)
+        if not budget or (budget.held <= now and tokens(budget) >= 1) then
+          best, best_budget, best_name = one, budget, name
+        end
+      end
+    end
+    if #ids < 2 * PAGE or best then break end
+  end
+  return best, best_budget, best_name
+end
+
+local function look(o)
+  local head = call('ZRANGE', P .. 'heads', 0, 0, 'WITHSCORES')
+  local lease = call('ZRANGE', P .. 'claims', 0, 0, 'WITHSCORES')
+  if call('EXISTS', P .. 'dead') == 1 or (lease[2] and tonumber(lease[2]) <= now) or choose(o) then return '0' end
+  local at = head[2] and tonumber(head[2]) + o.linger or lease[2]
+  return at and tostring(math.max(tonumber(at) - now, 0.001)) or false
+end
+
+local function claim(o)
+  take_back()
+  sweep()
+  local one, budget, name = choose(o)
+  if not one then return false end
+  local most = one.kind == 'files' and o.full.files or o.full.others
+  if budget and one.kind == 'files' then most = math.min(most, math.floor(tokens(budget))) end
+  local keys = call('ZRANGEBYSCORE', P .. 'wait:' .. one.id, '-inf', score(now), 'LIMIT', 0, most)
+  if #keys == 0 then
+    set_head(one.id)
+    return false
+  end
+  local fence = tostring(call('HINCRBY', P .. 'meta', 'fence', 1))
+  local reply = { fence, one.zone, one.environment, one.op, one.kind }
+  for _, key in ipairs(keys) do
+    local item = get('item:' .. one.id, key)
+    item.claim = fence
+    if item.next and item.next <= now then item.next = nil end
+    set('item:' .. one.id, key, item)
+    call('ZREM', P .. 'wait:' .. one.id, key)
+    reply[#reply + 1] = key
+    reply[#reply + 1] = item.item
+    reply[#reply + 1] = item.tries
+  end
+  set('claim', fence, { lane = one.id, keys = keys, size = #keys })
+  call('ZADD', P .. 'claims', score(now + o.lease), fence)
+  call('HINCRBY', P .. 'flying', one.zone, 1)
+  count(one.id, 'claimed', #keys)
+  call('HSET', P .. 'lane:' .. one.id, 'served', fence)
+  call('HINCRBY', P .. 'sent', math.floor(now / SLOT), 1)
+  if budget then spend(budget, name, one.kind == 'files' and #keys or 1) end
+  set_head(one.id)
+  return reply
+end
+
+local function renew(fences, lease)
+  local ours = {}
+  for _, fence in ipairs(fences) do
+    fence = tostring(fence)
+    if call('ZSCORE', P .. 'claims', fence) then
+      call('ZADD', P .. 'claims', score(now + lease), fence)
+      ours[#ours + 1] = fence
+    end
+  end
+  return ours
+end
+
+-- ---- settle ----
+
+local function as_set(list)
+  local found = {}
+  for _, key in ipairs(type(list) == 'table' and list or {}) do found[key] = true end
+  return found
+end
+
+local function fail(one, key, item, text)
+  local seq = tostring(call('HINCRBY', P .. 'meta', 'seq', 1))
+  local name = lane_name(one.zone, one.environment, one.op, one.kind) .. '\0' .. key
+  call('HSET', P .. 'failures', name, seq)
+  set('failure', seq, { zone = one.zone, environment = one.environment, op = one.op, kind = one.kind, key = key,
+    item = item.item, error = text, at = now })
+  call('ZADD', P .. 'failed', seq, seq)
+end
+
+local function set_rest(one, o)
+  local zone = get('zones', one.zone)
+  if o.rest then
+    zone = zone or { rests = 0, refusals = 0 }
+    zone.refusals, zone.why = zone.refusals + 1, o.rest.why
+    zone.rests = now + math.min(o.rest.first * 2 ^ math.min(zone.refusals - 1, 20), o.rest.most)
+  elseif o.accepted and zone and zone.refusals > 0 then
+    zone.refusals, zone.rests, zone.why = 0, 0, nil
+  else
+    return
+  end
+  set('zones', one.zone, zone)
+  for _, id in ipairs(call('SMEMBERS', P .. 'of:' .. one.zone)) do set_head(id) end
+end
+
+local function settle(fence, o)
+  fence = tostring(fence)
+  local claimed = release(fence)
+  if not claimed then return 0 end
+  local one, failed, waiting, gone = lane(claimed.lane), {}, as_set(o.waiting), 0
+  for _, pair in ipairs(o.failed) do failed[pair[1]] = pair[2] end
+  for _, key in ipairs(claimed.keys) do
+    local item = get('item:' .. one.id, key)
+    if item and item.claim == fence then
+      local after = item.next or (not failed[key] and item.again and now + item.again)
+      if o.waiting == 'all' or waiting[key] then
+        item.tries = item.tries + 1
+        wait(one.id, key, item)
+      elseif after then
+        -- It was added again meanwhile, or asks for one more.
+        if not item.next then item.again = nil end
+        item.due, item.next, item.tries = after, nil, 0
+        wait(one.id, key, item)
+      else
+        if failed[key] then fail(one, key, item, failed[key]) end
+        call('HDEL', P .. 'item:' .. one.id, key)
+        gone = gone + 1
+      end
+    end
+  end
+  count(one.id, 'count', -gone)
+  count(one.id, 'claimed', -claimed.size)
+  if not one.died then total(-gone) end
+  set_rest(one, o)
+  set_head(one.id)
+  local budget, name = budget_of(one.zone, one.kind, o.budget or '')
+  if budget and (o.held or (o.extra or 0) > 0) then
+    spend(budget, name, o.extra or 0)
+    if o.held then budget.held, budget.left = math.max(budget.held, now + o.held), math.min(budget.left, 0) end
+    set('budgets', name, budget)
+  end
+  return 1
+end
+]==]

@@ -1,0 +1,191 @@
+--- The first part of the queue's script for Redis: its lanes, and `add`. queue/redis.lua puts the parts together.
+--
+-- All keys begin with KEYS[1], which has a hash tag, so that they are on one node of a cluster:
+--   meta      hash     fence, seq (of failed items), version
+--   lanes     hash     zone NUL environment NUL op NUL kind -> the id of the lane that lives
+--   lane:ID   hash     zone, environment, op, kind, count, claimed, served, died
+--   of:ZONE   set      the ids of the zone's lanes that live
+--   wait:ID   zset     key -> due: the items of a lane that wait
+--   item:ID   hash     key -> { item, added, due, next, again, tries, claim }
+--   heads     zset     lane -> when its first item is due, or when its zone has rested
+--   dead      set      lanes that were superseded
+--   claims    zset     fence -> lease;  claim:FENCE { lane, keys, size }
+--   zones     hash     zone -> { rests, refusals, why, budget };  flying hash: zone -> claims
+--   budgets   hash     name NUL bucket -> { rate, size, left, filled, held }
+--   sent      hash     slot of 10 seconds -> requests
+--   failed    zset     seq -> at;  failure hash: seq -> the item;  failures hash: its identity -> seq
+return [==[
+local P = KEYS[1]
+local call = redis.call
+local pack, unpack_ = cmsgpack.pack, cmsgpack.unpack
+local time = call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+local VERSION, SWEPT, EXPIRED, OVERALL, SLOT, SLOTS, PAGE = 1, 500, 4, 1200, 10, 31, 100
+
+
+local function get(key, field)
+  local text = call('HGET', P .. key, field)
+  return text and unpack_(text) or nil
+end
+local function set(key, field, value) call('HSET', P .. key, field, pack(value)) end
+local function score(value) return string.format('%.6f', value) end
+
+-- ---- lanes ----
+
+local function lane_name(zone, environment, op, kind) return table.concat({ zone, environment, op, kind }, '\0') end
+
+local function lane(id)
+  local t = call('HMGET', P .. 'lane:' .. id, 'zone', 'environment', 'op', 'kind', 'count', 'claimed', 'served', 'died')
+  if not t[1] then return nil end
+  return { id = id, zone = t[1], environment = t[2], op = t[3], kind = t[4], count = tonumber(t[5]),
+    claimed = tonumber(t[6]), served = tonumber(t[7]), died = t[8] and tonumber(t[8]) }
+end
+
+local function alive(zone, environment, op, kind, makes)
+  local name = lane_name(zone, environment, op, kind)
+  local id = call('HGET', P .. 'lanes', name)
+  if not id and makes then
+    id = tostring(call('HINCRBY', P .. 'meta', 'lane', 1))
+    call('HSET', P .. 'lanes', name, id)
+    call('HSET', P .. 'lane:' .. id, 'zone', zone, 'environment', environment, 'op', op, 'kind', kind, 'count', 0,
+      'claimed', 0, 'served', 0)
+    call('SADD', P .. 'of:' .. zone, id)
+  end
+  return id
+end
+
+local function count(id, field, n)
+  if n ~= 0 then call('HINCRBY', P .. 'lane:' .. id, field, n) end
+end
+
+local function total(n)
+  if n ~= 0 then call('HINCRBY', P .. 'meta', 'total', n) end
+end
+
+-- The lane's head: its first item's instant, or the end of its zone's rest.
+local function set_head(id)
+  local first = call('ZRANGE', P .. 'wait:' .. id, 0, 0, 'WITHSCORES')
+  if not first[1] or call('HEXISTS', P .. 'lane:' .. id, 'died') == 1 then
+    call('ZREM', P .. 'heads', id)
+    return
+  end
+  local zone = get('zones', call('HGET', P .. 'lane:' .. id, 'zone'))
+  call('ZADD', P .. 'heads', score(math.max(tonumber(first[2]), zone and zone.rests or 0)), id)
+end
+
+local function wait(id, key, item)
+  item.claim = nil
+  set('item:' .. id, key, item)
+  call('ZADD', P .. 'wait:' .. id, score(item.due), key)
+end
+
+local function later(...)
+  local most
+  for _, value in ipairs({ ... }) do
+    if value and (not most or value > most) then most = value end
+  end
+  return most
+end
+
+-- ---- add ----
+
+local function merge(id, key, item, due, again, json)
+  item.item = json
+  item.again = later(item.again or 0, again or 0)
+  if item.again == 0 then item.again = nil end
+  if item.claim then
+    item.next = later(item.next or 0, due)
+    set('item:' .. id, key, item)
+  else
+    local first, last = math.min(item.due, due), later(item.next or 0, item.due, due)
+    item.due, item.next = first, last > first and last or nil
+    wait(id, key, item)
+  end
+end
+
+local function forget_failed(name, key)
+  local seq = call('HGET', P .. 'failures', name .. '\0' .. key)
+  if seq then
+    call('HDEL', P .. 'failures', name .. '\0' .. key)
+    call('HDEL', P .. 'failure', seq)
+    call('ZREM', P .. 'failed', seq)
+  end
+end
+
+-- All that waits in the zone or the environment, and that this one empties.
+local function supersede(group, own)
+  for _, id in ipairs(call('SMEMBERS', P .. 'of:' .. group.zone)) do
+    local other = lane(id)
+    if id ~= own and other.count > 0 and (group.environment == '' or other.environment == group.environment)
+      and (group.op == 'purge' or other.op == 'invalidate') then
+      call('HSET', P .. 'lane:' .. id, 'died', score(now))
+      call('HDEL', P .. 'lanes', lane_name(other.zone, other.environment, other.op, other.kind))
+      call('SREM', P .. 'of:' .. group.zone, id)
+      call('ZREM', P .. 'heads', id)
+      call('SADD', P .. 'dead', id)
+      total(-other.count)
+    end
+  end
+end
+
+local function waiting_item(id, key)
+  local item = id and get('item:' .. id, key)
+  return item and not item.claim and item or nil
+end
+
+local function add(groups, options)
+  local delay, again = options.delay or 0, options.again
+  local fresh, added, all = {}, 0, 0
+  -- Nothing is written before it is known that all of it has room.
+  for g, group in ipairs(groups) do
+    local id = alive(group.zone, group.environment, group.op, group.kind)
+    local purges = group.op == 'invalidate' and not again and alive(group.zone, group.environment, 'purge', group.kind)
+    fresh[g] = {}
+    for i, pair in ipairs(group.items) do
+      all = all + 1
+      local other = waiting_item(purges, pair[1])
+      local is_known = id and call('HEXISTS', P .. 'item:' .. id, pair[1]) == 1
+      if not is_known and not (other and other.due <= now + delay) then
+        fresh[g][i] = true
+        added = added + 1
+      end
+    end
+  end
+  if tonumber(call('HGET', P .. 'meta', 'total') or 0) + added > options.capacity then
+    return redis.error_reply('queue_full')
+  end
+  for g, group in ipairs(groups) do
+    local name = lane_name(group.zone, group.environment, group.op, group.kind)
+    local id = alive(group.zone, group.environment, group.op, group.kind, true)
+    local invalidates = group.op == 'purge' and alive(group.zone, group.environment, 'invalidate', group.kind)
+    local n, less = 0, 0
+    for i, pair in ipairs(group.items) do
+      -- In the order in which they were given.
+      local key, due = pair[1], now + delay + i * 1e-6
+      local known = get('item:' .. id, key)
+      if known then
+        merge(id, key, known, due, again, pair[2])
+      elseif fresh[g][i] then
+        wait(id, key, { item = pair[2], added = now, due = due, again = again, tries = 0 })
+        n = n + 1
+      end
+      local other = waiting_item(invalidates, key)
+      if other and not other.next and not other.again and other.due <= due then
+        call('HDEL', P .. 'item:' .. invalidates, key)
+        call('ZREM', P .. 'wait:' .. invalidates, key)
+        less = less + 1
+      end
+      forget_failed(name, key)
+    end
+    count(id, 'count', n)
+    set_head(id)
+    if less > 0 then
+      count(invalidates, 'count', -less)
+      set_head(invalidates)
+    end
+    total(n - less)
+    if group.kind == 'everything' and delay == 0 then supersede(group, id) end
+  end
+  return { added, all - added }
+end
+]==]

@@ -1,0 +1,39 @@
+--- The tables of a store in SQLite.
+--
+-- A lane holds the items that may go in one request: (zone, environment, op, kind). `count` is how many items it has,
+-- `claimed` how many of them are in flight, `head` not later than the instant at which its first waiting item is due. A
+-- lane that was superseded is dead, and is swept by and by. An item with a `claim` is in flight under that fence;
+-- `next` is the instant of one more purge that was asked for, `again` the seconds after its acceptance of one more.
+-- Instants are seconds since 1970.
+return {
+  VERSION = 1,
+
+  "CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL, fence INTEGER NOT NULL, failed INTEGER NOT NULL)",
+  [[CREATE TABLE IF NOT EXISTS lanes (id INTEGER PRIMARY KEY, zone TEXT NOT NULL, environment TEXT NOT NULL,
+    op TEXT NOT NULL, kind TEXT NOT NULL, died REAL, count INTEGER NOT NULL DEFAULT 0,
+    claimed INTEGER NOT NULL DEFAULT 0, head REAL, served INTEGER NOT NULL DEFAULT 0)]],
+  "CREATE UNIQUE INDEX IF NOT EXISTS lanes_alive ON lanes (zone, environment, op, kind) WHERE died IS NULL",
+  "CREATE INDEX IF NOT EXISTS lanes_dead ON lanes (died) WHERE died IS NOT NULL",
+  "CREATE INDEX IF NOT EXISTS lanes_heads ON lanes (head) WHERE head IS NOT NULL",
+  [[CREATE TABLE IF NOT EXISTS items (seq INTEGER PRIMARY KEY, lane INTEGER NOT NULL, key TEXT NOT NULL,
+    item TEXT NOT NULL, added REAL NOT NULL, due REAL NOT NULL, next REAL, again REAL, tries INTEGER NOT NULL DEFAULT 0,
+    claim INTEGER)]],
+  -- The key first: otherwise SQLite would look through a lane for each key of an add.
+  "CREATE UNIQUE INDEX IF NOT EXISTS items_keys ON items (key, lane)",
+  "CREATE INDEX IF NOT EXISTS items_waiting ON items (lane, due, seq) WHERE claim IS NULL",
+  "CREATE INDEX IF NOT EXISTS items_claimed ON items (claim) WHERE claim IS NOT NULL",
+  [[CREATE TABLE IF NOT EXISTS claims (fence INTEGER PRIMARY KEY, lane INTEGER NOT NULL, lease REAL NOT NULL,
+    size INTEGER NOT NULL)]],
+  "CREATE INDEX IF NOT EXISTS claims_leases ON claims (lease)",
+  "CREATE INDEX IF NOT EXISTS claims_lanes ON claims (lane)",
+  [[CREATE TABLE IF NOT EXISTS zones (zone TEXT PRIMARY KEY, rests REAL NOT NULL DEFAULT 0,
+    refusals INTEGER NOT NULL DEFAULT 0, why TEXT, budget TEXT) WITHOUT ROWID]],
+  [[CREATE TABLE IF NOT EXISTS budgets (name TEXT NOT NULL, bucket TEXT NOT NULL, rate REAL NOT NULL,
+    size REAL NOT NULL, left REAL NOT NULL, filled REAL NOT NULL, held REAL NOT NULL DEFAULT 0,
+    PRIMARY KEY (name, bucket)) WITHOUT ROWID]],
+  "CREATE TABLE IF NOT EXISTS sent (slot INTEGER PRIMARY KEY, count INTEGER NOT NULL)",
+  [[CREATE TABLE IF NOT EXISTS failed (seq INTEGER PRIMARY KEY, zone TEXT NOT NULL, environment TEXT NOT NULL,
+    op TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, item TEXT NOT NULL, error TEXT NOT NULL,
+    at REAL NOT NULL)]],
+  "CREATE UNIQUE INDEX IF NOT EXISTS failed_keys ON failed (zone, environment, op, kind, key)",
+}
