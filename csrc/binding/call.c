@@ -226,6 +226,37 @@ int cf_client_plan(lua_State *L)
     return 1;
 }
 
+static void call_push_bucket(lua_State *L, double rate, double size)
+{
+    lua_createtable(L, 2, 0);
+    lua_pushnumber(L, rate);
+    lua_rawseti(L, -2, 1);
+    lua_pushnumber(L, size);
+    lua_rawseti(L, -2, 2);
+}
+
+/* rates(plan) -> { requests = {a second, bucket}, urls = the same, overall = calls in 5 minutes, plan }: all that the
+ * plan allows, whatever this client's share; without one by the client's own options. nil: there is no such plan. */
+int cf_client_rates(lua_State *L)
+{
+    struct client *client = cf_client_check(L);
+    struct cf_rates rates = client->options.given;
+    const char *plan = luaL_optstring(L, 2, client->options.plan);
+
+    if (client->closed || !cf_rates_settle(&rates, plan, 1))
+        return 0;
+    lua_createtable(L, 0, 4);
+    call_push_bucket(L, rates.requests, rates.requests_bucket);
+    lua_setfield(L, -2, "requests");
+    call_push_bucket(L, rates.urls, rates.urls_bucket);
+    lua_setfield(L, -2, "urls");
+    lua_pushnumber(L, rates.overall);
+    lua_setfield(L, -2, "overall");
+    lua_pushstring(L, plan);
+    lua_setfield(L, -2, "plan");
+    return 1;
+}
+
 #define SET "cfpurge.set"
 
 static int call_collect_set(lua_State *L)
@@ -271,7 +302,8 @@ int cf_client_add(lua_State *L)
     return 3;
 }
 
-/* key(kind, item) -> the key by which the API knows the item, and its JSON; nil and an error of one that breaks a rule. */
+/* key(kind, item) -> the key by which the API knows the item, and its JSON; nil and an error of one that breaks a rule.
+ */
 int cf_client_key(lua_State *L)
 {
     struct client *client = cf_client_check(L);

@@ -409,6 +409,7 @@ void cf_client_open(lua_State *L)
                                        {"fetch", cf_client_fetch},
                                        {"limits", cf_client_limits},
                                        {"plan", cf_client_plan},
+                                       {"rates", cf_client_rates},
                                        {"set", cf_client_set},
                                        {"add", cf_client_add},
                                        {"key", cf_client_key},

@@ -40,6 +40,7 @@ int cf_client_check_request(lua_State *L);
 int cf_client_fetch(lua_State *L);
 int cf_client_limits(lua_State *L);
 int cf_client_plan(lua_State *L);
+int cf_client_rates(lua_State *L);
 int cf_client_set(lua_State *L);
 int cf_client_add(lua_State *L);
 int cf_client_key(lua_State *L);

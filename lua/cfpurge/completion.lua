@@ -22,7 +22,7 @@ function M.new(handle, loop)
     requests = {}, count = 0, jobs = {}, drains = false, is_cancelling = false, driven = {},
     failures = {}, raised = false, untold = false, later = false,
     behind = false, teller = false, busy = false,
-    zone = nil, zone_id = nil, zone_ids = {}, environment_ids = {}, plans = nil, plan_waiters = {},
+    zone = nil, zone_id = nil, zone_ids = {}, environment_ids = {}, plans = nil, plan_names = {}, plan_waiters = {},
     -- How many items a request may hold, by kind, as the server has taught.
     sizes = {},
   }

@@ -1,8 +1,9 @@
 --- The plans of zones: plan = "auto". Each is read once, and kept by the client.
 --
 -- `state.plans` has, by the zone's id, whether its plan is one that we know; false of a zone whose plan the credential
--- may not see, which is paced by what the server says alone. It is nil where the client has a plan of its own. The
--- calls that wait for one zone's plan share one request: `state.plan_waiters` has, by the zone's id, a list of them.
+-- may not see, which is paced by what the server says alone. It is nil where the client has a plan of its own; the
+-- account and the plan of each are in `state.plan_names`, for the queue. The calls that wait for one zone's plan share
+-- one request: `state.plan_waiters` has, by the zone's id, a list of them.
 local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
 local requests = require "cfpurge.request"
@@ -29,6 +30,7 @@ function M.note(state, zone)
   if M.is_wanted(state, zone.id) and zone.plan then
     local account = zone.account and zone.account.id or "of zone " .. zone.id
     state.plans[zone.id] = state.core:plan(zone.id, account, zone.plan)
+    state.plan_names[zone.id] = account .. "/" .. zone.plan
   end
 end
 

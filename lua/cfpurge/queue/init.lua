@@ -1,6 +1,7 @@
 --- A queue: purges that outlive their process. Its methods; the rules are beside it.
 local begin = require "cfpurge.begin"
 local adding = require "cfpurge.queue.adding"
+local budgets = require "cfpurge.queue.budgets"
 local clients = require "cfpurge.client"
 local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
@@ -394,12 +395,13 @@ local function new(options)
   state.zone, state.zone_id = client_state.zone, client_state.zone_id
   link.state = state
   local terms = {
-    full = { files = full, others = others }, linger = options.linger or 0.2, lease = options.lease or 60, budget = "",
+    full = { files = full, others = others }, linger = options.linger or 0.2, lease = options.lease or 60,
   }
+  terms.budget, terms.buckets, terms.overall = budgets.of_client(client_state)
   local queue = {
     state = state, link = link, store = store, handle = client_state.core, drains = 0,
     options = { store = options.store, capacity = options.capacity or 1000000, full = math.min(full, others) },
-    worker = workers.new(link, store, client_state.core, options.client, terms, options.max_in_flight or 8),
+    worker = workers.new(link, store, client_state, terms, options.max_in_flight or 8),
   }
   state.worker = queue.worker
   queue.worker.on_rest = function()

@@ -69,11 +69,11 @@ function M.claim(o)
       return nil
     end
     local items = {}
-    for i = 6, #reply, 3 do
+    for i = 7, #reply, 3 do
       items[#items + 1] = { key = reply[i], item = reply[i + 1], tries = reply[i + 2] }
     end
     return { fence = tonumber(reply[1]), zone = reply[2], environment = reply[3], op = reply[4], kind = reply[5],
-      items = items }
+      budget = reply[6] ~= "" and reply[6] or nil, items = items }
   end)
 end
 
@@ -99,6 +99,10 @@ end
 
 function M.set_zone(zone, budget)
   return transition("set_zone", { zone = zone, budget = budget }, nothing)
+end
+
+function M.wake()
+  return transition("wake", {}, nothing)
 end
 
 function M.status()

@@ -3,19 +3,23 @@
 return [==[
 -- ---- budgets, what there is, what failed ----
 
-local function set_budget(name, buckets)
-  for bucket, limits in pairs(buckets) do
-    local field = name .. '\0' .. bucket
-    local budget = get('budgets', field) or { left = limits[2], filled = now, held = 0 }
-    budget.rate, budget.size = limits[1], limits[2]
-    set('budgets', field, budget)
-  end
-end
-
 local function set_zone(zone, budget)
   local known = get('zones', zone) or { rests = 0, refusals = 0 }
   known.budget = budget
   set('zones', zone, known)
+end
+
+-- Zones that rest are tried once more: the credential may be another one now.
+local function wake()
+  local zones = call('HGETALL', P .. 'zones')
+  for i = 1, #zones, 2 do
+    local zone = unpack_(zones[i + 1])
+    if zone.rests > now then
+      zone.rests = 0
+      set('zones', zones[i], zone)
+      for _, id in ipairs(call('SMEMBERS', P .. 'of:' .. zones[i])) do set_head(id) end
+    end
+  end
 end
 
 local function status()
@@ -110,6 +114,7 @@ elseif what == 'renew' then return renew(a.fences, a.lease)
 elseif what == 'settle' then return settle(a.fence, a.o)
 elseif what == 'set_budget' then set_budget(a.name, a.buckets)
 elseif what == 'set_zone' then set_zone(a.zone, a.budget)
+elseif what == 'wake' then wake()
 elseif what == 'status' then return status()
 elseif what == 'failed' then return list_failed(a.filter, a.limit, a.after)
 elseif what == 'retry' then return drop_failed(a.filter, a.limit, true)

@@ -13,6 +13,36 @@ local function release(fence)
   return claim
 end
 
+-- ---- budgets: `left` as of `filled`, less `pending`, which is drawn when its answer is there; rate 0 is no limit ----
+
+local function filled(budget)
+  return math.min(budget.size, budget.left + math.max(now - budget.filled, 0) * budget.rate)
+end
+
+local function tokens(budget) return filled(budget) - budget.pending end
+
+local function set_budget(name, buckets)
+  for bucket, limits in pairs(buckets) do
+    local field = name .. '\0' .. bucket
+    local budget = get('budgets', field)
+    if not budget or budget.rate ~= limits[1] or budget.size ~= limits[2] or budget.most ~= limits[3] then
+      budget = budget or { left = limits[2], filled = now, held = 0, pending = 0 }
+      budget.rate, budget.size, budget.most = limits[1], limits[2], limits[3]
+      set('budgets', field, budget)
+    end
+  end
+end
+
+-- A claim is over: its tokens are drawn, and those of the `extra` requests that it took.
+local function draw(claim, extra, held)
+  local budget = claim.budget and get('budgets', claim.budget)
+  if not budget then return end
+  budget.left = held and 0 or filled(budget) - claim.cost - (claim.budget:find('%zurls$') and 0 or extra)
+  budget.filled, budget.pending = now, math.max(budget.pending - claim.cost, 0)
+  if held then budget.held = math.max(budget.held, now + held) end
+  set('budgets', claim.budget, budget)
+end
+
 -- The leases of workers that died or slept: their items wait again.
 local function take_back()
   for _, fence in ipairs(call('ZRANGEBYSCORE', P .. 'claims', '-inf', score(now), 'LIMIT', 0, EXPIRED)) do
@@ -25,6 +55,7 @@ local function take_back()
       end
     end
     count(claim.lane, 'claimed', -claim.size)
+    draw(claim, 0)
     set_head(claim.lane)
   end
 end
@@ -69,13 +100,6 @@ local function budget_of(zone, kind, otherwise)
   return get('budgets', name), name
 end
 
-local function tokens(budget) return math.min(budget.size, budget.left + (now - budget.filled) * budget.rate) end
-
-local function spend(budget, name, cost)
-  budget.left, budget.filled = tokens(budget) - cost, now
-  set('budgets', name, budget)
-end
-
 local function sent()
   local slot, all = math.floor(now / SLOT), 0
   local slots = call('HGETALL', P .. 'sent')
@@ -89,53 +113,72 @@ local function sent()
   return all
 end
 
--- The lane to serve: ready, and served least lately.
+-- The lane to serve: ready, and served least lately; without one, in how many seconds there may be one.
 local function choose(o)
   local best, best_budget, best_name
-  if sent() >= OVERALL then return nil end
+  local soonest = 3600
+  if (o.overall or 0) > 0 and sent() >= o.overall then return nil, 0.25 end
   for page = 0, 9 do
     local ids = call('ZRANGEBYSCORE', P .. 'heads', '-inf', score(now), 'WITHSCORES', 'LIMIT', page * PAGE, PAGE)
     for i = 1, #ids, 2 do
       local one = lane(ids[i])
-      local full = one.kind == 'files' and o.full.files or o.full.others
-      local is_ready = tonumber(ids[i + 1]) + o.linger <= now or one.count - one.claimed >= full
-      local zone = get('zones', one.zone)
-      is_ready = is_ready and not (zone and zone.rests > now)
-        and not (zone and zone.refusals > 0 and call('HEXISTS', P .. 'flying', one.zone) == 1)
-      if is_ready and not (best and best.served <= one.served) then
-        local budget, name = budget_of(one.zone, one.kind, o.budget)
-        if not budget or (budget.held <= now and tokens(budget) >= 1) then
-          best, best_budget, best_name = one, budget, name
+      local budget, name = budget_of(one.zone, one.kind, o.budget)
+      one.full = one.kind == 'files' and (budget and budget.most or o.full.files) or o.full.others
+      local waiting, zone = one.count - one.claimed, get('zones', one.zone)
+      local off = waiting < one.full and tonumber(ids[i + 1]) + o.linger - now or 0
+      if zone then
+        off = math.max(off, zone.rests - now)
+        if zone.refusals > 0 and call('HEXISTS', P .. 'flying', one.zone) == 1 then off = math.max(off, 0.25) end
+      end
+      if budget then
+        off = math.max(off, budget.held - now)
+        if budget.rate > 0 then
+          -- A request may reach the server 25 ms later than the one behind it.
+          local needed = budget.rate * 0.025 + (one.kind == 'files' and math.min(waiting, one.full) or 1)
+          off = math.max(off, (math.min(needed, budget.size) - tokens(budget)) / budget.rate)
         end
+      end
+      if off > 0 then
+        soonest = math.min(soonest, off)
+      elseif not (best and best.served <= one.served) then
+        best, best_budget, best_name = one, budget, name
       end
     end
     if #ids < 2 * PAGE or best then break end
   end
+  if not best then return nil, soonest end
   return best, best_budget, best_name
 end
 
 local function look(o)
   local head = call('ZRANGE', P .. 'heads', 0, 0, 'WITHSCORES')
   local lease = call('ZRANGE', P .. 'claims', 0, 0, 'WITHSCORES')
-  if call('EXISTS', P .. 'dead') == 1 or (lease[2] and tonumber(lease[2]) <= now) or choose(o) then return '0' end
-  local at = head[2] and tonumber(head[2]) + o.linger or lease[2]
+  if call('EXISTS', P .. 'dead') == 1 or (lease[2] and tonumber(lease[2]) <= now) then return '0' end
+  local one, soonest = choose(o)
+  if one then return '0' end
+  local at = head[2] and math.max(tonumber(head[2]) + o.linger, now + math.min(soonest, 3600)) or lease[2]
+  if head[2] and tonumber(head[2]) > now then at = tonumber(head[2]) + o.linger end
   return at and tostring(math.max(tonumber(at) - now, 0.001)) or false
 end
 
 local function claim(o)
   take_back()
   sweep()
+  if o.buckets then set_budget(o.budget, o.buckets) end
   local one, budget, name = choose(o)
   if not one then return false end
-  local most = one.kind == 'files' and o.full.files or o.full.others
-  if budget and one.kind == 'files' then most = math.min(most, math.floor(tokens(budget))) end
+  local most = one.full
+  if budget and budget.rate > 0 and one.kind == 'files' then
+    most = math.max(math.min(most, math.floor(tokens(budget))), 1)
+  end
   local keys = call('ZRANGEBYSCORE', P .. 'wait:' .. one.id, '-inf', score(now), 'LIMIT', 0, most)
   if #keys == 0 then
     set_head(one.id)
     return false
   end
   local fence = tostring(call('HINCRBY', P .. 'meta', 'fence', 1))
-  local reply = { fence, one.zone, one.environment, one.op, one.kind }
+  local reply = { fence, one.zone, one.environment, one.op, one.kind,
+    budget and name:match('^(.*)%z') or '' }
   for _, key in ipairs(keys) do
     local item = get('item:' .. one.id, key)
     item.claim = fence
@@ -146,13 +189,17 @@ local function claim(o)
     reply[#reply + 1] = item.item
     reply[#reply + 1] = item.tries
   end
-  set('claim', fence, { lane = one.id, keys = keys, size = #keys })
+  local cost = one.kind == 'files' and #keys or 1
+  set('claim', fence, { lane = one.id, keys = keys, size = #keys, budget = budget and name, cost = cost })
   call('ZADD', P .. 'claims', score(now + o.lease), fence)
   call('HINCRBY', P .. 'flying', one.zone, 1)
   count(one.id, 'claimed', #keys)
   call('HSET', P .. 'lane:' .. one.id, 'served', fence)
   call('HINCRBY', P .. 'sent', math.floor(now / SLOT), 1)
-  if budget then spend(budget, name, one.kind == 'files' and #keys or 1) end
+  if budget then
+    budget.pending = budget.pending + cost
+    set('budgets', name, budget)
+  end
   set_head(one.id)
   return reply
 end
@@ -231,12 +278,7 @@ local function settle(fence, o)
   if not one.died then total(-gone) end
   set_rest(one, o)
   set_head(one.id)
-  local budget, name = budget_of(one.zone, one.kind, o.budget or '')
-  if budget and (o.held or (o.extra or 0) > 0) then
-    spend(budget, name, o.extra or 0)
-    if o.held then budget.held, budget.left = math.max(budget.held, now + o.held), math.min(budget.left, 0) end
-    set('budgets', name, budget)
-  end
+  draw(claimed, o.extra or 0, o.held)
   return 1
 end
 ]==]

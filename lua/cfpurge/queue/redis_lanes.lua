@@ -9,9 +9,9 @@
 --   item:ID   hash     key -> { item, added, due, next, again, tries, claim }
 --   heads     zset     lane -> when its first item is due, or when its zone has rested
 --   dead      set      lanes that were superseded
---   claims    zset     fence -> lease;  claim:FENCE { lane, keys, size }
+--   claims    zset     fence -> lease;  claim:FENCE { lane, keys, size, budget, cost }
 --   zones     hash     zone -> { rests, refusals, why, budget };  flying hash: zone -> claims
---   budgets   hash     name NUL bucket -> { rate, size, left, filled, held }
+--   budgets   hash     name NUL bucket -> { rate, size, most, left, filled, held, pending }
 --   sent      hash     slot of 10 seconds -> requests
 --   failed    zset     seq -> at;  failure hash: seq -> the item;  failures hash: its identity -> seq
 return [==[
@@ -20,7 +20,7 @@ local call = redis.call
 local pack, unpack_ = cmsgpack.pack, cmsgpack.unpack
 local time = call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
-local VERSION, SWEPT, EXPIRED, OVERALL, SLOT, SLOTS, PAGE = 1, 500, 4, 1200, 10, 31, 100
+local VERSION, SWEPT, EXPIRED, SLOT, SLOTS, PAGE = 1, 500, 4, 10, 31, 100
 
 
 local function get(key, field)

@@ -1,8 +1,9 @@
 --- The queue's transitions as SQL: each function returns the commands of one unit, and what reads their results.
 --
 -- Lists of items and of keys come as JSON, so that one statement serves any number of them. {NAME} in a statement is
--- one of the pieces below. changes() is what the statement before it has changed.
+-- one of the pieces in queue/sqlite_pieces. changes() is what the statement before it has changed.
 local json = require("cjson").new()
+local pieces = require "cfpurge.queue.sqlite_pieces"
 local schema = require "cfpurge.queue.sqlite_schema"
 
 local M = {
@@ -10,57 +11,6 @@ local M = {
   UNIT = 500,
 
   durability = "SQLite: an add is on the disk when it returns (WAL, synchronous = FULL)",
-}
-
-local pieces = {
-  -- How many items of a dead lane one claim removes, and how many claims whose lease is over it takes back.
-  SWEPT = "1000", EXPIRED = "4",
-  -- 1200 calls in 5 minutes, whatever they are (cloudflare-api.md), counted in slots of 10 seconds.
-  OVERALL = "1200", NOW_SLOT = "CAST(now() / 10 AS INTEGER)", SLOTS = "31",
-  SENT = "(SELECT ifnull(sum(count), 0) FROM sent WHERE slot > {NOW_SLOT} - {SLOTS})",
-
-  -- ?1 to ?4 are zone, environment, op and kind.
-  LANE = [[(SELECT id FROM lanes WHERE zone = ?1 AND environment = ?2 AND op = ?3 AND kind = ?4
-    AND died IS NULL)]],
-  PURGES = [[(SELECT id FROM lanes WHERE zone = ?1 AND environment = ?2 AND op = 'purge' AND kind = ?4
-    AND died IS NULL)]],
-  INVALIDATES = [[(SELECT id FROM lanes WHERE zone = ?1 AND environment = ?2 AND op = 'invalidate' AND kind = ?4
-    AND died IS NULL)]],
-
-  -- Of the row of lanes that is updated.
-  HEAD = "(SELECT min(due) FROM items WHERE lane = lanes.id AND claim IS NULL)",
-  LIVING_HEAD = "CASE WHEN died IS NULL THEN {HEAD} END",
-  COUNT = "(SELECT count(*) FROM items WHERE lane = lanes.id)",
-
-  -- ?1 to ?4 are linger, the size of a full request of files and of others, and the budget of a zone that has none.
-  JOINED = [[lanes AS l LEFT JOIN zones AS z ON z.zone = l.zone LEFT JOIN budgets AS b
-    ON b.name = ifnull(z.budget, ?4) AND b.bucket = CASE l.kind WHEN 'files' THEN 'urls' ELSE 'requests' END]],
-  TOKENS = "min(b.size, b.left + (now() - b.filled) * b.rate)",
-  FULL = "CASE l.kind WHEN 'files' THEN ?2 ELSE ?3 END",
-  READY = [[l.head IS NOT NULL AND (l.head + ?1 <= now() OR (l.head <= now() AND l.count - l.claimed >= {FULL}))
-    AND ifnull(z.rests, 0) <= now()
-    AND (ifnull(z.refusals, 0) = 0 OR NOT EXISTS (SELECT 1 FROM claims AS c JOIN lanes AS m ON m.id = c.lane
-      WHERE m.zone = l.zone))
-    AND (b.name IS NULL OR (b.held <= now() AND {TOKENS} >= 1)) AND {SENT} < {OVERALL}]],
-
-  -- The claim that is being made, and its lane.
-  FENCE = "(SELECT fence FROM meta)",
-  ITS_SIZE = "(SELECT size FROM claims WHERE fence = {FENCE})",
-  ITS_LANE = "(SELECT lane FROM claims WHERE fence = {FENCE})",
-
-  OVER = "(SELECT fence FROM claims WHERE lease < now() ORDER BY lease LIMIT {EXPIRED})",
-  DEAD = "(SELECT id FROM lanes WHERE died IS NOT NULL LIMIT 1)",
-  SOME_DEAD = [[(SELECT seq FROM items WHERE lane = {DEAD} AND claim IS NULL ORDER BY due, seq LIMIT {SWEPT})]],
-
-  -- ?1 is the fence of a claim that ends.
-  CLAIMED = "(SELECT lane FROM claims WHERE fence = ?1)",
-  ITS_ZONE = "(SELECT zone FROM lanes WHERE id = {CLAIMED})",
-  KEYS = "(SELECT value ->> 0 FROM json_each(?2))",
-
-  -- ?1 to ?5 are the place to go on after and the filter, ?6 how many.
-  FITS = [[seq > ?1 AND (?2 IS NULL OR zone = ?2) AND (?3 IS NULL OR environment = ?3)
-    AND (?4 IS NULL OR kind = ?4) AND (?5 IS NULL OR at <= now() - ?5)]],
-  SOME_FAILED = "(SELECT seq FROM failed WHERE {FITS} ORDER BY seq LIMIT ?6)",
 }
 
 -- Each statement is put together once.
@@ -176,8 +126,11 @@ end
 --- Is there something to claim? Reads alone. Decodes to how many seconds off it may be: 0 for now, nil for nothing.
 function M.look(o)
   local commands, command = unit()
-  command("SELECT 1 FROM {JOINED} WHERE {READY} LIMIT 1", o.linger, o.full.files, o.full.others, o.budget)
-  command("SELECT min(head) + ?1 - now() FROM lanes WHERE head IS NOT NULL", o.linger)
+  local function here(text)
+    command(text, o.linger, o.full.files, o.full.others, o.budget, o.overall or 0)
+  end
+  here "SELECT 1 FROM {JOINED} WHERE {READY} LIMIT 1"
+  here [[SELECT min({READY_IN}) FROM (SELECT * FROM lanes WHERE head IS NOT NULL ORDER BY head LIMIT 100) AS l {JOINS}]]
   command "SELECT min(lease) - now() FROM claims"
   command "SELECT 1 FROM lanes WHERE died IS NOT NULL LIMIT 1"
   return commands, function(results)
@@ -211,36 +164,51 @@ local function take_back(command)
   command "UPDATE items SET claim = NULL, tries = tries + 1 WHERE claim IN {OVER}"
   command [[UPDATE lanes SET claimed = claimed - (SELECT sum(size) FROM claims WHERE lane = lanes.id
     AND fence IN {OVER}), head = {LIVING_HEAD} WHERE id IN (SELECT lane FROM claims WHERE fence IN {OVER})]]
+  command [[UPDATE budgets SET left = {FILLED} - {OVER_COST}, filled = now(), pending = max(pending - {OVER_COST}, 0)
+    WHERE (name, bucket) IN (SELECT budget, bucket FROM claims WHERE fence IN {OVER})]]
   command "DELETE FROM claims WHERE fence IN {OVER}"
 end
 
+local function make_budget(command, name, buckets)
+  for bucket, limits in pairs(buckets) do
+    command([[INSERT INTO budgets (name, bucket, rate, size, most, left, filled) VALUES (?1, ?2, ?3, ?4, ?5, ?4, now())
+      ON CONFLICT (name, bucket) DO UPDATE SET rate = excluded.rate, size = excluded.size, most = excluded.most
+      WHERE rate <> excluded.rate OR size <> excluded.size OR most IS NOT excluded.most]],
+      name, bucket, limits[1], limits[2], limits[3] or false)
+  end
+end
+
 --- Claims one request's worth of the lane that is ready and was served least lately. Decodes to the claim, or nil.
----@param o {full: {files: integer, others: integer}, linger: number, lease: number, budget: string}
+---@param o {full: {files: integer, others: integer}, linger: number, lease: number, budget: string, buckets: table?,
+--- overall: integer?}
 function M.claim(o)
   local commands, command = unit()
   take_back(command)
   sweep(command)
+  if o.buckets then
+    make_budget(command, o.budget, o.buckets)
+  end
   command "UPDATE meta SET fence = fence + 1"
-  command([[INSERT INTO claims (fence, lane, lease, size) SELECT {FENCE}, l.id, now() + ?5, 0 FROM {JOINED}
-    WHERE {READY} ORDER BY l.served LIMIT 1]], o.linger, o.full.files, o.full.others, o.budget, o.lease)
+  command([[INSERT INTO claims (fence, lane, lease, size, budget, bucket) SELECT {FENCE}, l.id, now() + ?6, 0,
+    b.name, b.bucket FROM {JOINED} WHERE {READY} ORDER BY l.served LIMIT 1]],
+    o.linger, o.full.files, o.full.others, o.budget, o.overall or 0, o.lease)
   -- Of a bucket that counts URLs no more than it has tokens for.
   command([[UPDATE items SET claim = {FENCE}, next = CASE WHEN next > now() THEN next END
     WHERE seq IN (SELECT seq FROM items WHERE lane = {ITS_LANE} AND claim IS NULL AND due <= now() + 0 * ?1
-    ORDER BY due, seq LIMIT ifnull((SELECT CASE l.kind WHEN 'files'
-      THEN min(?2, ifnull(CAST({TOKENS} AS INTEGER), ?2)) ELSE ?3 END FROM {JOINED} WHERE l.id = {ITS_LANE}), 0))]],
+    ORDER BY due, seq LIMIT ifnull((SELECT CASE WHEN l.kind = 'files' AND b.rate > 0
+      THEN min({FULL}, max(CAST({TOKENS} AS INTEGER), 1)) ELSE {FULL} END FROM {JOINED} WHERE l.id = {ITS_LANE}), 0))]],
     o.linger, o.full.files, o.full.others, o.budget)
-  command "UPDATE claims SET size = changes() WHERE fence = {FENCE}"
-  command([[UPDATE budgets SET left = min(size, left + (now() - filled) * rate)
-    - CASE bucket WHEN 'urls' THEN {ITS_SIZE} ELSE 1 END, filled = now()
-    WHERE (name, bucket) IN (SELECT ifnull(z.budget, ?1), CASE l.kind WHEN 'files' THEN 'urls' ELSE 'requests' END
-      FROM lanes AS l LEFT JOIN zones AS z ON z.zone = l.zone WHERE l.id = {ITS_LANE}) AND {ITS_SIZE} > 0]], o.budget)
+  command [[UPDATE claims SET size = changes(), cost = CASE bucket WHEN 'urls' THEN changes() ELSE 1 END
+    WHERE fence = {FENCE}]]
+  command [[UPDATE budgets SET pending = pending + (SELECT cost FROM claims WHERE fence = {FENCE})
+    WHERE (name, bucket) IN (SELECT budget, bucket FROM claims WHERE fence = {FENCE} AND size > 0)]]
   command [[UPDATE lanes SET claimed = claimed + {ITS_SIZE}, served = {FENCE}, head = {HEAD} WHERE id = {ITS_LANE}]]
   command "DELETE FROM claims WHERE fence = {FENCE} AND size = 0"
   command [[INSERT INTO sent (slot, count) SELECT {NOW_SLOT}, 1 FROM claims WHERE fence = {FENCE}
     ON CONFLICT (slot) DO UPDATE SET count = count + 1]]
   command "DELETE FROM sent WHERE slot <= {NOW_SLOT} - {SLOTS}"
-  local at = command [[SELECT c.fence, l.zone, l.environment, l.op, l.kind FROM claims AS c JOIN lanes AS l
-    ON l.id = c.lane WHERE c.fence = {FENCE}]]
+  local at = command [[SELECT c.fence, l.zone, l.environment, l.op, l.kind, c.budget FROM claims AS c
+    JOIN lanes AS l ON l.id = c.lane WHERE c.fence = {FENCE}]]
   command "SELECT key, item, tries FROM items WHERE claim = {FENCE} ORDER BY due, seq"
   return commands, function(results)
     local row = results[at].rows[1]
@@ -251,7 +219,8 @@ function M.claim(o)
     for i, one in ipairs(results[at + 1].rows) do
       items[i] = { key = one[1], item = one[2], tries = one[3] }
     end
-    return { fence = row[1], zone = row[2], environment = row[3], op = row[4], kind = row[5], items = items }
+    return { fence = row[1], zone = row[2], environment = row[3], op = row[4], kind = row[5], items = items,
+      budget = row[6] or nil }
   end
 end
 
@@ -294,13 +263,10 @@ local function settle_zone(here, o)
   end
 end
 
-local BUDGET = [[(name, bucket) IN (SELECT ifnull((SELECT budget FROM zones WHERE zone = l.zone), ?3),
-  CASE l.kind WHEN 'files' THEN 'urls' ELSE 'requests' END FROM lanes AS l WHERE l.id = {CLAIMED})]]
-
 --- What became of a claim: `failed` [[key, error], …] for good, `waiting` keys that wait again or "all", all others
 --- accepted. Nothing changes where the claim is no longer ours. Decodes to whether it was.
 ---@param fence integer
----@param o table queue/outcome has made it, with the worker's `budget`
+---@param o table queue/outcome has made it
 function M.settle(fence, o)
   local commands, command = unit()
   local function here(text, ...)
@@ -322,12 +288,10 @@ function M.settle(fence, o)
   here [[UPDATE lanes SET claimed = claimed - (SELECT size FROM claims WHERE fence = ?1), head = {LIVING_HEAD}
     WHERE id = {CLAIMED}]]
   settle_zone(here, o)
-  if o.held then
-    here("UPDATE budgets SET held = max(held, now() + ?2), left = min(left, 0) WHERE " .. BUDGET, o.held, o.budget)
-  end
-  if (o.extra or 0) > 0 then
-    here("UPDATE budgets SET left = left - ?2 WHERE " .. BUDGET, o.extra, o.budget)
-  end
+  here([[UPDATE budgets SET left = CASE WHEN ?3 > 0 THEN 0 ELSE {FILLED} - CASE bucket WHEN 'urls' THEN 0 ELSE ?2 END
+    - (SELECT cost FROM claims WHERE fence = ?1) END, filled = now(), held = max(held, now() + ?3),
+    pending = max(pending - (SELECT cost FROM claims WHERE fence = ?1), 0)
+    WHERE (name, bucket) IN (SELECT budget, bucket FROM claims WHERE fence = ?1)]], o.extra or 0, o.held or 0)
   local last = here "DELETE FROM claims WHERE fence = ?1"
   return commands, function(results)
     return results[last].changes > 0
@@ -337,14 +301,17 @@ end
 -- ---- budgets and zones ----
 
 --- Makes the buckets of a budget, full at first; later ones only change its rates.
----@param buckets {requests: number[]?, urls: number[]?} { rate a second, size }
+---@param buckets {requests: number[]?, urls: number[]?} { rate a second, size, items a request }
 function M.set_budget(name, buckets)
   local commands, command = unit()
-  for bucket, limits in pairs(buckets) do
-    command([[INSERT INTO budgets (name, bucket, rate, size, left, filled) VALUES (?1, ?2, ?3, ?4, ?4, now())
-      ON CONFLICT (name, bucket) DO UPDATE SET rate = excluded.rate, size = excluded.size
-      WHERE rate <> excluded.rate OR size <> excluded.size]], name, bucket, limits[1], limits[2])
-  end
+  make_budget(command, name, buckets)
+  return commands, function() end
+end
+
+--- Zones that rest are tried once more: the credential may be another one now.
+function M.wake()
+  local commands, command = unit()
+  command "UPDATE zones SET rests = 0 WHERE rests > now()"
   return commands, function() end
 end
 

@@ -4,7 +4,9 @@
 -- `claimed` how many of them are in flight, `head` not later than the instant at which its first waiting item is due. A
 -- lane that was superseded is dead, and is swept by and by. An item with a `claim` is in flight under that fence;
 -- `next` is the instant of one more purge that was asked for, `again` the seconds after its acceptance of one more.
--- Instants are seconds since 1970.
+-- A bucket of a budget has `left` tokens as of `filled`, less `pending`, the cost of what is in flight: that is drawn
+-- when the answer is there, since a full bucket does not refill, and the server's may be full until then. A rate of 0
+-- is no limit. `most` is how many items a request of it may hold. Instants are seconds since 1970.
 return {
   VERSION = 1,
 
@@ -16,20 +18,21 @@ return {
   "CREATE INDEX IF NOT EXISTS lanes_dead ON lanes (died) WHERE died IS NOT NULL",
   "CREATE INDEX IF NOT EXISTS lanes_heads ON lanes (head) WHERE head IS NOT NULL",
   [[CREATE TABLE IF NOT EXISTS items (seq INTEGER PRIMARY KEY, lane INTEGER NOT NULL, key TEXT NOT NULL,
-    item TEXT NOT NULL, added REAL NOT NULL, due REAL NOT NULL, next REAL, again REAL, tries INTEGER NOT NULL DEFAULT 0,
-    claim INTEGER)]],
+    item TEXT NOT NULL, added REAL NOT NULL, due REAL NOT NULL, next REAL, again REAL,
+    tries INTEGER NOT NULL DEFAULT 0, claim INTEGER)]],
   -- The key first: otherwise SQLite would look through a lane for each key of an add.
   "CREATE UNIQUE INDEX IF NOT EXISTS items_keys ON items (key, lane)",
   "CREATE INDEX IF NOT EXISTS items_waiting ON items (lane, due, seq) WHERE claim IS NULL",
   "CREATE INDEX IF NOT EXISTS items_claimed ON items (claim) WHERE claim IS NOT NULL",
   [[CREATE TABLE IF NOT EXISTS claims (fence INTEGER PRIMARY KEY, lane INTEGER NOT NULL, lease REAL NOT NULL,
-    size INTEGER NOT NULL)]],
+    size INTEGER NOT NULL, budget TEXT, bucket TEXT, cost INTEGER NOT NULL DEFAULT 0)]],
   "CREATE INDEX IF NOT EXISTS claims_leases ON claims (lease)",
   "CREATE INDEX IF NOT EXISTS claims_lanes ON claims (lane)",
   [[CREATE TABLE IF NOT EXISTS zones (zone TEXT PRIMARY KEY, rests REAL NOT NULL DEFAULT 0,
     refusals INTEGER NOT NULL DEFAULT 0, why TEXT, budget TEXT) WITHOUT ROWID]],
   [[CREATE TABLE IF NOT EXISTS budgets (name TEXT NOT NULL, bucket TEXT NOT NULL, rate REAL NOT NULL,
-    size REAL NOT NULL, left REAL NOT NULL, filled REAL NOT NULL, held REAL NOT NULL DEFAULT 0,
+    size REAL NOT NULL, most INTEGER, left REAL NOT NULL, filled REAL NOT NULL, held REAL NOT NULL DEFAULT 0,
+    pending REAL NOT NULL DEFAULT 0,
     PRIMARY KEY (name, bucket)) WITHOUT ROWID]],
   "CREATE TABLE IF NOT EXISTS sent (slot INTEGER PRIMARY KEY, count INTEGER NOT NULL)",
   [[CREATE TABLE IF NOT EXISTS failed (seq INTEGER PRIMARY KEY, zone TEXT NOT NULL, environment TEXT NOT NULL,

@@ -2,6 +2,7 @@
 --
 -- At any time at most one look or claim of it is under way (`is_asking`), and at most `max_in_flight` claims are being
 -- sent (`flying`, by fence). `wakes` is when it looks again. While there is nothing to claim it only reads.
+local budgets = require "cfpurge.queue.budgets"
 local core = require "cfpurge.core"
 local items = require "cfpurge.queue.items"
 local outcomes = require "cfpurge.queue.outcome"
@@ -80,7 +81,7 @@ function Worker:claim()
       -- It came too late: its items wait again.
       self:settle(claim.fence, { failed = {}, waiting = "all" })
     elseif claim then
-      self:send(claim)
+      self:take(claim)
       self.wakes = core.now()
     else
       self.wakes = core.now() + POLL
@@ -102,7 +103,6 @@ end
 -- ---- sending ----
 
 function Worker:settle(fence, outcome)
-  outcome.budget = self.terms.budget
   local commands, decode = self.store.settle(fence, outcome)
   self.link:begin(commands, decode, function(_, err)
     if err and not (err.kind == "closed" or err.kind == "cancelled") and self.flying[fence] then
@@ -119,7 +119,7 @@ function Worker:settle(fence, outcome)
   end)
 end
 
-function Worker:ended(claim, err)
+function Worker:ended(claim, err, result)
   local counters = self.counters
   if self.flying[claim.fence] ~= claim then
     -- A forked child is told of the end of what its parent sends.
@@ -127,7 +127,8 @@ function Worker:ended(claim, err)
   end
   if not err then
     counters.accepted = counters.accepted + #claim.items
-    return self:settle(claim.fence, { failed = {}, waiting = {}, accepted = true })
+    return self:settle(claim.fence, { failed = {}, waiting = {}, accepted = true,
+      extra = result and (result.requests or 1) - 1 or 0 })
   end
   local outcome = outcomes.failed(err, claim.kind, function(item)
     return claim.kind == "everything" and "" or (self.handle:key(claim.kind, item))
@@ -138,18 +139,42 @@ function Worker:ended(claim, err)
   self:settle(claim.fence, outcome)
 end
 
-function Worker:send(claim)
-  local params, options = items.decode(claim)
-  -- One sending for each token: the store decides about another.
-  options.max_retries = 0
+function Worker:take(claim)
   self.flying[claim.fence] = claim
   self.in_flight = self.in_flight + 1
   if not self.renews then
     self.renews = core.now() + self.terms.lease / 3
   end
-  local ok, request, err = pcall(self.client.start, self.client, params, options, function(_, failure)
+  if budgets.is_unknown(self.client_state, claim) then
+    self:learn(claim)
+  else
+    self:send(claim)
+  end
+end
+
+-- The plan of its zone is read; then the items wait once more, for a claim that draws from it.
+function Worker:learn(claim)
+  budgets.learn(self.client_state, claim, function(name, buckets)
+    if self.flying[claim.fence] ~= claim then
+      return
+    elseif not name then
+      -- The purge tells why, or gets through.
+      return self:send(claim)
+    end
+    for _, made in ipairs { { self.store.set_budget(name, buckets) }, { self.store.set_zone(claim.zone, name) } } do
+      self.link:begin(made[1], made[2], function() end)
+    end
+    self:settle(claim.fence, { failed = {}, waiting = "all" })
+  end)
+end
+
+function Worker:send(claim)
+  local params, options = items.decode(claim)
+  -- One sending for each token: the store decides about another, and hears of a 429 at once.
+  options.max_retries, options.max_retry_wait = 0, 0
+  local ok, request, err = pcall(self.client.start, self.client, params, options, function(result, failure)
     claim.request = nil
-    self:ended(claim, failure)
+    self:ended(claim, failure, result)
   end)
   if not ok then
     err = core.error("invalid_request", tostring(request))
@@ -225,6 +250,8 @@ function Worker:work()
   if not self.is_working then
     self.is_working, self.is_due = true, false
     self.wakes = core.now()
+    local commands, decode = self.store.wake()
+    self.link:begin(commands, decode, function() end)
     self.link:wake()
     self:set_alarm()
   end
@@ -261,11 +288,12 @@ local M = {}
 
 ---@param link table queue/link
 ---@param store table the store's transitions
----@param handle userdata the client's core
+---@param client_state table of what sends
 ---@param terms table what a claim asks for: full, linger, lease, budget
-function M.new(link, store, handle, client, terms, max_in_flight)
+function M.new(link, store, client_state, terms, max_in_flight)
   return setmetatable({
-    link = link, store = store, handle = handle, client = client, terms = terms, max_in_flight = max_in_flight,
+    link = link, store = store, handle = client_state.core, client = client_state.client, client_state = client_state,
+    terms = terms, max_in_flight = max_in_flight,
     flying = {}, unsettled = {}, timers = {}, in_flight = 0, is_working = false, is_asking = false, is_due = false,
     wakes = false, renews = nil, generation = core.generation(), failure = nil, counters = { accepted = 0, failed = 0 },
   }, Worker)
