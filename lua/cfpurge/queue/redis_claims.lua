@@ -60,36 +60,39 @@ local function take_back()
   end
 end
 
--- Items of a dead lane go, but for those that ask for a later purge than the one that killed it.
+-- An item of a dead lane that asks for later purges than the one that killed it goes to the lane that lives.
+local function move(dead, key, item)
+  local due, next_due = item.due, item.next
+  if due <= dead.died then due, next_due = next_due, nil end
+  if not due or due <= dead.died then return end
+  local heir = alive(dead.zone, dead.environment, dead.op, dead.kind, true)
+  local known = get('item:' .. heir, key)
+  if known then
+    merge(heir, key, known, due, item.again, known.item)
+    if next_due then merge(heir, key, known, next_due, item.again, known.item) end
+  else
+    item.due, item.next = due, next_due
+    wait(heir, key, item)
+    count(heir, 'count', 1)
+    total(1)
+  end
+  set_head(heir)
+end
+
 local function sweep()
   local id = call('SRANDMEMBER', P .. 'dead')
   if not id then return end
   local dead = lane(id)
   local keys = call('ZRANGE', P .. 'wait:' .. id, 0, SWEPT - 1)
   for _, key in ipairs(keys) do
-    local item = get('item:' .. id, key)
-    local last = later(item.due, item.next or 0)
-    if last > dead.died then
-      local heir = alive(dead.zone, dead.environment, dead.op, dead.kind, true)
-      local known = get('item:' .. heir, key)
-      if known then
-        merge(heir, key, known, last, item.again, item.item)
-      else
-        item.due, item.next = last, nil
-        wait(heir, key, item)
-        count(heir, 'count', 1)
-        total(1)
-      end
-      set_head(heir)
-    end
+    move(dead, key, get('item:' .. id, key))
     call('HDEL', P .. 'item:' .. id, key)
     call('ZREM', P .. 'wait:' .. id, key)
-    count(id, 'count', -1)
   end
-  if call('HLEN', P .. 'item:' .. id) == 0 then
-    call('DEL', P .. 'lane:' .. id, P .. 'wait:' .. id)
-    call('SREM', P .. 'dead', id)
-  end
+  count(id, 'count', -#keys)
+  -- What is in flight ends first; set_head tells when it has.
+  if call('EXISTS', P .. 'wait:' .. id) == 0 then call('SREM', P .. 'dead', id) end
+  if call('EXISTS', P .. 'item:' .. id) == 0 then call('DEL', P .. 'lane:' .. id) end
 end
 
 local function bucket_of(kind) return kind == 'files' and 'urls' or 'requests' end
@@ -226,8 +229,9 @@ end
 
 local function fail(one, key, item, text)
   local seq = tostring(call('HINCRBY', P .. 'meta', 'seq', 1))
-  local name = lane_name(one.zone, one.environment, one.op, one.kind) .. '\0' .. key
-  call('HSET', P .. 'failures', name, seq)
+  local name = lane_name(one.zone, one.environment, one.op, one.kind)
+  forget_failed(name, key)
+  call('HSET', P .. 'failures', name .. '\0' .. key, seq)
   set('failure', seq, { zone = one.zone, environment = one.environment, op = one.op, kind = one.kind, key = key,
     item = item.item, error = text, at = now })
   call('ZADD', P .. 'failed', seq, seq)

@@ -8,7 +8,7 @@
 --   wait:ID   zset     key -> due: the items of a lane that wait
 --   item:ID   hash     key -> { item, added, due, next, again, tries, claim }
 --   heads     zset     lane -> when its first item is due, or when its zone has rested
---   dead      set      lanes that were superseded
+--   dead      set      lanes that were superseded, and have something to sweep
 --   claims    zset     fence -> lease;  claim:FENCE { lane, keys, size, budget, cost }
 --   zones     hash     zone -> { rests, refusals, why, budget };  flying hash: zone -> claims
 --   budgets   hash     name NUL bucket -> { rate, size, most, left, filled, held, pending }
@@ -21,7 +21,6 @@ local pack, unpack_ = cmsgpack.pack, cmsgpack.unpack
 local time = call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 local VERSION, SWEPT, EXPIRED, SLOT, SLOTS, PAGE = 1, 500, 4, 10, 31, 100
-
 
 local function get(key, field)
   local text = call('HGET', P .. key, field)
@@ -62,10 +61,12 @@ local function total(n)
   if n ~= 0 then call('HINCRBY', P .. 'meta', 'total', n) end
 end
 
--- The lane's head: its first item's instant, or the end of its zone's rest.
+-- The lane's head: its first item's instant, or the end of its zone's rest. A dead lane has none.
 local function set_head(id)
   local first = call('ZRANGE', P .. 'wait:' .. id, 0, 0, 'WITHSCORES')
-  if not first[1] or call('HEXISTS', P .. 'lane:' .. id, 'died') == 1 then
+  local is_dead = call('HEXISTS', P .. 'lane:' .. id, 'died') == 1
+  if is_dead then call('SADD', P .. 'dead', id) end
+  if is_dead or not first[1] then
     call('ZREM', P .. 'heads', id)
     return
   end
@@ -135,18 +136,20 @@ end
 
 local function add(groups, options)
   local delay, again = options.delay or 0, options.again
-  local fresh, added, all = {}, 0, 0
+  local fresh, seen, added, all = {}, {}, 0, 0
   -- Nothing is written before it is known that all of it has room.
   for g, group in ipairs(groups) do
+    local name = lane_name(group.zone, group.environment, group.op, group.kind)
     local id = alive(group.zone, group.environment, group.op, group.kind)
     local purges = group.op == 'invalidate' and not again and alive(group.zone, group.environment, 'purge', group.kind)
     fresh[g] = {}
     for i, pair in ipairs(group.items) do
       all = all + 1
       local other = waiting_item(purges, pair[1])
-      local is_known = id and call('HEXISTS', P .. 'item:' .. id, pair[1]) == 1
+      local identity = name .. '\0' .. pair[1]
+      local is_known = seen[identity] or (id and call('HEXISTS', P .. 'item:' .. id, pair[1]) == 1)
       if not is_known and not (other and other.due <= now + delay) then
-        fresh[g][i] = true
+        fresh[g][i], seen[identity] = true, true
         added = added + 1
       end
     end

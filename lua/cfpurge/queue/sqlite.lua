@@ -132,7 +132,7 @@ function M.look(o)
   here "SELECT 1 FROM {JOINED} WHERE {READY} LIMIT 1"
   here [[SELECT min({READY_IN}) FROM (SELECT * FROM lanes WHERE head IS NOT NULL ORDER BY head LIMIT 100) AS l {JOINS}]]
   command "SELECT min(lease) - now() FROM claims"
-  command "SELECT 1 FROM lanes WHERE died IS NOT NULL LIMIT 1"
+  command "SELECT 1 FROM lanes WHERE {TO_SWEEP} LIMIT 1"
   return commands, function(results)
     local head, lease = results[2].rows[1][1], results[3].rows[1][1]
     if results[1].rows[1] or results[4].rows[1] or (lease and lease <= 0) then
@@ -142,17 +142,22 @@ function M.look(o)
   end
 end
 
--- Items of a dead lane go, but for those that ask for a later purge than the one that killed it: these move to the
--- lane that lives.
+-- Items of a dead lane go, but for those that ask for later purges than the one that killed it: these move to the lane
+-- that lives, and are merged there as an add would be.
 local function sweep(command)
   command [[INSERT OR IGNORE INTO lanes (zone, environment, op, kind)
     SELECT zone, environment, op, kind FROM lanes WHERE id = {DEAD}]]
-  command [[INSERT INTO items (lane, key, item, added, due, again)
-    SELECT (SELECT a.id FROM lanes AS a JOIN lanes AS d ON d.id = items.lane WHERE a.died IS NULL AND a.zone = d.zone
-      AND a.environment = d.environment AND a.op = d.op AND a.kind = d.kind),
-      key, item, added, max(due, ifnull(next, 0)), again FROM items WHERE seq IN {SOME_DEAD}
-      AND max(due, ifnull(next, 0)) > (SELECT died FROM lanes WHERE id = items.lane)
-    ON CONFLICT (key, lane) DO UPDATE SET next = max(ifnull(next, 0), excluded.due)]]
+  command [[INSERT INTO items (lane, key, item, added, due, next, again)
+    SELECT a.id, i.key, i.item, i.added, CASE WHEN i.due > d.died THEN i.due ELSE i.next END,
+      CASE WHEN i.due > d.died THEN i.next END, i.again
+    FROM items AS i JOIN lanes AS d ON d.id = i.lane JOIN lanes AS a ON a.zone = d.zone
+      AND a.environment = d.environment AND a.op = d.op AND a.kind = d.kind AND a.died IS NULL
+    WHERE i.seq IN {SOME_DEAD} AND max(i.due, ifnull(i.next, 0)) > d.died
+    ON CONFLICT (key, lane) DO UPDATE SET
+      next = CASE WHEN claim IS NOT NULL THEN max(ifnull(next, 0), excluded.due, ifnull(excluded.next, 0))
+        ELSE nullif(max(due, ifnull(next, 0), excluded.due, ifnull(excluded.next, 0)), min(due, excluded.due)) END,
+      due = CASE WHEN claim IS NOT NULL THEN due ELSE min(due, excluded.due) END,
+      again = nullif(max(ifnull(again, 0), ifnull(excluded.again, 0)), 0)]]
   command [[UPDATE lanes SET count = {COUNT}, head = {HEAD} WHERE changes() > 0 AND died IS NULL
     AND (zone, environment, op, kind) IN (SELECT zone, environment, op, kind FROM lanes WHERE id = {DEAD})]]
   command "DELETE FROM items WHERE seq IN {SOME_DEAD}"
@@ -241,7 +246,10 @@ end
 -- ---- settle ----
 
 local function settle_failed(here, failed)
-  here([[INSERT OR REPLACE INTO failed (zone, environment, op, kind, key, item, error, at)
+  here([[DELETE FROM failed WHERE key IN {KEYS} AND (zone, environment, op, kind) =
+    (SELECT zone, environment, op, kind FROM lanes WHERE id = {CLAIMED})]], failed)
+  here "UPDATE meta SET failed = failed - changes() WHERE ?1 > 0"
+  here([[INSERT INTO failed (zone, environment, op, kind, key, item, error, at)
     SELECT l.zone, l.environment, l.op, l.kind, i.key, i.item, j.value ->> 1, now() FROM json_each(?2) AS j
     JOIN items AS i ON i.key = j.value ->> 0 AND i.lane = {CLAIMED} JOIN lanes AS l ON l.id = i.lane
     WHERE i.claim = ?1 AND i.next IS NULL]], failed)

@@ -47,7 +47,10 @@ return {
   OVER = "(SELECT fence FROM claims WHERE lease < now() ORDER BY lease LIMIT {EXPIRED})",
   OVER_COST = [[(SELECT sum(cost) FROM claims WHERE fence IN {OVER} AND claims.budget = budgets.name
     AND claims.bucket = budgets.bucket)]],
-  DEAD = "(SELECT id FROM lanes WHERE died IS NOT NULL LIMIT 1)",
+  -- A dead lane that has something to sweep: not one that waits for what is in flight.
+  TO_SWEEP = [[died IS NOT NULL AND (EXISTS (SELECT 1 FROM items WHERE lane = lanes.id AND claim IS NULL)
+    OR NOT EXISTS (SELECT 1 FROM claims WHERE lane = lanes.id))]],
+  DEAD = "(SELECT id FROM lanes WHERE {TO_SWEEP} LIMIT 1)",
   SOME_DEAD = [[(SELECT seq FROM items WHERE lane = {DEAD} AND claim IS NULL ORDER BY due, seq LIMIT {SWEPT})]],
 
   -- ?1 is the fence of a claim that ends.

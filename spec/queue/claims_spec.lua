@@ -1,0 +1,147 @@
+-- Claims: which lane is served, what a claim takes, leases and fences. Both stores.
+local stores = require "spec.support.stores"
+
+local group, names, settled, terms = stores.group, stores.names, stores.settled, stores.terms
+local ROOM = { capacity = 100000 }
+
+local function list(from, to, prefix)
+  local items = {}
+  for i = from, to do items[#items + 1] = ("%s%05d"):format(prefix or "t", i) end
+  return items
+end
+
+for _, store in ipairs(stores) do describe("a claim, " .. store.name, function()
+  teardown(stores.close)
+
+  it("takes a full request's worth of the oldest", function()
+    local rules = store.rules()
+    for from = 1, 250, 50 do rules.add({ group("z", "tags", list(from, from + 49)) }, ROOM) end
+    for from = 1, 250, 100 do
+      local claim = rules.claim(terms())
+      assert.equal(table.concat(list(from, math.min(from + 99, 250)), " "), names(claim))
+    end
+    assert.is_nil(rules.claim(terms()))
+    rules.add({ group("z", "files", list(1, 600)) }, ROOM)
+    assert.equal(500, #rules.claim(terms { full = { files = 500, others = 100 } }).items)
+  end)
+
+  it("serves the zones in turn, however much one of them has", function()
+    local rules = store.rules()
+    rules.add({ group("big", "tags", list(1, 900)) }, ROOM)
+    rules.add({ group("small", "tags", list(1, 150)) }, ROOM)
+    rules.add({ group("small", "hosts", { "h" }) }, ROOM)
+    local order = {}
+    for i = 1, 8 do
+      local claim = rules.claim(terms())
+      order[i] = claim.zone .. " " .. claim.kind
+      rules.settle(claim.fence, settled())
+    end
+    local seen = table.concat(order, ",", 1, 3)
+    for _, part in ipairs { "big tags", "small tags", "small hosts" } do assert.truthy(seen:find(part, 1, true), seen) end
+    assert.matches("small tags", table.concat(order, ",", 4, 5))
+    assert.same({ "big tags", "big tags", "big tags" }, { order[6], order[7], order[8] })
+  end)
+
+  it("waits for company, but not with a full request", function()
+    local rules = store.rules()
+    local patient = terms { linger = 0.3 }
+    rules.add({ group("z", "tags", { "a" }), group("y", "tags", list(1, 100)) }, ROOM)
+    assert.equal(0, rules.look(patient))
+    assert.equal("y", rules.claim(patient).zone)
+    assert.is_nil(rules.claim(patient))
+    local seconds = rules.look(patient)
+    assert.is_true(seconds > 0 and seconds <= 0.3, seconds)
+    os.execute "sleep 0.15"
+    rules.add({ group("z", "tags", { "b" }) }, ROOM)
+    os.execute "sleep 0.2"
+    assert.equal("a b", names(rules.claim(patient)))
+  end)
+
+  it("is never two workers' at once", function()
+    local target = store.target()
+    local one, other = store.rules(target), store.rules(target)
+    one.add({ group("z", "tags", list(1, 500)), group("y", "tags", list(1, 500)) }, ROOM)
+    local seen, fences = {}, {}
+    for i = 1, 12 do
+      local claim = (i % 2 == 0 and one or other).claim(terms())
+      for _, item in ipairs(claim and claim.items or {}) do
+        local name = claim.zone .. item.key
+        assert.is_nil(seen[name])
+        seen[name] = true
+      end
+      if claim then
+        assert.is_nil(fences[claim.fence])
+        fences[claim.fence] = true
+      end
+    end
+    assert.equal(1000, one.status().in_flight)
+  end)
+
+  it("is lost with its lease: others have its items, and who had it changes nothing", function()
+    local target = store.target()
+    local slow, quick = store.rules(target), store.rules(target)
+    slow.add({ group("z", "tags", { "a", "b" }) }, ROOM)
+    local late = slow.claim(terms { lease = 0.2 })
+    assert.is_nil(quick.claim(terms()))
+    os.execute "sleep 0.3"
+    assert.equal(0, quick.look(terms()))
+    local claim = quick.claim(terms())
+    assert.equal("a b", names(claim))
+    assert.same({ 1, 1 }, { claim.items[1].tries, claim.items[2].tries })
+    for _, outcome in ipairs { settled(), settled { waiting = "all" }, settled { waiting = { "a" } },
+      settled { failed = { { "a", "{}" } } }, settled { waiting = "all", rest = { first = 60, most = 900, why = "late" } } } do
+      assert.is_false(slow.settle(late.fence, outcome))
+    end
+    assert.same({}, slow.renew({ late.fence }, 60))
+    local status = quick.status()
+    assert.same({ 0, 2, 0, 0 }, { status.waiting, status.in_flight, status.failed, #status.paused })
+    assert.is_true(quick.settle(claim.fence, settled()))
+    assert.is_false(quick.settle(claim.fence, settled()))
+    status = quick.status()
+    assert.same({ 0, 0, 0 }, { status.waiting, status.in_flight, status.failed })
+  end)
+
+  it("is kept by who renews it, and by no other", function()
+    local rules = store.rules()
+    rules.add({ group("z", "tags", { "a" }), group("y", "tags", { "b" }) }, ROOM)
+    local kept, lost = rules.claim(terms { lease = 0.4 }), rules.claim(terms { lease = 0.4 })
+    os.execute "sleep 0.2"
+    assert.same({ [kept.fence] = true }, rules.renew({ kept.fence, 999 }, 60))
+    os.execute "sleep 0.3"
+    assert.equal(names(lost), names(rules.claim(terms())))
+    assert.is_true(rules.settle(kept.fence, settled()))
+    assert.same({}, rules.renew({ kept.fence }, 60))
+  end)
+
+  it("of a lane that was superseded ends as it may, and what is left of it goes", function()
+    local rules = store.rules()
+    local whole = group("z", "everything", {}, { items = { { "", "" } } })
+    rules.add({ group("z", "tags", list(1, 300)) }, ROOM)
+    local accepted, returned, lost = rules.claim(terms()), rules.claim(terms()), rules.claim(terms { lease = 0.2 })
+    rules.add({ whole }, ROOM)
+    rules.add({ group("z", "tags", { accepted.items[1].key }) }, ROOM)
+    assert.equal("everything", rules.claim(terms()).kind)
+    assert.equal(accepted.items[1].key, names(rules.claim(terms())))
+    assert.is_true(rules.settle(accepted.fence, settled()))
+    assert.is_true(rules.settle(returned.fence, settled { waiting = "all" }))
+    for _ = 1, 3 do assert.is_nil(rules.claim(terms())) end
+    -- Nobody looks for what is in flight.
+    assert.is_true((rules.look(terms()) or 1) > 0)
+    os.execute(("sleep 0.3 # %d"):format(lost.fence))
+    assert.equal(0, rules.look(terms()))
+    for _ = 1, 4 do assert.is_nil(rules.claim(terms())) end
+    assert.is_true((rules.look(terms()) or 1) > 0)
+    local status = rules.status()
+    assert.same({ 0, 2, 0 }, { status.waiting, status.in_flight, status.failed })
+  end)
+
+  it("finds nothing in an empty store, and leaves nothing behind", function()
+    local rules = store.rules()
+    assert.same({ nil, nil }, { rules.claim(terms()), rules.look(terms()) })
+    local status = rules.status()
+    assert.same({ 0, 0, 0 }, { status.waiting, status.in_flight, status.failed })
+    rules.add({ group("z", "tags", { "a" }) }, { capacity = 10, delay = 30 })
+    assert.is_nil(rules.claim(terms()))
+    assert.is_true(rules.look(terms()) > 25)
+  end)
+end) end

@@ -1,0 +1,156 @@
+-- What becomes of a claim: accepted, failed, waiting again; zones that rest; what was refused, listed, retried and
+-- discarded. Both stores.
+local stores = require "spec.support.stores"
+
+local group, names, settled, terms = stores.group, stores.names, stores.settled, stores.terms
+local ROOM = { capacity = 100000 }
+
+local function counts(rules)
+  local status = assert(rules.status())
+  return { status.waiting, status.in_flight, status.failed }
+end
+
+local function keys_of(failed)
+  local keys = {}
+  for i, row in ipairs(failed) do keys[i] = row.zone .. " " .. row.item:gsub('"', "") end
+  table.sort(keys)
+  return table.concat(keys, ", ")
+end
+
+for _, store in ipairs(stores) do describe("an outcome, " .. store.name, function()
+  teardown(stores.close)
+
+  local function with(items, zone)
+    local rules = store.rules()
+    rules.add({ group(zone or "z", "tags", items) }, ROOM)
+    return rules, rules.claim(terms())
+  end
+
+  local function fail(rules, zone, kind, items, text)
+    rules.add({ group(zone, kind, items) }, ROOM)
+    local claim = rules.claim(terms())
+    local failed = {}
+    for i, item in ipairs(items) do failed[i] = { item, text or "{}" } end
+    assert.is_true(rules.settle(claim.fence, settled { failed = failed }))
+  end
+
+  it("may differ for each item", function()
+    local rules, claim = with { "bad", "again", "fine" }
+    assert.is_true(rules.settle(claim.fence, settled { failed = { { "bad", '{"kind":"x"}' } }, waiting = { "again" } }))
+    assert.same({ 1, 0, 1 }, counts(rules))
+    local second = rules.claim(terms())
+    assert.same({ "again", 1 }, { names(second), second.items[1].tries })
+    local failed = rules.failed({}, 10)
+    assert.same({ 1, "z", "", "purge", "tags", '"bad"', '{"kind":"x"}' }, { #failed, failed[1].zone, failed[1].environment,
+      failed[1].op, failed[1].kind, failed[1].item, failed[1].error })
+    assert.is_true(failed[1].age >= 0 and failed[1].age < 5)
+  end)
+
+  it("that is unknown lets the zone rest, twice as long each time, and the others go on", function()
+    local rules, claim = with({ "a" }, "down")
+    local rest = { first = 0.2, most = 0.5, why = "no answer" }
+    local lengths = {}
+    for i = 1, 4 do
+      rules.settle(claim.fence, settled { waiting = "all", rest = rest })
+      local paused = rules.status().paused
+      assert.same({ 1, "down", "no answer" }, { #paused, paused[1].zone, paused[1].why })
+      lengths[i] = paused[1].seconds
+      assert.is_nil(rules.claim(terms()))
+      if i == 1 then
+        rules.add({ group("up", "tags", { "b" }) }, ROOM)
+        local other = rules.claim(terms())
+        assert.equal("up", other.zone)
+        rules.settle(other.fence, settled())
+      end
+      os.execute("sleep " .. lengths[i] + 0.02)
+      claim = rules.claim(terms())
+      assert.same({ "a", i }, { names(claim), claim.items[1].tries })
+    end
+    for i, seconds in ipairs { 0.2, 0.4, 0.5, 0.5 } do assert.is_true(math.abs(lengths[i] - seconds) < 0.1, lengths[i]) end
+    rules.settle(claim.fence, settled())
+    assert.same({ {}, { 0, 0, 0 } }, { rules.status().paused, counts(rules) })
+  end)
+
+  it("of a zone that was refused is tried by one claim alone", function()
+    local rules, claim = with({ "a" }, "z")
+    rules.settle(claim.fence, settled { waiting = "all", rest = { first = 0.1, most = 0.1, why = "denied" } })
+    rules.add({ group("z", "hosts", { "h" }), group("z", "tags", { "b" }) }, ROOM)
+    os.execute "sleep 0.15"
+    local first = rules.claim(terms())
+    assert.is_not_nil(first)
+    assert.is_nil(rules.claim(terms()))
+    rules.settle(first.fence, settled())
+    assert.is_not_nil(rules.claim(terms()))
+  end)
+
+  it("of what failed forgets it as soon as it is added again", function()
+    local rules = store.rules()
+    fail(rules, "z", "tags", { "a", "b" })
+    assert.same({ 0, 0, 2 }, counts(rules))
+    rules.add({ group("z", "tags", { "a" }) }, ROOM)
+    assert.same({ 1, 0, 1 }, counts(rules))
+    rules.add({ group("y", "tags", { "b" }) }, ROOM)
+    assert.equal("z b", keys_of(rules.failed({}, 10)))
+  end)
+
+  it("of the same item failing in a lane that was superseded is told once", function()
+    local rules, old = with { "a" }
+    rules.add({ group("z", "everything", {}, { items = { { "", "" } } }) }, ROOM)
+    rules.add({ group("z", "tags", { "a" }) }, ROOM)
+    local claims = {}
+    for _ = 1, 4 do claims[#claims + 1] = rules.claim(terms()) end
+    for _, claim in ipairs(claims) do
+      rules.settle(claim.fence, settled { failed = claim.kind == "tags" and { { "a", "{}" } } or {} })
+    end
+    assert.same({ 0, 0, 1 }, counts(rules))
+    assert.is_true(rules.settle(old.fence, settled { failed = { { "a", '{"kind":"later"}' } } }))
+    local failed = rules.failed({}, 10)
+    assert.same({ { 0, 0, 1 }, 1, '{"kind":"later"}' }, { counts(rules), #failed, failed[1].error })
+  end)
+
+  it("that failed is listed, retried and discarded by filter", function()
+    local rules = store.rules()
+    fail(rules, "z", "tags", { "a", "b", "c" })
+    fail(rules, "z", "hosts", { "h" })
+    fail(rules, "y", "tags", { "a" })
+    assert.equal("y a, z a, z b, z c, z h", keys_of(rules.failed({}, 10)))
+    assert.equal("y a, z a, z b, z c", keys_of(rules.failed({ kind = "tags" }, 10)))
+    assert.equal("z a, z b, z c, z h", keys_of(rules.failed({ zone = "z" }, 10)))
+    assert.equal("", keys_of(rules.failed({ environment = "e" }, 10)))
+    assert.equal("", keys_of(rules.failed({ older_than = 60 }, 10)))
+    local some, last = rules.failed({}, 2)
+    assert.same({ 2, true }, { #some, last ~= nil })
+    assert.equal(3, #rules.failed({}, 10, last))
+    assert.equal(2, (rules.retry({ zone = "z", kind = "tags" }, 2)))
+    assert.same({ 2, 0, 3 }, counts(rules))
+    assert.equal(1, (rules.retry({ zone = "z", kind = "tags" }, 2)))
+    assert.equal("a b c", names(rules.claim(terms())))
+    assert.equal(1, (rules.discard({ zone = "y" }, 10)))
+    assert.same({ 0, 3, 1 }, counts(rules))
+    os.execute "sleep 0.1"
+    assert.equal(1, (rules.discard({ older_than = 0.05 }, 10)))
+    assert.same({ 0, 3, 0 }, counts(rules))
+    assert.same({ 0, false }, { rules.retry({}, 10) })
+  end)
+
+  it("that failed and is retried is one with the same that waits", function()
+    local rules = store.rules()
+    fail(rules, "z", "tags", { "a" })
+    -- A retry while it waits in the lane already: nothing twice.
+    local target = store.target()
+    rules = store.rules(target)
+    fail(rules, "z", "tags", { "a", "b" })
+    rules.add({ group("z", "tags", { "b" }) }, ROOM)
+    assert.equal(1, (rules.retry({}, 10)))
+    assert.same({ 2, 0, 0 }, counts(rules))
+  end)
+
+  it("of everything may fail and be retried", function()
+    local rules = store.rules()
+    rules.add({ group("z", "everything", {}, { items = { { "", "" } } }) }, ROOM)
+    rules.settle(rules.claim(terms()).fence, settled { failed = { { "", "{}" } } })
+    assert.same({ 0, 0, 1 }, counts(rules))
+    rules.retry({}, 10)
+    assert.equal("everything", rules.claim(terms()).kind)
+  end)
+end) end
