@@ -57,15 +57,20 @@ static void redis_cleanup(void *data)
     cf_poller_closing(&redis->store->poller, redis->fd);
 }
 
+static int64_t redis_next_pause(const struct redis *redis)
+{
+    return redis->pause * 2 > CF_REDIS_LAST_PAUSE ? CF_REDIS_LAST_PAUSE : redis->pause * 2;
+}
+
 /* All ends of a connection come here, once, whoever ended it. What it had written may have been carried out. */
 static void redis_gone(struct redis *redis, const char *problem)
 {
+    bool was_ready = redis->state == REDIS_READY;
+
     redis->context = NULL;
-    redis->pause = redis->state == REDIS_READY              ? CF_REDIS_FIRST_PAUSE
-                   : redis->pause * 2 > CF_REDIS_LAST_PAUSE ? CF_REDIS_LAST_PAUSE
-                                                            : redis->pause * 2;
+    redis->pause = was_ready ? CF_REDIS_FIRST_PAUSE : redis_next_pause(redis);
     redis_pause(redis, problem);
-    cf_redis_end(redis, &redis->written, "connection", redis->problem);
+    cf_redis_end(redis, &redis->written, "broken", redis->problem);
 }
 
 static void redis_disconnected(const redisAsyncContext *context, int status)
@@ -116,7 +121,7 @@ static void redis_connect(struct redis *redis, const char *address)
         redis->url.path ? redisAsyncConnectUnix(redis->url.path) : redisAsyncConnect(address, redis->url.port);
 
     if (!context || context->err) {
-        redis->pause = redis->pause * 2 > CF_REDIS_LAST_PAUSE ? CF_REDIS_LAST_PAUSE : redis->pause * 2;
+        redis->pause = redis_next_pause(redis);
         redis_pause(redis, context ? context->errstr : "not enough memory");
         if (context)
             redisAsyncFree(context);
@@ -173,7 +178,7 @@ void cf_redis_resolved(struct redis *redis)
     if (address) {
         redis_connect(redis, address);
     } else {
-        redis->pause = redis->pause * 2 > CF_REDIS_LAST_PAUSE ? CF_REDIS_LAST_PAUSE : redis->pause * 2;
+        redis->pause = redis_next_pause(redis);
         redis_pause(redis, problem);
     }
     cf_resolve_free(resolve, false);

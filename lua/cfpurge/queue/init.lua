@@ -45,11 +45,21 @@ local function add(queue, request, params, options, done)
     local stand_in = tables.copy(params)
     stand_in.zone, stand_in.environment, stand_in.zone_id, stand_in.environment_id = nil, nil, "0", nil
     local call = { params = stand_in, options = nil }
-    if group.kind == "everything" then
-      local ok, path, problem = pcall(queue.handle.check, queue.handle, stand_in)
+    -- What is no name is checked as an id.
+    local whole = {
+      purge_everything = true, zone_id = not items.is_name(group.zone) and group.zone or "0",
+      environment_id = group.environment ~= "" and not group.environment:find "^name:" and group.environment or nil,
+    }
+    local ok, path, problem = pcall(queue.handle.check, queue.handle, whole)
+    err = not ok and core.error("invalid_request", tostring(path)) or not path and problem or nil
+    if err then
+      group = nil
+    elseif group.kind == "everything" then
+      ok, path, problem = pcall(queue.handle.check, queue.handle, stand_in)
       err = not ok and core.error("invalid_request", tostring(path)) or not path and problem or nil
     elseif type(list) == "function" or (type(list) == "table" and #list > 0) then
-      local ok, raised, problem = validate.list({ core = queue.handle }, call, group.kind, list, queue.options.full,
+      local raised
+      ok, raised, problem = validate.list({ core = queue.handle }, call, group.kind, list, queue.options.full,
         validate.FIRST)
       err = not ok and (problem or core.error("invalid_request", tostring(raised))) or nil
     else

@@ -13,7 +13,8 @@ Link.__index = Link
 local reasons = {
   busy = "the store is locked by another process", full = "the disk is full", readonly = "the store cannot be written",
   corrupt = "the store is damaged", notadb = "the file is no store", io = "the store cannot be read or written",
-  memory = "out of memory or descriptors", connection = "no connection to the store", closed = "the queue was closed",
+  memory = "out of memory or descriptors", connection = "no connection to the store",
+  broken = "the connection to the store broke", closed = "the queue was closed",
   forked = "the process was forked", cancelled = "cancelled", OOM = "the store has no memory left",
   READONLY = "the store takes no writes", LOADING = "the store is loading its data", NOAUTH = "the store wants a login",
   WRONGPASS = "the store refused the login", NOPERM = "the login may not do this",
@@ -22,10 +23,12 @@ local reasons = {
 }
 
 -- Another try may end better.
-local passing = { busy = true, full = true, connection = true, io = true, memory = true, forked = true, OOM = true,
+local passing = { broken = true, busy = true, full = true, connection = true, io = true, memory = true, forked = true,
+  OOM = true,
   READONLY = true, LOADING = true, MISCONF = true, MASTERDOWN = true, BUSY = true }
 
 local function error_of(problem, reason)
+  problem = problem:gsub("^ERR ", "")
   if reason == "cancelled" or reason == "closed" then
     return core.error(reason, reasons[reason])
   elseif problem == "queue_full" then
@@ -153,8 +156,9 @@ function Link:begin(commands, decode, done, is_second)
       end
       self.is_ready = true
       done(decode(before > 0 and behind(results, before) or results))
-    elseif self.store.is_bare(err) and not is_second then
-      -- Somebody has emptied the store, or flushed its scripts: nothing of this unit was done.
+    elseif not is_second and (self.store.is_bare(err) or err.reason == "broken") then
+      -- Somebody has emptied the store, or flushed its scripts: nothing of this unit was done. Or the server has closed
+      -- the connection: whether it was done nobody knows, and each transition may be done twice.
       self.is_ready = false
       self:begin(commands, decode, done, true)
     else
