@@ -57,6 +57,7 @@ endif
 # A folder is a layer: base/ is plain C, engine/ knows curl and no Lua, binding/ knows Lua and no curl. What knows no Lua is
 # compiled once.
 BINDING := $(wildcard csrc/binding/*.c)
+QUEUE   := $(wildcard csrc/queue/*.c)
 ENGINE  := $(wildcard csrc/base/*.c csrc/engine/*.c)
 ENGINE_O  = $(ENGINE:csrc/%.c=$(BUILD)/obj/%.o)
 BINDING_O = $(BINDING:csrc/%.c=$(BUILD)/$(LUA)/obj/%.o)
@@ -77,6 +78,7 @@ STORE_SO = $(STORES:%=$(BUILD)/$(LUA)/cfpurge/%.so)
 LUAJIT_DEPS = $(if $(filter VERSION_ID="12",$(file </etc/os-release)),luajit2 libluajit2-5.1-dev,luajit libluajit-5.1-dev)
 DEPS = gcc libc6-dev binutils make pkgconf libcurl4-openssl-dev $(LUAJIT_DEPS) \
   lua5.1 liblua5.1-0-dev lua5.2 liblua5.2-dev lua5.3 liblua5.3-dev lua5.4 liblua5.4-dev \
+  libsqlite3-dev libhiredis-dev redis-server \
   lua-cjson lua-socket lua-filesystem lua-argparse lua-expat lua-cqueues lua-luaossl lua-copas lua-luv neovim \
   nginx-light libnginx-mod-http-lua varnish openssl ca-certificates curl nghttp2-client \
   lua-http lua-sec lua-busted lua-check luarocks clang clang-tidy libclang-rt-dev cppcheck valgrind \
@@ -178,7 +180,7 @@ test: deps
 	@BUILD='$(BUILD)' spec/run '$(LUAS)' '$(SPEC)' $(ARGS)
 
 lint: deps
-	+@MAKE='$(MAKE)' LUAS='$(LUAS)' ENGINE='$(ENGINE)' BINDING='$(BINDING)' .ci/lint
+	+@MAKE='$(MAKE)' LUAS='$(LUAS)' ENGINE='$(ENGINE)' BINDING='$(BINDING) $(QUEUE)' .ci/lint
 
 # A build of its own: the sanitizers change every object. UBSan's runtime must be ours alone (static, symbolic), or its
 # reports do not find the log that ASan's would: both define the same names.

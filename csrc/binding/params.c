@@ -252,7 +252,8 @@ bool cf_params_write_item(lua_State *L, int kind_index, struct cf_buffer *body)
 
 void cf_params_fold(lua_State *L, int kind_index, char *json, size_t len)
 {
-    size_t i, folded = params_kind_at(L, kind_index)->folded(json, len);
+    const struct kind *kind = params_kind_at(L, kind_index);
+    size_t i, folded = kind ? kind->folded(json, len) : 0;
 
     for (i = 0; i < folded; i++)
         json[i] = cf_ascii_lower(json[i]);

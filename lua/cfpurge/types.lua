@@ -135,6 +135,53 @@
 ---@field at integer the first one's place in the list
 ---@field places? integer[] that of each, where they do not follow one another
 
+---@class cfpurge.QueueOptions what `cfpurge.queue` takes
+---@field store string a path: SQLite, for one machine; redis://[user[:password]@]host[:port][/db] or unix://PATH?db=0: Redis
+---@field client cfpurge.Client sends what is worked on; its zone, plan and loop are the queue's
+---@field capacity? integer items, beyond which an add is `queue_full` (1,000,000)
+---@field linger? number seconds that an item waits for company (0.2)
+---@field lease? number seconds after which a claim that its worker does not renew is another's (60)
+---@field max_in_flight? integer requests at the same time (8)
+
+---@class cfpurge.QueueAddOptions
+---@field zone? string
+---@field zone_id? string
+---@field environment? string
+---@field environment_id? string
+---@field invalidate? boolean
+---@field delay? number seconds before which it is not sent
+---@field again? number seconds after its acceptance it is sent once more
+
+---@class cfpurge.Added
+---@field added integer items that wait now and did not before
+---@field merged integer items that waited already
+
+---@class cfpurge.QueueStatus
+---@field waiting integer items
+---@field in_flight integer items that a worker has claimed
+---@field failed integer items that were refused for good
+---@field oldest? number seconds since the oldest was added
+---@field paused {zone: string, seconds: number, why?: string}[] zones that rest
+---@field budgets table[] { name, bucket, left, size, held }
+---@field durability string
+---@field working boolean does this process send?
+
+---@class cfpurge.QueueFilter
+---@field zone? string
+---@field environment? string
+---@field kind? "files"|"tags"|"hosts"|"prefixes"|"everything"
+---@field older_than? number seconds
+---@field limit? integer of failed: how many (100)
+
+---@class cfpurge.QueueFailed
+---@field zone string
+---@field environment? string
+---@field invalidate boolean
+---@field kind string
+---@field item? cfpurge.File
+---@field error table its kind, about, message, status, code, ray_id
+---@field age number seconds
+
 ---@class cfpurge.Stats counts since the client was made, but for the first five
 ---@field in_flight integer
 ---@field queued integer
