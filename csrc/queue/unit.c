@@ -68,7 +68,7 @@ static bool unit_spread(struct cf_units *units, struct cf_units *larger)
 {
     size_t i;
 
-    larger->ring = cf_zalloc(larger->capacity * sizeof *larger->ring);
+    larger->ring = cf_zalloc(larger->capacity * sizeof(struct cf_unit *));
     for (i = 0; larger->ring && i < units->capacity; i++)
         if (units->ring[i])
             *unit_place(larger, units->ring[i]->id) = units->ring[i];

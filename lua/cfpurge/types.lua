@@ -136,7 +136,7 @@
 ---@field places? integer[] that of each, where they do not follow one another
 
 ---@class cfpurge.QueueOptions what `cfpurge.queue` takes
----@field store string a path: SQLite, for one machine; redis://[user[:password]@]host[:port][/db] or unix://PATH?db=0: Redis
+---@field store string a path: SQLite; redis://[user[:password]@]host[:port][/db] or unix://PATH?db=0: Redis
 ---@field client cfpurge.Client sends what is worked on; its zone, plan and loop are the queue's
 ---@field capacity? integer items, beyond which an add is `queue_full` (1,000,000)
 ---@field linger? number seconds that an item waits for company (0.2)
