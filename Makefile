@@ -78,7 +78,7 @@ STORE_SO = $(STORES:%=$(BUILD)/$(LUA)/cfpurge/%.so)
 LUAJIT_DEPS = $(if $(filter VERSION_ID="12",$(file </etc/os-release)),luajit2 libluajit2-5.1-dev,luajit libluajit-5.1-dev)
 DEPS = gcc libc6-dev binutils make pkgconf libcurl4-openssl-dev $(LUAJIT_DEPS) \
   lua5.1 liblua5.1-0-dev lua5.2 liblua5.2-dev lua5.3 liblua5.3-dev lua5.4 liblua5.4-dev \
-  libsqlite3-dev libhiredis-dev redis-server \
+  libsqlite3-dev sqlite3 libhiredis-dev redis-server \
   lua-cjson lua-socket lua-filesystem lua-argparse lua-expat lua-cqueues lua-luaossl lua-copas lua-luv neovim \
   nginx-light libnginx-mod-http-lua varnish openssl ca-certificates curl nghttp2-client \
   lua-http lua-sec lua-busted lua-check luarocks clang clang-tidy libclang-rt-dev cppcheck valgrind \

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -96,6 +98,7 @@ void cf_database_shut(struct cf_database *database)
     }
     sqlite3_close(database->db);
     database->db = NULL;
+    database->has_log = false;
 }
 
 /* Nobody but the owner may read it: made before SQLite would, whose files beside it get the same mode. */
@@ -135,13 +138,27 @@ static int database_open_database(struct cf_database *database, struct cf_work *
     return code;
 }
 
-/* What is stored in a file that was deleted is lost: then the path is opened anew. */
+static bool database_stat_log(const struct cf_database *database, struct stat *log)
+{
+    char path[PATH_MAX];
+
+    return snprintf(path, sizeof path, "%s-wal", database->path) < PATH_MAX && stat(path, log) == 0;
+}
+
+static bool database_is_same(const struct stat *one, const struct stat *other)
+{
+    return one->st_dev == other->st_dev && one->st_ino == other->st_ino;
+}
+
+/* What is stored in a file that was deleted is lost: then the path is opened anew. The log is known from the first
+ * commit on; a connection that closes brings what is in it into the database. */
 static bool database_is_there(const struct cf_database *database)
 {
     struct stat now;
 
-    return stat(database->path, &now) == 0 && now.st_dev == database->file.st_dev &&
-           now.st_ino == database->file.st_ino;
+    if (stat(database->path, &now) != 0 || !database_is_same(&now, &database->file))
+        return false;
+    return !database->has_log || (database_stat_log(database, &now) && database_is_same(&now, &database->log));
 }
 
 /* ---- statements ---- */
@@ -349,5 +366,7 @@ void cf_database_run(struct cf_database *database, struct cf_work *first)
     if (code != SQLITE_OK) {
         database_fail_all(database, first, code);
         database_exec(database, "ROLLBACK");
+    } else if (!database->has_log) {
+        database->has_log = database_stat_log(database, &database->log);
     }
 }

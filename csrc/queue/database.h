@@ -23,9 +23,10 @@ struct cf_database {
     atomic_bool stops; /* waits for no lock any more */
     sqlite3 *db;
     sqlite3_stmt *prepared[CF_DATABASE_PREPARED];
-    size_t oldest;        /* the place in `prepared` that goes next */
-    double now;           /* the transaction's instant: seconds since 1970 */
-    struct stat file;     /* which file the database is */
+    size_t oldest; /* the place in `prepared` that goes next */
+    double now;    /* the transaction's instant: seconds since 1970 */
+    struct stat file, log;
+    bool has_log;         /* which files the database and its log are */
     int64_t locked_since; /* when the present wait for a lock began */
 };
 

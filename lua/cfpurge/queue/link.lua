@@ -6,6 +6,9 @@ local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
 local requests = require "cfpurge.request"
 
+-- Remedies for one unit.
+local TRIES = 3
+
 local Link = {}
 Link.__index = Link
 
@@ -28,6 +31,7 @@ local passing = { broken = true, busy = true, full = true, connection = true, io
   READONLY = true, LOADING = true, MISCONF = true, MASTERDOWN = true, BUSY = true }
 
 local function error_of(problem, reason)
+  -- Redis 7 puts its own word before a script's.
   problem = problem:gsub("^ERR ", "")
   if reason == "cancelled" or reason == "closed" then
     return core.error(reason, reasons[reason])
@@ -35,6 +39,8 @@ local function error_of(problem, reason)
     return core.error("queue_full", "the queue holds as many items as it may (capacity)", { field = "capacity" })
   elseif problem == "newer" then
     return core.error("store", "the store was made by a newer cfpurge", { reason = "newer" })
+  elseif problem == "foreign" then
+    return core.error("store", "the file is a database of another program", { reason = "notadb" })
   end
   local words = reasons[reason]
   local message = (words and words ~= problem) and words .. ": " .. problem or problem
@@ -117,17 +123,18 @@ end
 
 -- ---- transitions ----
 
--- Until one unit has gone through, each makes what the store needs first: the schema, or the scripts.
+-- Until one unit has gone through, each makes what the store needs first: the schema, or the scripts; and what was said
+-- to help it.
 function Link:submit(commands)
   if self.is_ready then
     return 0, self.handle:submit(commands)
   end
   local all, count = {}, 0
-  for _, list in ipairs { (self.store.open()), commands } do
+  for i, list in ipairs { self.first, (self.store.open()), commands } do
     for _, command in ipairs(list) do
       all[#all + 1] = command
     end
-    count = count == 0 and #all or count
+    count = i < 3 and #all or count
   end
   return count, self.handle:submit(all)
 end
@@ -142,25 +149,29 @@ end
 
 --- Begins one, and calls `done(value…)` or `done(nil, err)` when it has ended.
 ---@return table? request
-function Link:begin(commands, decode, done, is_second)
+function Link:begin(commands, decode, done, tries)
   local before, id, problem, reason = self:submit(commands)
   if not id then
     done(nil, error_of(problem, reason))
     return nil
   end
   local part = requests.new(self.state, nil, function(_, results, err)
+    local remedy = err and (tries or 0) < TRIES and self.store.remedy(err)
+    if err and err.reason == "broken" and not tries then
+      -- The server has closed the connection. Whether it was done nobody knows, and each transition may be done twice.
+      remedy = {}
+    end
     if not err then
       local _, opened = self.store.open()
-      if opened and not self.is_ready then
+      if opened and before > 0 then
         opened(results)
       end
-      self.is_ready = true
+      self.is_ready, self.first = true, {}
       done(decode(before > 0 and behind(results, before) or results))
-    elseif not is_second and (self.store.is_bare(err) or err.reason == "broken") then
-      -- Somebody has emptied the store, or flushed its scripts: nothing of this unit was done. Or the server has closed
-      -- the connection: whether it was done nobody knows, and each transition may be done twice.
-      self.is_ready = false
-      self:begin(commands, decode, done, true)
+    elseif remedy then
+      -- Nothing of this unit was done: the store is older, or somebody has emptied it, or flushed its scripts.
+      self.is_ready, self.first = false, remedy
+      self:begin(commands, decode, done, (tries or 0) + 1)
     else
       done(nil, err)
     end
@@ -175,6 +186,6 @@ end
 ---@return table link
 return function(handle, store, client)
   return setmetatable({
-    handle = handle, store = store, client = client, state = nil, at = nil, is_ready = false,
+    handle = handle, store = store, client = client, state = nil, at = nil, is_ready = false, first = {},
   }, Link)
 end

@@ -1,10 +1,10 @@
 --- The queue's transitions in Redis: each function returns the commands of one unit, and what reads their replies.
 --
--- The rules are one script, in three parts, which is told which transition it is.
+-- The rules are one script, in four parts, which is told which transition it is.
 local json = require("cjson").new()
 
 local script = require "cfpurge.queue.redis_lanes" .. require "cfpurge.queue.redis_claims"
-  .. require "cfpurge.queue.redis_account"
+  .. require "cfpurge.queue.redis_migrations" .. require "cfpurge.queue.redis_account"
 
 local M = {
   --- Items of one unit of an add: a script of so many holds Redis for some milliseconds.
@@ -25,9 +25,10 @@ function M.open()
   end
 end
 
---- Did a unit fail because the script was flushed?
-function M.is_bare(err)
-  return err.reason == "NOSCRIPT"
+--- What to do first where a unit failed for want of it: nothing more than open, where the script was flushed.
+---@return table[]? commands nil where nothing helps
+function M.remedy(err)
+  return err.reason == "NOSCRIPT" and {} or nil
 end
 
 local function transition(name, arguments, decode)

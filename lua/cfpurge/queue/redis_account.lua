@@ -104,7 +104,12 @@ end
 local version = tonumber(call('HGET', P .. 'meta', 'version') or 0)
 if version > VERSION then return redis.error_reply('newer') end
 local what, a = ARGV[1], cjson.decode(ARGV[2])
-if version < VERSION and what ~= 'look' and what ~= 'status' and what ~= 'failed' then
+-- A server without memory lets a script go on that has begun with a write that takes none: these make room.
+if what == 'claim' or what == 'renew' or what == 'settle' or what == 'discard' then call('DEL', P .. 'none') end
+if version > 0 then
+  for step = version, VERSION - 1 do migrations[step]() end
+end
+if version < VERSION and (version > 0 or (what ~= 'look' and what ~= 'status' and what ~= 'failed')) then
   call('HSET', P .. 'meta', 'version', VERSION)
 end
 if what == 'add' then return add(a.groups, a.options)

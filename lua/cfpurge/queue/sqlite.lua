@@ -37,20 +37,39 @@ local function unit()
   end
 end
 
---- Makes what is not there; refuses a store of a later version.
+--- Makes what is not there; refuses a store of another version, and a database that is none of ours.
 function M.open()
   local commands, command = unit()
-  for _, text in ipairs(schema) do
+  command [[SELECT refuse('foreign') FROM sqlite_master WHERE NOT EXISTS (SELECT 1 FROM sqlite_master
+    WHERE name = 'meta') LIMIT 1]]
+  for i, text in ipairs(schema) do
     command(text)
+    if i == 1 then
+      command([[SELECT refuse(CASE WHEN version > ?1 THEN 'newer' ELSE 'version ' || version END) FROM meta
+        WHERE version <> ?1]], schema.VERSION)
+    end
   end
   command("INSERT INTO meta SELECT ?1, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM meta)", schema.VERSION)
-  command("SELECT refuse('newer') FROM meta WHERE version > ?1", schema.VERSION)
   return commands
 end
 
---- Did a unit fail because the store is empty?
-function M.is_bare(err)
-  return err.message:find("no such table", 1, true) ~= nil
+--- What to do first where a unit failed for want of it: open, where the store is empty, and migrations before that
+--- where it is older. Another process may be quicker: then its version is another one.
+---@return table[]? commands nil where nothing helps
+function M.remedy(err)
+  local version = tonumber(err.message:match "^version (%d+)$")
+  if not version then
+    return err.message:find("no such table", 1, true) and {} or nil
+  end
+  local commands, command = unit()
+  command("SELECT refuse('version ' || version) FROM meta WHERE version <> ?1", version)
+  for step = version, schema.VERSION - 1 do
+    for _, text in ipairs(schema.migrations[step]) do
+      command(text)
+    end
+  end
+  command("UPDATE meta SET version = ?1", schema.VERSION)
+  return commands
 end
 
 -- ---- add ----

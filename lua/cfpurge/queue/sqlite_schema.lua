@@ -10,6 +10,10 @@
 return {
   VERSION = 1,
 
+  -- migrations[n]: the statements that make version n + 1 of a store of version n. So far there is one version.
+  migrations = {},
+
+  -- It comes first, and is looked into before anything else is made.
   "CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL, fence INTEGER NOT NULL, failed INTEGER NOT NULL)",
   [[CREATE TABLE IF NOT EXISTS lanes (id INTEGER PRIMARY KEY, zone TEXT NOT NULL, environment TEXT NOT NULL,
     op TEXT NOT NULL, kind TEXT NOT NULL, died REAL, count INTEGER NOT NULL DEFAULT 0,

@@ -1,0 +1,173 @@
+-- A queue in SQLite whose file fails in every way: `add` says accepted only where it is on the disk; everything else is an
+-- error of kind `store` with what is left.
+local core = require "cfpurge.core"
+local host = require "spec.support.host"
+local peer = require "spec.support.peer"
+local stores = require "spec.support.stores"
+
+local store = stores[1]
+local TAGS = { "a", "b" }
+
+local function shell(command, ...)
+  return (host.must(command:format(...)):gsub("%s+$", ""))
+end
+
+local function refused(reason, result, err, tags)
+  assert.is_nil(result)
+  assert.same({ "store", reason }, { err.kind, err.reason })
+  assert.same({ tags = tags or TAGS }, err.remaining)
+  return tostring(err)
+end
+
+local function write(path, text)
+  local file = assert(io.open(path, "w"))
+  file:write(text)
+  file:close()
+end
+
+-- Another process holds the lock of the store for so many seconds.
+local function lock(path, seconds)
+  peer.launch(("sh -c \"(echo 'BEGIN IMMEDIATE; SELECT 1;'; sleep %g) | stdbuf -o0 sqlite3 %s\""):format(seconds, path),
+    path .. ".lock")
+  peer.await("lock", function() return shell("cat %s.lock", path) == "1" end)
+end
+
+describe("a queue in SQLite", function()
+  after_each(stores.close)
+  teardown(peer.stop)
+
+  it("is readable for its owner alone, the files beside it too", function()
+    local queue, _, _, path = store.queue()
+    assert(queue:add { tags = TAGS })
+    assert.equal("600\n600\n600", shell("stat -c %%a %s %s-wal %s-shm", path, path, path))
+    assert.equal("ok", shell("sqlite3 %s 'PRAGMA integrity_check'", path))
+    assert.equal("wal", shell("sqlite3 %s 'PRAGMA journal_mode'", path))
+  end)
+
+  it("says what is wrong with the place", function()
+    local text, folder, foreign = store.target(), store.target(), store.target()
+    write(text, ("no database "):rep(100))
+    shell("mkdir %s", folder)
+    shell("sqlite3 %s 'CREATE TABLE songs (name); INSERT INTO songs VALUES (1)'", foreign)
+    for path, reason in pairs { [text] = "notadb", [folder] = "io", [store.target() .. "/none/q.db"] = "io",
+      ["/proc/q.db"] = "io" } do
+      local queue = store.queue { store = path }
+      local result, err = queue:add { tags = TAGS }
+      refused(reason, result, err)
+      result, err = queue:status()
+      assert.same({ nil, "store", reason }, { result, err.kind, err.reason })
+    end
+    local result, err = store.queue({ store = foreign }):add { tags = TAGS }
+    assert.matches("another program", refused("notadb", result, err))
+    assert.equal("songs", shell("sqlite3 %s .tables", foreign))
+    assert.equal(("no database "):rep(100), shell("cat %s; echo .", text):sub(1, -2):gsub("\n$", ""))
+  end)
+
+  it("that may not be written says so", function()
+    local path = store.target()
+    local queue = store.queue { store = path }
+    assert(queue:add { tags = TAGS })
+    queue:close()
+    local as_nobody = shell "id -u" == "0" and "setpriv --reuid 65534 --regid 65534 --clear-groups " or ""
+    shell("chmod 755 %s; chmod 444 %s", path:match "^(.*)/", path)
+    local code = ([[
+      local cfpurge = require "cfpurge"
+      local queue = cfpurge.queue { store = %q, client = cfpurge.new { api_token = "abcdefghijk", zone_id = "z" } }
+      local result, err = queue:add { tags = { "c" } }
+      print(result, err.kind, err.reason, err.remaining.tags[1])]]):format(path)
+    local file = path .. ".lua"
+    write(file, code)
+    assert.equal("nil\tstore\treadonly\tc", shell(
+      "cd /; LUA_PATH='%s' LUA_CPATH='%s' %s%s %s", package.path:gsub(";%./[^;]*", ""),
+      package.cpath:gsub(";%./[^;]*", ""), as_nobody, os.getenv "CFPURGE_LUA" or "lua5.4", file))
+  end)
+
+  it("that is locked by another waits, and holds up nobody", function()
+    local queue, _, _, path = store.queue()
+    assert(queue:add { tags = { "z" } })
+    lock(path, 1)
+    local told
+    assert(queue:start({ tags = TAGS }, nil, function(added) told = added end))
+    local longest, last = 0, core.now() + 8
+    repeat
+      local before = core.now()
+      queue:step(0)
+      longest = math.max(longest, core.now() - before)
+    until told or core.now() > last
+    assert.same({ added = 2, merged = 0 }, told)
+    if not host.watched then assert.is_true(longest < 0.1, longest) end
+  end)
+
+  it("that is locked for longer than 10 seconds says so, and can be closed meanwhile", function()
+    local queue, _, _, path = store.queue()
+    assert(queue:add { tags = { "z" } })
+    lock(path, 12)
+    local before = core.now()
+    local result, err = queue:add { tags = TAGS }
+    refused("busy", result, err)
+    assert.is_true(err.retryable)
+    assert.is_true(core.now() - before >= 9.9)
+    local ended
+    assert(queue:start({ tags = TAGS }, nil, function(_, problem) ended = problem end))
+    before = core.now()
+    queue:close()
+    assert.is_true(core.now() - before < 1)
+    assert.same({ "closed", { tags = TAGS } }, { ended.kind, ended.remaining })
+  end)
+
+  -- The limit on a file's size stands for the end of the disk.
+  it("on a disk that is full takes nothing more, keeps what it took, and goes on when there is room", function()
+    local path = store.target()
+    local code = ([[
+      local cfpurge = require "cfpurge"
+      local queue = cfpurge.queue { store = %q, client = cfpurge.new { api_token = "abcdefghijk", zone_id = "z" } }
+      local accepted, reason, refused = 0, nil, 0
+      for i = 1, 400 do
+        local list = {}
+        for n = 1, 50 do list[n] = ("https://example.com/%%d/%%d/"):format(i, n) .. ("x"):rep(200) end
+        local added, err = queue:add { files = list }
+        if added then
+          accepted = accepted + added.added
+        else
+          assert(#err.remaining.files == 50 and err.kind == "store", tostring(err))
+          reason, refused = err.reason, refused + 1
+          if refused == 3 then break end
+        end
+      end
+      print(accepted, reason)]]):format(path)
+    write(path .. ".lua", code)
+    local said = shell("bash -c 'trap \"\" XFSZ; ulimit -f 600; %s %s.lua'", os.getenv "CFPURGE_LUA" or "lua5.4", path)
+    local accepted, reason = said:match "^(%d+)\t(%w+)$"
+    assert.is_true(tonumber(accepted) > 100 and (reason == "io" or reason == "full"), said)
+    local queue = store.queue({ store = path }, { zone_id = "z" })
+    assert.equal(tonumber(accepted), queue:status().waiting)
+    assert.same({ added = 2, merged = 0 }, queue:add { tags = TAGS })
+    assert.equal("ok", shell("sqlite3 %s 'PRAGMA integrity_check'", path))
+  end)
+
+  it("whose files are deleted under it stores in new ones", function()
+    for _, what in ipairs { "%s %s-wal %s-shm", "%s-wal %s-shm", "%s-wal" } do
+      local queue, _, zone, path = store.queue()
+      assert(queue:add { tags = { "old" } })
+      shell("rm -f " .. what, path, path, path)
+      assert(queue:add { tags = TAGS })
+      local other = store.queue({ store = path }, { zone_id = zone })
+      assert.same({ added = 0, merged = 2 }, other:add { tags = TAGS }, what)
+      assert.same({ added = 1, merged = 1 }, queue:add { tags = { "a", "c" } })
+      assert.same({ added = 0, merged = 2 }, other:add { tags = { "b", "c" } }, what)
+      assert.equal("ok", shell("sqlite3 %s 'PRAGMA integrity_check'", path))
+    end
+  end)
+
+  it("of a newer version is refused and left as it is", function()
+    local queue, _, _, path = store.queue()
+    assert(queue:add { tags = { "old" } })
+    queue:close()
+    shell("sqlite3 %s 'DROP TABLE budgets; ALTER TABLE lanes RENAME head TO first; UPDATE meta SET version = 99'", path)
+    local before = shell("sqlite3 %s .dump | md5sum", path)
+    queue = store.queue { store = path }
+    local result, err = queue:add { tags = TAGS }
+    assert.matches("newer cfpurge", refused("newer", result, err))
+    assert.equal(before, shell("sqlite3 %s .dump | md5sum", path))
+  end)
+end)
