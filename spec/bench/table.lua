@@ -29,7 +29,7 @@ end
 local used, stolen = ticks()
 measure.line("what", "ours", "baseline", "compared", "mark", "")
 local failed = false
-for _, topic in ipairs { "purge", "queue", "hosts" } do
+for _, topic in ipairs { "purge", "queue", "store", "hosts" } do
   for _, section in ipairs(require("spec.bench.rows." .. topic)) do
     local name, fn = section[1], section[2]
     if is_wanted(name) then
