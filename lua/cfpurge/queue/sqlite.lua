@@ -49,7 +49,7 @@ function M.open()
         WHERE version <> ?1]], schema.VERSION)
     end
   end
-  command("INSERT INTO meta SELECT ?1, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM meta)", schema.VERSION)
+  command("INSERT INTO meta SELECT ?1, 0, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM meta)", schema.VERSION)
   return commands
 end
 
@@ -130,7 +130,7 @@ function M.add(groups, options)
   for i, group in ipairs(groups) do
     places[i], all = add_group(command, group, options), all + #group.items
   end
-  command("SELECT refuse('queue_full') WHERE (SELECT sum(count) FROM lanes WHERE died IS NULL) > ?1", options.capacity)
+  command("SELECT refuse('queue_full') FROM meta WHERE total > ?1", options.capacity)
   return commands, function(results)
     local added = 0
     for _, place in ipairs(places) do

@@ -14,10 +14,15 @@ return {
   migrations = {},
 
   -- It comes first, and is looked into before anything else is made.
-  "CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL, fence INTEGER NOT NULL, failed INTEGER NOT NULL)",
+  [[CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL, fence INTEGER NOT NULL, failed INTEGER NOT NULL,
+    total INTEGER NOT NULL)]],
   [[CREATE TABLE IF NOT EXISTS lanes (id INTEGER PRIMARY KEY, zone TEXT NOT NULL, environment TEXT NOT NULL,
     op TEXT NOT NULL, kind TEXT NOT NULL, died REAL, count INTEGER NOT NULL DEFAULT 0,
     claimed INTEGER NOT NULL DEFAULT 0, head REAL, served INTEGER NOT NULL DEFAULT 0)]],
+  -- An add asks for the sum of all lanes that live: it must not look at each.
+  [[CREATE TRIGGER IF NOT EXISTS lanes_total AFTER UPDATE OF count, died ON lanes
+    WHEN OLD.died IS NULL AND (NEW.count <> OLD.count OR NEW.died IS NOT NULL) BEGIN
+    UPDATE meta SET total = total - OLD.count + CASE WHEN NEW.died IS NULL THEN NEW.count ELSE 0 END; END]],
   "CREATE UNIQUE INDEX IF NOT EXISTS lanes_alive ON lanes (zone, environment, op, kind) WHERE died IS NULL",
   "CREATE INDEX IF NOT EXISTS lanes_dead ON lanes (died) WHERE died IS NOT NULL",
   "CREATE INDEX IF NOT EXISTS lanes_heads ON lanes (head) WHERE head IS NOT NULL",
