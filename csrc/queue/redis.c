@@ -238,7 +238,7 @@ static bool redis_open(struct cf_store *store, char *problem)
         wrong = "this hiredis has no TLS";
 #endif
     if (!redis || wrong || !redis->arguments || !redis->lengths) {
-        snprintf(problem, CF_WORK_PROBLEM, "%s", wrong ? wrong : "not enough memory");
+        (void)snprintf(problem, CF_WORK_PROBLEM, "%s", wrong ? wrong : "not enough memory");
         if (redis)
             redis_free(redis);
         return false;

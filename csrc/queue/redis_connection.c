@@ -18,7 +18,7 @@ static void redis_set(struct redis *redis, enum redis_state state)
 
 static void redis_pause(struct redis *redis, const char *problem)
 {
-    snprintf(redis->problem, sizeof redis->problem, "%s", problem && *problem ? problem : "the connection closed");
+    (void)snprintf(redis->problem, sizeof redis->problem, "%s", problem && *problem ? problem : "the connection closed");
     redis_set(redis, REDIS_PAUSES);
 }
 

@@ -90,7 +90,7 @@ static bool sqlite_open(struct cf_store *store, char *problem)
     int code = 0;
 
     if (!sqlite || pipe2(sqlite->bell, O_NONBLOCK | O_CLOEXEC) != 0) {
-        snprintf(problem, CF_WORK_PROBLEM, "%s", sqlite ? strerror(errno) : "not enough memory");
+        (void)snprintf(problem, CF_WORK_PROBLEM, "%s", sqlite ? strerror(errno) : "not enough memory");
         cf_free(sqlite);
         return false;
     }
@@ -106,7 +106,7 @@ static bool sqlite_open(struct cf_store *store, char *problem)
     if (code != 0) {
         cf_poller_closing(&store->poller, sqlite->bell[0]);
         sqlite_free(sqlite);
-        snprintf(problem, CF_WORK_PROBLEM, "no thread for the store: %s", strerror(code));
+        (void)snprintf(problem, CF_WORK_PROBLEM, "no thread for the store: %s", strerror(code));
         return false;
     }
     store->own = sqlite;
