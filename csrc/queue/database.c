@@ -338,7 +338,7 @@ void cf_database_run(struct cf_database *database, struct cf_work *first)
 
     if (database->db && !database_is_there(database))
         cf_database_shut(database);
-    if (!database->db && (code = database_open_database(database, first)) != SQLITE_OK) {
+    if (!database->db && database_open_database(database, first) != SQLITE_OK) {
         for (work = first->next; work; work = work->next)
             cf_work_fail(work, first->reason, first->problem);
         return;

@@ -181,7 +181,8 @@ describe("a queue in Redis", function()
       -- Within the script's text, and around its end.
       for n = 100, 20000, 997 do try { after = n, how = "rst", up = true } end
     end, 100)
-    assert.is_true(failed > 60 and #accepted >= 2, failed .. " failed")
+    -- What breaks once is tried once more, on a connection of its own.
+    assert.is_true(failed + #accepted > 60 and #accepted >= 2, failed .. " failed")
     local stored = {}
     for item in redis:command "HKEYS {cfpurge}:item:1":gmatch '"?(t%d+)"?' do stored[item] = true end
     assert.truthy(next(stored))
