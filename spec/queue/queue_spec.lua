@@ -1,213 +1,284 @@
--- The queue as its user has it: adds, work, status, ends. Both stores, the real edge.
+-- cfpurge.queue over both stores and the edge: adds of every form with an exact account, drain, what failed, several
+-- queues on one store, close, collection, forks, a worker that sleeps beyond its lease.
 local cfpurge = require "cfpurge"
-local cjson = require "cjson"
-local clients = require "spec.support.client"
 local edge = require "spec.support.edge"
+local host = require "spec.support.host"
+local lists = require "spec.support.lists"
+local peer = require "spec.support.peer"
 local stores = require "spec.support.stores"
 
+local function run(queue, until_, seconds)
+  local last = os.time() + (seconds or 10)
+  while not until_() and os.time() <= last do queue:step(0.05) end
+  assert(until_(), "it never came")
+end
 
-local function step(queue, seconds, is_over)
-  local ends = os.time() + seconds
-  repeat
-    queue:step(0.05)
-  until is_over() or os.time() > ends
-  return is_over()
+local function items_of(zone)
+  local seen = {}
+  for _, item in ipairs((lists.sent(zone))) do seen[item] = (seen[item] or 0) + 1 end
+  return seen
 end
 
 for _, store in ipairs(stores) do describe("a queue, " .. store.name, function()
-  teardown(stores.close)
-  it("sends what was added, each equal item once", function()
-    local zone, about = edge.zone()
-    local queue = store.queue(nil, { zone_id = zone })
-    assert.same({ added = 3, merged = 0 }, queue:add { tags = { "a", "b", "c" } })
-    assert.same({ added = 1, merged = 2 }, queue:add { tags = { "A", "c", "d" } })
-    assert.same({ added = 1, merged = 0 }, queue:add({ purge_everything = true }, { environment = "production" }))
-    local status = queue:status()
-    assert.same({ 5, 0, 0, false }, { status.waiting, status.in_flight, status.failed, status.working })
+  after_each(stores.close)
+  teardown(peer.stop)
+
+  it("stores every kind, and sends it as a purge would", function()
+    local queue, _, zone, _, about = store.queue()
+    local site = "www." .. about.name
+    local asked = {
+      { tags = { "a", "b" } }, { hosts = { site } }, { prefixes = { site .. "/a" } },
+      { files = { "https://" .. site .. "/x",
+        { url = "https://" .. site .. "/y", headers = { ["CF-Device-Type"] = "mobile" } } } },
+    }
+    for _, params in ipairs(asked) do assert(queue:add(params)) end
+    assert.same({ waiting = 0, failed = 0 }, queue:drain { deadline = 10 })
+    assert.same({ added = 1, merged = 0 }, queue:add { purge_everything = true })
+    assert.same({ added = 1, merged = 0 }, queue:add({ tags = { "i" } }, { invalidate = true }))
+    assert.same({ waiting = 0, failed = 0 }, queue:drain { deadline = 10 })
+    local requests = edge.requests(zone)
+    local bodies, invalidates = {}, 0
+    for _, request in ipairs(requests) do
+      bodies[#bodies + 1] = request.body
+      if request.path and request.path:find("invalidate", 1, true) then invalidates = invalidates + 1 end
+    end
+    table.sort(bodies)
+    assert.equal(6, #bodies)
+    local all = table.concat(bodies, "\n")
+    for _, part in ipairs { '"tags":["a","b"]', '"hosts":["' .. site .. '"]', '"prefixes":["' .. site .. '/a"]',
+      '"purge_everything":true', '"CF-Device-Type":"mobile"', '"tags":["i"]' } do
+      assert.truthy(all:find(part, 1, true), part .. "\n" .. all)
+    end
+  end)
+
+  it("stores a list of any length, and counts its duplicates as merged", function()
+    local queue, _, zone = store.queue()
+    local list = lists.tags(1234)
+    list[#list + 1], list[#list + 2] = "t1", "T2"
+    assert.same({ added = 1234, merged = 2 }, queue:add { tags = list })
+    assert.same({ added = 6, merged = 1234 }, queue:add { tags = lists.iterator(lists.tags(1240)) })
+    assert.equal(1240, queue:status().waiting)
     assert.same({ waiting = 0, failed = 0 }, queue:drain { deadline = 20 })
-    local counts = edge.counts(zone)
-    assert.same({ 2, 5 }, { counts.accepted, counts.items })
-    assert.truthy(about.environments.production)
+    local seen, count = items_of(zone), 0
+    for _, times in pairs(seen) do
+      count = count + 1
+      assert.equal(1, times)
+    end
+    assert.equal(1240, count)
+  end)
+
+  it("stores what is right of a list, and tells what was not with its error", function()
+    local queue = store.queue()
+    local list = lists.tags(700)
+    list[650] = "a,b"
+    local result, err = queue:add { tags = lists.iterator(list) }
+    assert.is_nil(result)
+    assert.equal("invalid_request", err.kind)
+    assert.equal(699, err.accepted)
+    assert.same({ "a,b" }, lists.all(err.remaining.tags))
+    assert.equal(699, queue:status().waiting)
+    -- In a table it is seen before anything is stored.
+    list[651] = "fresh"
+    list[2] = "c,d"
+    result, err = queue:add { tags = list }
+    assert.same({ nil, "invalid_request" }, { result, err.kind })
+    assert.matches("tags%[2%]", tostring(err))
+  end)
+
+  it("refuses what is wrong before it stores anything, and names the field", function()
+    local queue = store.queue()
+    for field, call in pairs {
+      tags = { { tags = {} } }, zone = { { tags = { "a" } }, { zone = 5 } }, delay = { { tags = { "a" } }, { delay = -1 } },
+      again = { { tags = { "a" } }, { again = "soon" } }, nonsense = { { tags = { "a" } }, { nonsense = true } },
+      environment = { { tags = { "a" } }, { environment = 7 } }, zone_id = { { tags = { "a" } }, { zone_id = {} } },
+      invalidate = { { tags = { "a" } }, { invalidate = "yes" } }, prefixes = { { prefixes = "a" } },
+      ["zone: must"] = { { tags = { "a" }, zone = "" } }, environment_id = { { tags = { "a" }, environment_id = "a/b" } },
+      hosts = { { hosts = { "a b" } } }, api_token = { { tags = { "a" } }, { api_token = "secret" } },
+    } do
+      local result, err = queue:add(call[1], call[2])
+      assert.is_nil(result)
+      assert.equal("invalid_request", err.kind)
+      assert.truthy(tostring(err):find(field, 1, true), tostring(err))
+      assert.is_nil(tostring(err):find("secret", 1, true))
+    end
     assert.equal(0, queue:status().waiting)
   end)
 
-  it("adds a list of any length, and an iterator's items", function()
-    local queue, _, zone = store.queue()
-    local n = 0
-    assert.same({ added = 1700, merged = 0 }, queue:add { tags = function()
-      n = n + 1
-      return n <= 1700 and "t" .. n or nil
-    end })
-    local list = {}
-    for i = 1, 1700 do list[i] = "T" .. i end
-    assert.same({ added = 0, merged = 1700 }, queue:add { tags = list })
-    assert.truthy(queue:drain { deadline = 30 })
-    assert.same({ 17, 1700 }, { edge.counts(zone).accepted, edge.counts(zone).items })
+  it("that is full says so, and `remaining` is exactly what is not stored", function()
+    local queue = store.queue { capacity = 1100 }
+    local list = lists.tags(3000)
+    local result, err = queue:add { tags = list }
+    assert.is_nil(result)
+    assert.same({ "queue_full", "capacity" }, { err.kind, err.field })
+    local waiting = queue:status().waiting
+    assert.equal(waiting, err.accepted)
+    assert.equal(3000 - waiting, #lists.all(err.remaining.tags))
+    result, err = queue:add { tags = lists.iterator(lists.tags(3000)) }
+    assert.is_nil(result)
+    local left = {}
+    for _, tag in ipairs(lists.all(err.remaining.tags)) do left[tag] = true end
+    assert.equal(3000 - err.accepted, (function() local n = 0 for _ in pairs(left) do n = n + 1 end return n end)())
+    assert.is_true(queue:status().waiting <= 1100)
   end)
 
-  it("stores nothing of what is wrong, and says what and what remains", function()
-    local queue, client = store.queue { capacity = 5 }
-    for field, params in pairs {
-      ["hosts[1]"] = { hosts = { "a b" } }, tags = { tags = {} }, params = {}, zone_id = { tags = { "a" }, zone_id = "a/b" },
-    } do
-      local added, err = queue:add(params)
-      assert.is_nil(added)
-      assert.same({ "invalid_request", params }, { err.kind, err.remaining }, field)
-    end
-    local _, err = queue:add({ tags = { "a" } }, { api_token = "t" })
-    assert.same({ "invalid_request", "api_token" }, { err.kind, err.field })
-    _, err = queue:add({ tags = { "1", "2", "3", "4", "5", "6" } })
-    assert.same({ "queue_full", 6, 0 }, { err.kind, #err.remaining.tags, queue:status().waiting })
-    assert.has_error(function() queue:add "tags" end)
-    assert.has_error(function() queue.add { tags = { "a" } } end)
-    local none, message
-    none, message, err = cfpurge.queue { store = "/nowhere", client = client, colour = 1 }
-    assert.same({ nil, tostring(err), "colour" }, { none, message, err.field })
-  end)
-
-  it("keeps what is refused for good, with its error, to be retried or discarded", function()
+  it("keeps what was refused for good, lists it, retries it and discards it", function()
     local queue, _, zone = store.queue()
-    edge.script(zone, { { match = '"bad"', times = 0, status = 400, json = { success = false, result = cjson.null,
-      errors = { { code = 1100, message = "tag too long" } }, messages = {} } } })
-    queue:add { tags = { "a", "bad", "b" } }
-    assert.same({ waiting = 0, failed = 1 }, queue:drain { deadline = 20 })
+    edge.script(zone, { { match = '"bad', times = 0, status = 400, json = { success = false, messages = {},
+      errors = { { code = 1016, message = "bad item" } }, result = require "cjson".null } } })
+    assert(queue:add { tags = { "a", "bad1", "bad2" } })
+    assert.same({ waiting = 0, failed = 2 }, queue:drain { deadline = 10 })
     local failed = queue:failed()
-    assert.same({ 1, "bad", "tags", 1100, "item" },
-      { #failed, failed[1].item, failed[1].kind, failed[1].error.code, failed[1].error.about })
+    assert.same({ 2, "tags", "purge" }, { #failed, failed[1].kind, failed[1].invalidate and "invalidate" or "purge" })
+    assert.same({ "item", 400 }, { failed[1].error.about, failed[1].error.status })
+    assert.matches("bad item", failed[1].error.message)
+    assert.same({ 1, 0 }, { #queue:failed { limit = 1 }, #queue:failed { kind = "files" } })
     edge.script(zone, {})
-    assert.equal(1, queue:retry())
-    assert.same({ waiting = 0, failed = 0 }, queue:drain { deadline = 20 })
-    assert.equal(0, queue:discard())
-    assert.equal(3, edge.counts(zone).items)
+    assert.equal(2, queue:retry { kind = "tags" })
+    assert.same({ waiting = 0, failed = 0 }, queue:drain { deadline = 10 })
+    assert.same({ 0, {} }, { queue:discard(), queue:failed() })
+    for _, wrong in ipairs { { nonsense = 1 }, { kind = {} }, { zone = 5 }, { older_than = "x" }, { limit = 0 } } do
+      for _, method in ipairs { "failed", "retry", "discard" } do
+        if not (wrong.limit and method ~= "failed") then
+          local result, err = queue[method](queue, wrong)
+          assert.same({ nil, "invalid_request", (next(wrong)) }, { result, err and err.kind, err and err.field })
+        end
+      end
+    end
   end)
 
-  it("drops nothing while the API is down, and goes on when it is back", function()
-    local queue, _, zone = store.queue()
-    edge.script(zone, { { times = 4, status = 503, body = "down" } })
-    queue:add { tags = { "a", "b" } }
+  it("shares its store with others: each adds, each may work, nothing is sent twice", function()
+    local one, _, zone, target = store.queue { linger = 0.01 }
+    local other = store.queue({ store = target, linger = 0.01 }, { zone_id = zone })
+    assert.same({ added = 900, merged = 0 }, one:add { tags = lists.tags(900) })
+    assert.same({ added = 100, merged = 900 }, other:add { tags = lists.tags(1000) })
+    one:work()
+    other:work()
+    run(one, function()
+      other:step(0)
+      return edge.counts(zone).items >= 1000
+    end)
+    other:rest()
+    run(other, function()
+      one:step(0)
+      return not other:active()
+    end)
+    assert.same({ waiting = 0, failed = 0 }, one:drain { deadline = 10 })
+    for _, times in pairs(items_of(zone)) do assert.equal(1, times) end
+  end)
+
+  it("closed with adds and purges in flight ends each call once; what was not sent waits for the next", function()
+    local queue, _, zone, target = store.queue { linger = 0.01 }
+    assert(queue:add { tags = lists.tags(300) })
+    edge.script(zone, { { times = 0, delay = 5, pass = true } })
     queue:work()
-    assert.is_true(step(queue, 5, function() return edge.counts(zone).scripted >= 1 end))
-    local status = queue:status()
-    assert.same({ 2, 0 }, { status.waiting + status.in_flight, status.failed })
-    assert.is_true(step(queue, 20, function() return edge.counts(zone).items == 2 end))
-    assert.same({ waiting = 0, failed = 0 }, queue:drain { deadline = 20 })
-    queue:rest()
-    assert.is_true(step(queue, 5, function() return not queue:active() end))
-  end)
-
-  it("lets a zone rest whose credential is refused, and says why", function()
-    local queue, _, zone = store.queue()
-    local other, about = edge.zone()
-    edge.script(zone, { { times = 0, status = 403, json = { success = false, messages = {}, result = cjson.null,
-      errors = { { code = 10000, message = "Authentication error" } } } } })
-    queue:add { tags = { "a" } }
-    queue:add({ tags = { "b" } }, { zone_id = other })
-    local _, err = queue:drain { deadline = 2 }
-    assert.equal("timeout", err.kind)
-    local paused = queue:status().paused
-    assert.same({ 1, zone }, { #paused, paused[1].zone })
-    assert.truthy(paused[1].why:find "Authentication error" and paused[1].seconds > 30)
-    assert.truthy(about)
-    assert.same({ 1, 0 }, { edge.counts(other).items, edge.counts(zone).items })
-  end)
-
-  it("moves by step, fileno and timeout like a client; start never waits", function()
-    local queue, _, zone = store.queue()
-    local told
-    local request = assert(queue:start({ tags = { "a" } }, function(added, err) told = added or err end))
-    assert.same({ false, true, 1 }, { request:done(), queue:active(), queue:in_flight() })
-    assert.is_number(queue:fileno())
-    assert.is_true(step(queue, 10, function() return request:done() end))
-    assert.same({ added = 1, merged = 0 }, told)
-    assert.is_false(queue:active())
-    assert.is_nil(queue:timeout())
-    queue:work()
-    assert.is_true(queue:active() and queue:timeout() <= 1)
-    assert.is_true(step(queue, 10, function() return edge.counts(zone).items == 1 end))
-  end)
-
-  it("is worked on by several, and what one has in flight is nobody else's", function()
-    local first, _, zone, target = store.queue()
-    local second = store.queue({ store = target }, { zone_id = zone })
-    edge.script(zone, { { times = 3, delay = 0.3, pass = true } })
-    local list = {}
-    for i = 1, 300 do list[i] = "t" .. i end
-    first:add { tags = list }
-    first:work()
-    second:work()
-    assert.is_true(step(first, 20, function() return second:step(0.02) and edge.counts(zone).items == 300 end))
-    assert.equal(3, edge.counts(zone).accepted)
-  end)
-
-  it("ends what is in flight where it is closed; what was added is there for the next one", function()
-    local queue, _, zone, target = store.queue()
-    edge.script(zone, { { times = 1, hang = 5 } })
-    queue:add { tags = { "a" } }
-    queue:work()
-    step(queue, 5, function() return edge.counts(zone).requests > 0 end)
+    run(queue, function() return queue:status().in_flight > 0 end)
+    local told = {}
+    for i = 1, 5 do
+      assert(queue:start({ hosts = { i .. ".example.com" } }, nil, function(added, err)
+        told[#told + 1] = added and "added" or err.kind
+      end))
+    end
     queue:close()
-    local _, err = queue:add { tags = { "b" } }
-    assert.same({ "closed", { "b" } }, { err.kind, err.remaining.tags })
-    local again = store.queue({ store = target }, { zone_id = zone })
-    local status = again:status()
-    assert.equal(1, status.waiting + status.in_flight)
+    assert.equal(5, #told)
+    for _, how in ipairs(told) do assert.truthy(how == "added" or how == "closed", how) end
+    for _, call in ipairs { "add", "status" } do
+      local result, err = queue[call](queue, { tags = { "z" } })
+      assert.same({ nil, "closed" }, { result, err.kind })
+    end
+    edge.script(zone, {})
+    local rules = store.rules(target)
+    rules.status()
+    -- As if its lease were over.
+    local next_one = store.queue({ store = target, lease = 0.5, linger = 0.01 }, { zone_id = zone })
+    local status = next_one:status()
+    assert.is_true(status.waiting + status.in_flight >= 300)
+  end)
+
+  it("that nobody holds any more ends its calls, and leaves what it stored", function()
+    local queue, client, _, target = (function()
+      local _, client, zone, target = store.queue()
+      local mine = assert(cfpurge.queue { store = target, client = client })
+      assert(mine:add { tags = { "a" } })
+      return mine, client, zone, target
+    end)()
+    local told
+    assert(queue:start({ tags = lists.iterator(lists.tags(3000)) }, nil, function(_, err) told = err and err.kind or "added" end))
+    queue = nil -- luacheck: ignore
+    for _ = 1, 4 do collectgarbage() end
+    assert.truthy(told == "closed" or told == nil, told)
+    assert.is_true(client:in_flight() == 0)
+    assert.is_true(store.rules(target).status().waiting >= 1)
+  end)
+
+  it("in a forked child neither sends nor settles what the parent has in flight", function()
+    local system = host.system()
+    local queue, _, zone = store.queue { linger = 0.01 }
+    edge.script(zone, { { delay = 1, pass = true } })
+    assert(queue:add { tags = { "a" } })
+    queue:work()
+    edge.script(zone, { { delay = 1, pass = true } })
+    run(queue, function() return queue:status().in_flight == 1 end)
+    local child = system.fork()
+    if child == 0 then
+      local ok = pcall(function()
+        assert(queue:add { tags = { "b" } })
+        assert.is_true(queue:status().in_flight == 1 or queue:status().waiting + queue:status().in_flight >= 1)
+        queue:rest()
+        for _ = 1, 10 do queue:step(0.02) end
+        queue:close()
+      end)
+      system.exit(ok and 0 or 1)
+    end
+    assert.equal(0, system.wait(child))
+    assert.same({ waiting = 0, failed = 0 }, queue:drain { deadline = 10 })
+    assert.same({ a = 1, b = 1 }, items_of(zone))
+  end)
+
+  it("whose worker sleeps beyond its lease goes on without it, and hears nothing of it later", function()
+    local queue, _, zone, target = store.queue { linger = 0.01 }
+    edge.script(zone, { { delay = 0.5, pass = true } })
+    local path = peer.path "worker"
+    local file = assert(io.open(path, "w"))
+    file:write(([[
+      local cfpurge = require "cfpurge"
+      local stat = io.open "/proc/self/stat"
+      local pid = stat:read "*l":match "^%%d+"
+      local client = cfpurge.new { api_token = %q, base_url = %q, zone_id = %q }
+      local queue = cfpurge.queue { store = %q, client = client, lease = 1, linger = 0.01 }
+      assert(queue:add { tags = { "a" } })
+      queue:work()
+      repeat queue:step(0.02) until client:in_flight() > 0
+      queue:rest()
+      print(pid)
+      io.stdout:flush()
+      while queue:active() do queue:step(0.05) end
+      print "ended"
+      io.stdout:flush()
+      ]]):format(edge.env.TOKEN, edge.env.API_HTTP, zone, target))
+    file:close()
+    local out = path .. ".out"
+    peer.launch((os.getenv "CFPURGE_LUA" or "lua5.4") .. " " .. path, out)
+    local function said(pattern)
+      local text = assert(io.open(out))
+      local all = text:read "*a"
+      text:close()
+      return all:match(pattern)
+    end
+    local pid = peer.await("claim", function() return said "^(%d+)\n" end)
+    host.must("kill -STOP " .. pid)
+    assert.same({ waiting = 0, failed = 0 }, queue:drain { deadline = 10 })
+    assert.equal(2, #edge.requests(zone))
+    -- The same item waits, and is claimed by another: the sleeper's word is about none of that.
+    local rules = store.rules(target)
+    assert(queue:add { tags = { "a" } })
+    local claim = rules.claim(stores.terms())
+    assert.equal(1, #claim.items)
+    assert(queue:add { tags = { "b" } })
+    host.must("kill -CONT " .. pid)
+    peer.await("end", function() return said "ended" end)
+    local status = queue:status()
+    assert.same({ 1, 1, 0 }, { status.waiting, status.in_flight, status.failed })
+    assert.is_true(rules.settle(claim.fence, stores.settled()))
+    assert.equal(2, #edge.requests(zone))
   end)
 end) end
-
-describe("a store that cannot be used", function()
-  teardown(stores.close)
-
-  local function refusal(target, pattern)
-    local client = clients.new()
-    local queue = assert(cfpurge.queue { store = target, client = client })
-    local added, err = queue:add { tags = { "a", "b" } }
-    assert.is_nil(added)
-    assert.same({ "store", { "a", "b" } }, { err.kind, err.remaining.tags })
-    assert.matches(pattern, err.message)
-    queue:close()
-    return err
-  end
-
-  it("is told of, with all that remains: a file that is none, a folder that is not there, no right to write", function()
-    refusal("/etc/passwd", "the file is no store")
-    refusal("/nowhere/queue.db", "No such file")
-    refusal("/proc/queue.db", "^the store cannot be")
-  end)
-
-  it("is told of: nobody listens, a login that is wrong, a newer store", function()
-    assert.is_true(refusal("redis://127.0.0.1:1/0", "no connection to the store").retryable)
-    local server = stores.server("--requirepass secret", "-a secret PING")
-    refusal(server:url(), "the store wants a login")
-    refusal((server:url():gsub("unix://", "unix://:wrong@")), "login")
-    server:command "-a secret HSET '{cfpurge}:meta' version 99"
-    refusal((server:url():gsub("unix://", "unix://:secret@")), "a newer cfpurge")
-    server:stop()
-  end)
-
-  it("is no loss where Redis is restarted and its scripts are flushed", function()
-    local server = stores.server "--appendonly yes"
-    local queue = assert(cfpurge.queue { store = server:url(), client = clients.new() })
-    assert(queue:add { tags = { "a" } })
-    server:command "SCRIPT FLUSH"
-    assert.same({ added = 1, merged = 1 }, queue:add { tags = { "a", "b" } })
-    server:stop()
-    server:start()
-    assert.same({ added = 0, merged = 2 }, queue:add { tags = { "a", "b" } })
-    assert(queue:drain { deadline = 20 })
-    queue:close()
-    server:stop()
-  end)
-
-  it("is no loss where SQLite's file is deleted under it, and its mode is its owner's", function()
-    local queue, _, _, target = stores[1].queue()
-    assert(queue:add { tags = { "a" } })
-    local pipe = io.popen("stat -c %a " .. target)
-    assert.equal("600", pipe:read "*l")
-    pipe:close()
-    os.remove(target)
-    os.remove(target .. "-wal")
-    os.remove(target .. "-shm")
-    assert.same({ added = 1, merged = 0 }, queue:add { tags = { "a" } })
-    assert.equal(1, queue:status().waiting)
-  end)
-end)

@@ -5,7 +5,8 @@
 --   store.target()                a fresh, empty store: what cfpurge.queue is given as `store`
 --   store.rules(target?)          its transitions, each carried out at once: rules.add(...) -> what it decodes to, or
 --                                 nil, the problem, the reason; rules.handle is the store's own
---   store.queue(options?, client_options?)  -> a queue, its client, the zone's id, the target
+--   store.queue(options?, client_options?)  -> a queue, its client, the zone's id, the target, what
+--                                 edge.zone says of the zone
 --   stores.group(zone, kind, names, more?)  a group for rules.add; names are the items, their keys and their JSON
 --   stores.terms(more?)           what a claim is asked with: no linger, a lease of a minute
 --   stores.settled(more?)         an outcome: all accepted, but for what `more` says
@@ -162,11 +163,11 @@ local kept = {}
 
 local function queue(name, options, client_options)
   local filled_in = filled({ store = options and options.store or targets[name]() }, options)
-  local client, zone = clients.new(client_options)
+  local client, zone, about = clients.new(client_options)
   filled_in.client = client
   local made = assert(cfpurge.queue(filled_in))
   kept[#kept + 1] = made
-  return made, client, zone, filled_in.store
+  return made, client, zone, filled_in.store, about
 end
 
 function M.close()

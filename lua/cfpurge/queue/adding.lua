@@ -147,7 +147,8 @@ function Adding:finish()
   end
   if not cause then
     self.worker:hear(self.options.delay)
-    return self.done { added = self.added, merged = self.merged }
+    -- The duplicates of a table are not even asked about.
+    return self.done { added = self.added, merged = self.merged + self.source.duplicates }
   end
   local fields = tables.copy(cause)
   fields.kind, fields.message = nil, nil

@@ -32,6 +32,29 @@ end
 
 -- ---- adding ----
 
+-- What the core says of it, without the names that it does not know.
+local function problem_of(queue, params, options, kind, list)
+  local call = {
+    params = tables.copy(params),
+    options = { zone_id = options.zone_id, environment_id = options.environment_id, invalidate = options.invalidate },
+  }
+  call.params.zone, call.params.environment = nil, nil
+  if params.zone_id == nil and options.zone_id == nil then
+    call.params.zone_id = "0"
+  end
+  local ok, raised, err
+  if type(list) == "function" or (type(list) == "table" and #list > 0) then
+    ok, raised, err = validate.list({ core = queue.handle }, call, kind, list, queue.options.full, validate.FIRST)
+  else
+    ok, raised, err = pcall(queue.handle.check, queue.handle, call.params, call.options)
+    ok, err = ok and raised, ok and err or nil
+  end
+  if not ok then
+    local problem = tostring(raised):match "^bad argument .-%((.*)%)$" or tostring(raised)
+    return err or core.error("invalid_request", problem, { field = problem:match "^[%w_]+" })
+  end
+end
+
 -- Begins one: calls `done` with the result or an error, at once where it is wrong.
 local function add(queue, request, params, options, done)
   local terms, err = items.options(options)
@@ -42,29 +65,7 @@ local function add(queue, request, params, options, done)
   local group, list
   group, list, err = items.group(queue.state, params, options)
   if group then
-    local stand_in = tables.copy(params)
-    stand_in.zone, stand_in.environment, stand_in.zone_id, stand_in.environment_id = nil, nil, "0", nil
-    local call = { params = stand_in, options = nil }
-    -- What is no name is checked as an id.
-    local whole = {
-      purge_everything = true, zone_id = not items.is_name(group.zone) and group.zone or "0",
-      environment_id = group.environment ~= "" and not group.environment:find "^name:" and group.environment or nil,
-    }
-    local ok, path, problem = pcall(queue.handle.check, queue.handle, whole)
-    err = not ok and core.error("invalid_request", tostring(path)) or not path and problem or nil
-    if err then
-      group = nil
-    elseif group.kind == "everything" then
-      ok, path, problem = pcall(queue.handle.check, queue.handle, stand_in)
-      err = not ok and core.error("invalid_request", tostring(path)) or not path and problem or nil
-    elseif type(list) == "function" or (type(list) == "table" and #list > 0) then
-      local raised
-      ok, raised, problem = validate.list({ core = queue.handle }, call, group.kind, list, queue.options.full,
-        validate.FIRST)
-      err = not ok and (problem or core.error("invalid_request", tostring(raised))) or nil
-    else
-      err = core.error("invalid_request", group.kind .. ": must not be empty", { field = group.kind })
-    end
+    err = problem_of(queue, params, options, group.kind, list)
   end
   if err then
     err.remaining = params
@@ -125,6 +126,26 @@ function Queue:start(params, options, on_done)
   return request
 end
 
+local function check_options(name, options, allowed)
+  if options ~= nil and type(options) ~= "table" then
+    error(("bad argument #1 to '%s' (table expected, got %s)"):format(name, type(options)), 3)
+  end
+  for field, value in tables.entries(options or {}) do
+    local problem
+    if not allowed[field] then
+      problem = "no such option of " .. name
+    elseif type(value) ~= allowed[field] then
+      problem = ("%s expected, got %s"):format(allowed[field], type(value))
+    elseif allowed[field] == "number" and (value ~= value or value < (field == "limit" and 1 or 0)) then
+      problem = "is too small"
+    end
+    if problem then
+      return nil, core.error("invalid_request", tostring(field) .. ": " .. problem, { field = tostring(field) })
+    end
+  end
+  return options or {}
+end
+
 -- ---- working ----
 
 local function keep_busy(queue)
@@ -174,12 +195,17 @@ end
 ---@return {waiting: integer, failed: integer}?, cfpurge.Error?
 function Queue:drain(options)
   local queue = inside(self, "drain")
+  local problem
+  options, problem = check_options("drain", options, { deadline = "number" })
+  if not options then
+    return nil, problem
+  end
   local was_working = queue.worker.is_working
   queue.drains = queue.drains + 1
   queue.worker:work()
   keep_busy(queue)
   local result, err = begin.look_up(queue.state, nil, function(_, done)
-    drain(queue, options and options.deadline, done)
+    drain(queue, options.deadline, done)
   end)
   queue.drains = queue.drains - 1
   if not was_working then
@@ -208,11 +234,10 @@ function Queue:status()
   return status, err
 end
 
-local function checked_filter(name, filter)
-  if filter ~= nil and type(filter) ~= "table" then
-    error(("bad argument #1 to '%s' (table expected, got %s)"):format(name, type(filter)), 3)
-  end
-  return filter or {}
+local FILTER = { zone = "string", environment = "string", kind = "string", older_than = "number" }
+local LISTED = { limit = "number" }
+for name, kind in pairs(FILTER) do
+  LISTED[name] = kind
 end
 
 --- What was refused for good, the oldest first, each with its error.
@@ -220,16 +245,20 @@ end
 ---@return cfpurge.QueueFailed[]?, cfpurge.Error?
 function Queue:failed(filter)
   local queue = inside(self, "failed")
-  filter = checked_filter("failed", filter)
+  local err
+  filter, err = check_options("failed", filter, LISTED)
+  if not filter then
+    return nil, err
+  end
   local list, after, most = {}, nil, filter.limit or SHOWN
   repeat
     local commands, decode = queue.store.failed(filter, math.min(SOME, most - #list), after)
-    local rows, err = ask(queue, commands, function(results)
+    local rows, problem = ask(queue, commands, function(results)
       local rows, last = decode(results)
       return { rows = rows, last = last }
     end)
     if not rows then
-      return nil, err
+      return nil, problem
     end
     for _, row in ipairs(rows.rows) do
       list[#list + 1] = items.shown(row)
@@ -239,10 +268,14 @@ function Queue:failed(filter)
   return list
 end
 
-local function all_of(queue, transition, filter)
-  local count = 0
+local function all_of(queue, name, filter)
+  local transition, count = queue.store[name], 0
+  local fits, problem = check_options(name, filter, FILTER)
+  if not fits then
+    return nil, problem
+  end
   repeat
-    local commands, decode = transition(filter, SOME)
+    local commands, decode = transition(fits, SOME)
     local some, err = ask(queue, commands, function(results)
       return { decode(results) }
     end)
@@ -259,7 +292,7 @@ end
 ---@return integer? count, cfpurge.Error?
 function Queue:retry(filter)
   local queue = inside(self, "retry")
-  local count, err = all_of(queue, queue.store.retry, checked_filter("retry", filter))
+  local count, err = all_of(queue, "retry", filter)
   queue.worker:hear()
   return count, err
 end
@@ -269,7 +302,7 @@ end
 ---@return integer? count, cfpurge.Error?
 function Queue:discard(filter)
   local queue = inside(self, "discard")
-  return all_of(queue, queue.store.discard, checked_filter("discard", filter))
+  return all_of(queue, "discard", filter)
 end
 
 -- ---- moving and ending ----

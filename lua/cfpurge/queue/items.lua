@@ -51,6 +51,12 @@ function M.group(state, params, options)
   local wanted = names.wanted(state, { params = params, options = options })
   local kind, list = validate.kind_of(params)
   local zone = wanted.zone_id or wanted.zone or state.zone_id
+  for _, name in ipairs { "zone", "environment" } do
+    local value = wanted[name]
+    if value ~= nil and (type(value) ~= "string" or value == "") then
+      wanted.problem = wanted.problem or ("%s: must be a name"):format(name)
+    end
+  end
   if wanted.problem then
     local field = wanted.problem:match "^%w+"
     return nil, nil, core.error("invalid_request", wanted.problem, { field = field })
