@@ -8,6 +8,7 @@ local core = require "cfpurge.core"
 local items = require "cfpurge.queue.items"
 local links = require "cfpurge.queue.link"
 local loops = require "cfpurge.loop"
+local making = require "cfpurge.queue.making"
 local tables = require "cfpurge.tables"
 local validate = require "cfpurge.validate"
 local workers = require "cfpurge.queue.worker"
@@ -377,37 +378,6 @@ local function refused(field, problem)
   return nil, tostring(err), err
 end
 
-local known = { store = "string", client = "table", capacity = "number", linger = "number", lease = "number",
-  max_in_flight = "number" }
-
-local function option_problem(options)
-  for name, value in tables.entries(options) do
-    if not known[name] then
-      return tostring(name), "no such option of queue"
-    elseif type(value) ~= known[name] then
-      return name, ("%s expected, got %s"):format(known[name], type(value))
-    elseif known[name] == "number" and not (value > 0 and value <= 1e9) then
-      return name, "must be a number above 0"
-    end
-  end
-  if not options.store then
-    return "store", "is needed: a path, or redis://host"
-  elseif not options.client then
-    return "client", "is needed: what cfpurge.new has returned"
-  end
-end
-
--- The store's module and its transitions.
-local function store_of(target)
-  local is_redis = target:find "^rediss?://" or target:find "^unix://"
-  local name = is_redis and "redis" or "sqlite"
-  local ok, module = pcall(require, "cfpurge." .. name)
-  if not ok then
-    return nil, ("this cfpurge was built without %s: %s"):format(name, tostring(module):match "[^\n]*")
-  end
-  return module, require("cfpurge.queue." .. name)
-end
-
 --- A queue over a store: a path is SQLite's, for one machine; redis://host[:port][/db] is Redis, for many.
 ---@param options cfpurge.QueueOptions
 ---@return cfpurge.Queue?, string? message, cfpurge.Error?
@@ -415,7 +385,7 @@ local function new(options)
   if type(options) ~= "table" then
     error(("bad argument #1 to 'queue' (table expected, got %s)"):format(type(options)), 2)
   end
-  local field, problem = option_problem(options)
+  local field, problem = making.option_problem(options)
   if field then
     return refused(field, problem)
   end
@@ -423,7 +393,7 @@ local function new(options)
   if not client_state then
     return refused("client", "is no client of cfpurge")
   end
-  local module, store = store_of(options.store)
+  local module, store = making.store_of(options.store)
   if not module then
     return refused("store", store)
   end
