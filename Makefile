@@ -70,7 +70,7 @@ PACKAGE_OF_redis  = hiredis
 STORES  = $(foreach name,sqlite redis,$(if $(shell pkg-config --exists $(PACKAGE_OF_$(name)) 2>/dev/null && echo 1),$(name)))
 STORE_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,store.o unit.o values.o) \
   $(addprefix $(BUILD)/obj/base/,buffer.o memory.o clock.o poller.o generation.o sigpipe.o)
-sqlite_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,sqlite.o database.o)
+sqlite_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,sqlite.o database.o gate.o)
 redis_O  = $(addprefix $(BUILD)/$(LUA)/obj/queue/,redis.o redis_connection.o redis_url.o resolve.o)
 STORE_SO = $(STORES:%=$(BUILD)/$(LUA)/cfpurge/%.so)
 

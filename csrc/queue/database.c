@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "queue/gate.h"
 #include "queue/values.h"
 
 /* How long one look at another's lock may last, in milliseconds: who stops us waits for it. */
@@ -59,7 +60,9 @@ static int database_wait_for_lock(void *data, int count)
         database->locked_since = cf_clock_now();
     if (atomic_load(&database->stops) || cf_clock_now() - database->locked_since >= database->busy)
         return 0;
+    cf_gate_leave();
     sqlite3_sleep(count < 5 ? 1 : LOOK);
+    cf_gate_enter();
     return 1;
 }
 
@@ -88,7 +91,7 @@ static void database_read_clock(struct cf_database *database)
     database->now = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-void cf_database_shut(struct cf_database *database)
+static void database_shut(struct cf_database *database)
 {
     size_t i;
 
@@ -133,7 +136,9 @@ static int database_open_database(struct cf_database *database, struct cf_work *
         code = SQLITE_CANTOPEN;
     if (code != SQLITE_OK) {
         database_fail(database, work, code);
-        cf_database_shut(database);
+        database_shut(database);
+    } else {
+        cf_gate_lock_as_child(database->path);
     }
     return code;
 }
@@ -330,14 +335,14 @@ static void database_fail_all(struct cf_database *database, struct cf_work *firs
 }
 
 /* One transaction for all of them. Nothing is told before it is on the disk. */
-void cf_database_run(struct cf_database *database, struct cf_work *first)
+static void database_run(struct cf_database *database, struct cf_work *first)
 {
     struct cf_work *work;
     bool reads = true;
     int code;
 
     if (database->db && !database_is_there(database))
-        cf_database_shut(database);
+        database_shut(database);
     if (!database->db && database_open_database(database, first) != SQLITE_OK) {
         for (work = first->next; work; work = work->next)
             cf_work_fail(work, first->reason, first->problem);
@@ -369,4 +374,18 @@ void cf_database_run(struct cf_database *database, struct cf_work *first)
     } else if (!database->has_log) {
         database->has_log = database_stat_log(database, &database->log);
     }
+}
+
+void cf_database_run(struct cf_database *database, struct cf_work *first)
+{
+    cf_gate_enter();
+    database_run(database, first);
+    cf_gate_leave();
+}
+
+void cf_database_shut(struct cf_database *database)
+{
+    cf_gate_enter();
+    database_shut(database);
+    cf_gate_leave();
 }

@@ -32,7 +32,9 @@ static int do_fork(lua_State *L)
 static int do_wait(lua_State *L)
 {
     int status = 0;
-    pid_t pid = waitpid((pid_t)luaL_checkinteger(L, 1), &status, 0);
+    pid_t pid = waitpid((pid_t)luaL_checkinteger(L, 1), &status, lua_toboolean(L, 2) ? WNOHANG : 0);
+    if (pid == 0)
+        return 0;
     lua_pushinteger(L, pid < 0 ? -999 : WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
     return 1;
 }

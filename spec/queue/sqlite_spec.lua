@@ -159,6 +159,61 @@ describe("a queue in SQLite", function()
     end
   end)
 
+  it("is forked at any moment of its thread's work, and the child opens it anew", function()
+    local path = store.target()
+    local hung = host.run([[
+      local cfpurge = require "cfpurge"
+      local queue = assert(cfpurge.queue { store = args.path, client = (client.new()) })
+      assert(queue:add { tags = { "first" } })
+      local hung = 0
+      for i = 1, 150 do
+        for n = 1, 3 do assert(queue:start { tags = { ("t%d.%d"):format(i, n) } }) end
+        -- Somewhere in the transaction.
+        local till = system.now() + i % 30 * 0.0001
+        while system.now() < till do end
+        local child = system.fork()
+        if child == 0 then
+          system.exit(queue:add { tags = { "c" .. i } } and 0 or 1)
+        end
+        local ended
+        for _ = 1, 500 do
+          ended = system.wait(child, true)
+          if ended then break end
+          system.poll(-1, 0.01)
+        end
+        if not ended then
+          os.execute("kill -9 " .. child)
+          system.wait(child)
+        end
+        hung = hung + (ended == 0 and 0 or 1)
+        if hung > 2 then break end
+        while queue:step(1) > 0 do end
+      end
+      return { hung = hung, waiting = queue:status().waiting }]], { args = { path = path } })
+    assert.same({ hung = 0, waiting = 1 + 150 * 4 }, hung)
+  end)
+
+  it("that a forked child has opened keeps its log when the parent closes", function()
+    local path = store.target()
+    local there = host.run([[
+      local cfpurge = require "cfpurge"
+      local queue = assert(cfpurge.queue { store = args.path, client = (client.new()) })
+      assert(queue:add { tags = { "a" } })
+      local child = system.fork()
+      if child == 0 then
+        local ok = queue:add { tags = { "b" } }
+        io.open(args.path .. ".opened", "w"):close()
+        system.poll(-1, 1)
+        system.exit(ok and queue:add { tags = { "c" } } and 0 or 1)
+      end
+      while not io.open(args.path .. ".opened") do system.poll(-1, 0.02) end
+      queue:close()
+      local log = io.open(args.path .. "-wal")
+      return { log = log ~= nil, child = system.wait(child) }]], { args = { path = path } })
+    assert.same({ log = true, child = 0 }, there)
+    assert.equal(3, store.queue({ store = path }):status().waiting)
+  end)
+
   it("of a newer version is refused and left as it is", function()
     local queue, _, _, path = store.queue()
     assert(queue:add { tags = { "old" } })
