@@ -48,8 +48,8 @@ function Server:start()
   local run = ("timeout -k 1 1800 redis-server --port %d --unixsocket %s --databases 2000 --save '' --dir %s %s"):format(
     self.port or 0, self.socket, self.dir, self.words)
   self.pid = output(("setsid sh -c '%s >>%s/log 2>&1 & echo $!; exec >/dev/null 2>&1; "
-    .. "while kill -0 %s && kill -0 $!; do sleep 0.3; done; kill -9 $!' &"):format(
-    run:gsub("'", "'\\''"), self.dir, own_pid())):match "%d+"
+    .. "while kill -0 %s && kill -0 $!; do sleep 0.3; done; kill $!; "
+    .. "kill -0 %s || rm -rf %s' &"):format(run:gsub("'", "'\\''"), self.dir, own_pid(), own_pid(), self.dir)):match "%d+"
   for _ = 1, 100 do
     if self:command(self.auth or "PING"):find("PONG", 1, true) then return self end
     os.execute "sleep 0.05"
