@@ -68,7 +68,7 @@ ARCHIVE   = $(BUILD)/$(LUA)/libcfpurge.a
 PACKAGE_OF_sqlite = sqlite3
 PACKAGE_OF_redis  = hiredis
 STORES  = $(foreach name,sqlite redis,$(if $(shell pkg-config --exists $(PACKAGE_OF_$(name)) 2>/dev/null && echo 1),$(name)))
-STORE_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,store.o unit.o values.o) \
+STORE_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,store.o unit.o values.o thread.o) \
   $(addprefix $(BUILD)/obj/base/,buffer.o memory.o clock.o poller.o generation.o sigpipe.o)
 sqlite_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,sqlite.o database.o gate.o)
 redis_O  = $(addprefix $(BUILD)/$(LUA)/obj/queue/,redis.o redis_connection.o redis_url.o resolve.o)

@@ -17,6 +17,18 @@
 #define MAX_DEPTH 16
 #define MAX_ARGUMENTS 4096
 
+/* When what begins now has taken too long. */
+static int64_t redis_due_from(const struct redis *redis, int64_t since)
+{
+    return since + (int64_t)(redis->store->seconds * 1e6);
+}
+
+/* Is a connection being made, whose time is counted from `since`? */
+static bool redis_is_joining(const struct redis *redis)
+{
+    return redis->state == REDIS_CONNECTS || redis->state == REDIS_LOGS_IN;
+}
+
 /* ---- lists of work ---- */
 
 static void redis_append(struct cf_work **first, struct cf_work **last, struct cf_work *work)
@@ -154,7 +166,7 @@ static void redis_write_all(struct redis *redis)
     struct cf_work *work;
 
     while (redis->state == REDIS_READY && (work = redis_shift(&redis->waiting))) {
-        work->due = cf_clock_now() + (int64_t)(redis->store->seconds * 1e6);
+        work->due = redis_due_from(redis, cf_clock_now());
         redis_append(&redis->written, &redis->last_written, work);
         if (!redis_write(redis, work)) {
             cf_work_fail(work, "error", "a command is too long, or memory is short");
@@ -168,7 +180,7 @@ static void redis_write_all(struct redis *redis)
 
 static int64_t redis_next(const struct redis *redis)
 {
-    int64_t limit = (int64_t)(redis->store->seconds * 1e6), at = CF_POLLER_NEVER;
+    int64_t at = CF_POLLER_NEVER;
 
     if (redis->waiting && redis->waiting->due < at)
         at = redis->waiting->due;
@@ -176,15 +188,15 @@ static int64_t redis_next(const struct redis *redis)
         at = redis->written->due;
     if (redis->state == REDIS_PAUSES && redis->waiting && redis->since + redis->pause < at)
         at = redis->since + redis->pause;
-    if ((redis->state == REDIS_CONNECTS || redis->state == REDIS_LOGS_IN) && redis->since + limit < at)
-        at = redis->since + limit;
+    if (redis_is_joining(redis) && redis_due_from(redis, redis->since) < at)
+        at = redis_due_from(redis, redis->since);
     return at;
 }
 
 /* What is due: units that have waited too long, a connection that gives no answer, the end of a pause. */
 static void redis_due(struct redis *redis)
 {
-    int64_t now = cf_clock_now(), limit = (int64_t)(redis->store->seconds * 1e6);
+    int64_t now = cf_clock_now();
     struct cf_work *work, *late = NULL, *last = NULL;
 
     while (redis->waiting && redis->waiting->due <= now) {
@@ -193,7 +205,7 @@ static void redis_due(struct redis *redis)
     }
     cf_redis_end(redis, &late, "connection", redis->problem[0] ? redis->problem : "no connection in time");
     if ((redis->written && redis->written->due <= now) ||
-        ((redis->state == REDIS_CONNECTS || redis->state == REDIS_LOGS_IN) && redis->since + limit <= now))
+        (redis_is_joining(redis) && redis_due_from(redis, redis->since) <= now))
         cf_redis_drop(redis, "no answer in time");
     if ((redis->state == REDIS_PAUSES && redis->since + redis->pause <= now) || redis->state == REDIS_IDLE) {
         if (redis->waiting)
@@ -254,7 +266,7 @@ static void redis_submit(struct cf_store *store, struct cf_work *work)
     struct redis *redis = store->own;
     struct cf_sigpipe guard = cf_sigpipe_hold(true);
 
-    work->due = cf_clock_now() + (int64_t)(store->seconds * 1e6);
+    work->due = redis_due_from(redis, cf_clock_now());
     redis_append(&redis->waiting, &redis->last_waiting, work);
     redis_work_on(redis);
     cf_sigpipe_release(guard);
@@ -296,7 +308,7 @@ static void redis_close(struct cf_store *store, bool forget)
     cf_redis_drop(redis, "the store is closed");
     if (redis->resolve) {
         cf_poller_closing(&store->poller, redis->fd);
-        cf_resolve_free(redis->resolve, false);
+        cf_resolve_free(redis->resolve);
     }
     cf_redis_end(redis, &redis->waiting, "closed", "the store is closed");
     redis_free(redis);

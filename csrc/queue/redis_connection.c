@@ -18,7 +18,9 @@ static void redis_set(struct redis *redis, enum redis_state state)
 
 static void redis_pause(struct redis *redis, const char *problem)
 {
-    (void)snprintf(redis->problem, sizeof redis->problem, "%s", problem && *problem ? problem : "the connection closed");
+    const char *told = problem && *problem ? problem : "the connection closed";
+
+    (void)snprintf(redis->problem, sizeof redis->problem, "%s", told);
     redis_set(redis, REDIS_PAUSES);
 }
 
@@ -162,7 +164,7 @@ void cf_redis_begin(struct redis *redis)
         redis->fd = fd;
         redis_set(redis, REDIS_RESOLVES);
     } else {
-        cf_resolve_free(redis->resolve, false);
+        cf_resolve_free(redis->resolve);
         redis->resolve = NULL;
         redis_pause(redis, "out of descriptors, memory or threads");
     }
@@ -181,7 +183,7 @@ void cf_redis_resolved(struct redis *redis)
         redis->pause = redis_next_pause(redis);
         redis_pause(redis, problem);
     }
-    cf_resolve_free(resolve, false);
+    cf_resolve_free(resolve);
 }
 
 /* ---- logging in ---- */

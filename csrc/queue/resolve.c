@@ -5,13 +5,14 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "queue/thread.h"
 
 /* Of two owners, the caller and the thread: who leaves last frees it. The thread writes all else before it rings. */
 struct cf_resolve {
@@ -52,20 +53,14 @@ static void *resolve_thread(void *data)
     return NULL;
 }
 
-/* The host's signals are not the thread's. */
 static bool resolve_begin(struct cf_resolve *resolve)
 {
-    sigset_t all, before;
     pthread_t thread;
-    int problem;
+    bool is_started = cf_thread_start(&thread, resolve_thread, resolve) == 0;
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    problem = pthread_create(&thread, NULL, resolve_thread, resolve);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (problem == 0)
+    if (is_started)
         pthread_detach(thread);
-    return problem == 0;
+    return is_started;
 }
 
 struct cf_resolve *cf_resolve_start(const char *host, int *fd)
@@ -96,8 +91,8 @@ const char *cf_resolve_answer(const struct cf_resolve *resolve, const char **pro
     return resolve->problem ? NULL : resolve->address;
 }
 
-void cf_resolve_free(struct cf_resolve *resolve, bool forget)
+void cf_resolve_free(struct cf_resolve *resolve)
 {
-    if (resolve && !forget)
+    if (resolve)
         resolve_leave(resolve);
 }

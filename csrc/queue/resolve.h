@@ -2,15 +2,13 @@
 #ifndef CFPURGE_RESOLVE_H
 #define CFPURGE_RESOLVE_H
 
-#include <stdbool.h>
-
 struct cf_resolve;
 
 /* Begins. *fd becomes readable when it is done. NULL: memory, descriptors or threads are short. */
 struct cf_resolve *cf_resolve_start(const char *host, int *fd);
 /* The address as a text, or NULL and a sentence in *problem; both live as long as it does. */
 const char *cf_resolve_answer(const struct cf_resolve *resolve, const char **problem);
-/* May be called before it is done. With `forget`, in a forked child, it frees nothing. */
-void cf_resolve_free(struct cf_resolve *resolve, bool forget);
+/* May be called before it is done; NULL is fine. */
+void cf_resolve_free(struct cf_resolve *resolve);
 
 #endif

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include "base/memory.h"
 #include "queue/database.h"
 #include "queue/store.h"
+#include "queue/thread.h"
 
 /* The database is the thread's alone; `lock` guards the last five. A forked child has this with the lock in any state
  * and no thread: it leaves it as it is. */
@@ -60,19 +60,6 @@ static void *sqlite_thread(void *data)
     return NULL;
 }
 
-/* The host's signals are not the thread's. */
-static int sqlite_start_thread(struct sqlite *sqlite)
-{
-    sigset_t all, before;
-    int problem;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    problem = pthread_create(&sqlite->thread, NULL, sqlite_thread, sqlite);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return problem;
-}
-
 /* ---- the host's side ---- */
 
 static void sqlite_free(struct sqlite *sqlite)
@@ -102,7 +89,7 @@ static bool sqlite_open(struct cf_store *store, char *problem)
         !cf_poller_watch(&store->poller, sqlite->bell[0], CF_POLLER_READ, 0))
         code = ENOMEM;
     if (code == 0)
-        code = sqlite_start_thread(sqlite);
+        code = cf_thread_start(&sqlite->thread, sqlite_thread, sqlite);
     if (code != 0) {
         cf_poller_closing(&store->poller, sqlite->bell[0]);
         sqlite_free(sqlite);
