@@ -64,7 +64,6 @@ function Worker:ask(transition, done)
   local commands, decode = transition(self.terms)
   self.link:begin(commands, decode, function(value, err)
     self.is_asking = false
-    self.failure = err
     if err then
       self:look_at(core.now() + PAUSE)
     else
@@ -120,22 +119,17 @@ function Worker:settle(fence, outcome)
 end
 
 function Worker:ended(claim, err, result)
-  local counters = self.counters
   if self.flying[claim.fence] ~= claim then
     -- A forked child is told of the end of what its parent sends.
     return
   end
   if not err then
-    counters.accepted = counters.accepted + #claim.items
     return self:settle(claim.fence, { failed = {}, waiting = {}, accepted = true,
       extra = result and (result.requests or 1) - 1 or 0 })
   end
   local outcome = outcomes.failed(err, claim.kind, function(item)
     return claim.kind == "everything" and "" or (self.handle:key(claim.kind, item))
   end, items.error_text)
-  local waiting = outcome.waiting == "all" and #claim.items or #outcome.waiting
-  counters.failed = counters.failed + #outcome.failed
-  counters.accepted = counters.accepted + #claim.items - waiting - #outcome.failed
   self:settle(claim.fence, outcome)
 end
 
@@ -295,7 +289,7 @@ function M.new(link, store, client_state, terms, max_in_flight)
     link = link, store = store, handle = client_state.core, client = client_state.client, client_state = client_state,
     terms = terms, max_in_flight = max_in_flight,
     flying = {}, unsettled = {}, timers = {}, in_flight = 0, is_working = false, is_asking = false, is_due = false,
-    wakes = false, renews = nil, generation = core.generation(), failure = nil, counters = { accepted = 0, failed = 0 },
+    wakes = false, renews = nil, generation = core.generation(),
   }, Worker)
 end
 
