@@ -182,6 +182,15 @@ local function check_named(state, call, wanted)
   return ok and path, not ok and path or nil, err
 end
 
+-- Ends a request whose call began nothing once its names were known.
+local function end_refused(request, call, ok, raised, err)
+  if not ok then
+    err = err or core.error("invalid_request", tostring(raised))
+    err.remaining = err.remaining or requests.asked(call)
+    completion.complete(request.state, request, nil, err)
+  end
+end
+
 local function begin_named(request, call, wanted)
   local state, kind, list = request.state, validate.kind_of(call.params)
   local right, wrong, refused = check_named(state, call, wanted)
@@ -211,11 +220,7 @@ local function begin_named(request, call, wanted)
       request.on_failure = names.forgetting(state, wanted, zone_id)
       ok, raised, err = dispatch(request, known)
     end
-    if not ok then
-      err = err or core.error("invalid_request", tostring(raised))
-      err.remaining = err.remaining or requests.asked(call)
-      completion.complete(state, request, nil, err)
-    end
+    end_refused(request, call, ok, raised, err)
   end
   names.resolve(request, wanted, lookup_options, requests.ends(state, call.started, lookup_options),
     function(zone_id, environment_id, err)
@@ -274,11 +279,7 @@ local function begin_auto(request, call, wanted)
         require "cfpurge.bulk.auto".start(request, kind, list, known, index, limits_of)
       end
     end
-    if not ok then
-      err = err or core.error("invalid_request", tostring(raised))
-      err.remaining = err.remaining or requests.asked(call)
-      completion.complete(state, request, nil, err)
-    end
+    end_refused(request, call, ok, raised, err)
   end)
   return true
 end
@@ -343,15 +344,9 @@ local function begin(state, params, options, environment_id, on_done)
     err.remaining = err.remaining or requests.asked(call)
     return nil, err
   end
-  local loop, problem
-  if not request.ended then
-    loop, problem = loops.drive(state)
-    if not loop then
-      return requests.withdraw(request, call, problem)
-    end
-  end
-  if state.failures[1] then
-    completion.raise_failures(state, before)
+  local driven, loop = requests.drive(request, call, before)
+  if not driven then
+    return nil, loop
   end
   return request, nil, nil, loop, call
 end
@@ -365,16 +360,6 @@ function M.start(state, name, shift, params, options, environment_id, on_done)
     validate.raise(raised, name, shift, 4)
   end
   return request, err
-end
-
-local function finish(request, loop, call)
-  if not request.ended then
-    local can, problem = requests.wait_for(request, loop)
-    if can == false then
-      return requests.withdraw(request, call, problem)
-    end
-  end
-  return request.value or nil, request.failure or nil
 end
 
 -- Nothing else is in flight in a host that blocks, and nobody watches: the core does all of it in one call. Nil where
@@ -394,7 +379,7 @@ local function perform_in_core(state, params, options)
     keep_list(request, params)
   end
   if mend(request, nil, err) then
-    return finish(request, loops.drive(state), { params = params, options = options })
+    return requests.finish(request, loops.drive(state), { params = params, options = options })
   end
   return nil, err
 end
@@ -417,39 +402,9 @@ function M.perform(state, name, shift, params, options, environment_id)
   if raised then
     validate.raise(raised, name, shift, 4)
   elseif request then
-    return finish(request, loop, call)
+    return requests.finish(request, loop, call)
   end
   return result, err
-end
-
---- Begins what `begin_job(request, done)` looks up.
----@return cfpurge.Request?, any loop or an error
-function M.start_look_up(state, options, begin_job, on_done)
-  local before, request = #state.failures, requests.new(state, on_done)
-  begin_job(request, function(found, err)
-    completion.complete(state, request, found, err)
-  end)
-  local loop, problem
-  if not request.ended then
-    loop, problem = loops.drive(state)
-    if not loop then
-      return requests.withdraw(request, { options = options }, problem)
-    end
-  end
-  if state.failures[1] then
-    completion.raise_failures(state, before)
-  end
-  return request, loop
-end
-
---- Waits for what `begin_job(request, done)` looks up.
----@return any found, cfpurge.Error?
-function M.look_up(state, options, begin_job)
-  local request, loop = M.start_look_up(state, options, begin_job)
-  if not request then
-    return nil, loop
-  end
-  return finish(request, loop, { options = options })
 end
 
 return M

@@ -65,7 +65,7 @@ end
 
 local function zone_options(args, options)
   if args.zone then
-    options[(args.zone:find(".", 1, true) or args.zone == "auto") and "zone" or "zone_id"] = args.zone
+    options[require "cfpurge.names".is_name(args.zone) and "zone" or "zone_id"] = args.zone
   end
 end
 

@@ -3,6 +3,7 @@ local begin = require "cfpurge.begin"
 local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
 local drain = require "cfpurge.drain"
+local look_up = require "cfpurge.look_up"
 local loops = require "cfpurge.loop"
 local names = require "cfpurge.names"
 local requests = require "cfpurge.request"
@@ -142,7 +143,7 @@ end
 
 -- ---- names ----
 
--- What looks zones up, for begin.look_up.
+-- What looks zones up, for look_up.
 local function zones_job(state, name, options)
   local started = core.now()
   validate.options(state, name, 1, options, 1)
@@ -175,7 +176,7 @@ end
 ---@return cfpurge.Zone[]?, cfpurge.Error?
 function Client:zones(options)
   local state = inside(self, "zones")
-  local found, err = begin.look_up(state, options, zones_job(state, "zones", options))
+  local found, err = look_up.wait(state, options, zones_job(state, "zones", options))
   return found, err
 end
 
@@ -190,7 +191,7 @@ function Client:environments(zone_id, options)
     return nil, err
   end
   local found
-  found, err = begin.look_up(state, options, job)
+  found, err = look_up.wait(state, options, job)
   return found, err
 end
 
@@ -201,7 +202,7 @@ end
 function Client:start_zones(options, on_done)
   local state = inside(self, "start_zones")
   options, on_done = options_and_done("start_zones", 1, options, on_done)
-  local request, err = begin.start_look_up(state, options, zones_job(state, "start_zones", options), on_done)
+  local request, err = look_up.start(state, options, zones_job(state, "start_zones", options), on_done)
   return request, not request and err or nil
 end
 
@@ -216,7 +217,7 @@ function Client:start_environments(zone_id, options, on_done)
   local job, err = environments_job(state, "start_environments", zone_id, options)
   local request
   if job then
-    request, err = begin.start_look_up(state, options, job, on_done)
+    request, err = look_up.start(state, options, job, on_done)
   end
   return request, not request and err or nil
 end
@@ -255,8 +256,7 @@ end
 --- How long `step` may be put off.
 ---@return number? seconds nil where nothing is in flight
 function Client:timeout()
-  local state = inside(self, "timeout")
-  return (state.untold or state.later) and 0 or state.core:timeout()
+  return completion.timeout(inside(self, "timeout"))
 end
 
 ---@return cfpurge.Stats
@@ -264,19 +264,9 @@ function Client:stats()
   return inside(self, "stats").core:stats()
 end
 
--- The core tells of its own requests; a list whose iterator has not come back is not among them.
-local function end_jobs(state)
-  if next(state.jobs) then
-    completion.end_all(state, core.error("closed", "the client was closed"))
-  end
-end
-
 --- Ends all that is in flight with an error of the kind `cancelled`; an answer that is there still counts.
 function Client:cancel()
-  local state = inside(self, "cancel")
-  local before = #state.failures
-  completion.end_all(state)
-  completion.finish(state, before)
+  completion.cancel_everything(inside(self, "cancel"))
 end
 
 --- Waits until nothing is in flight, and cancels what is left when the time is up: afterwards nothing is.
@@ -296,16 +286,7 @@ end
 
 --- Ends what is in flight with an error of the kind `closed`, closes the connections and wipes the credentials.
 function Client:close()
-  local state = inside(self, "close")
-  state.open = false
-  -- A loop must not watch a descriptor that is closed; what a host's own raises must not keep it open.
-  local ok, raised = pcall(loops.undrive, state)
-  state.core:close()
-  end_jobs(state)
-  completion.settle(state, math.huge, math.huge)
-  if not ok then
-    error(raised, 0)
-  end
+  completion.close(inside(self, "close"), "the client was closed")
 end
 
 Client.__close = Client.close
@@ -315,32 +296,6 @@ function Client:__tostring()
 end
 
 -- ---- making one ----
-
--- Requests in flight when the client is collected are reported too.
-local function at_the_end(state)
-  local has_news = state.count > 0 or state.untold or next(state.jobs)
-  for loop in tables.entries(state.driven) do
-    if has_news and loop.closing then
-      loop.closing()
-    end
-  end
-  state.driven = {}
-  -- Those who waited would keep the client alive.
-  for _, request in tables.entries(state.requests) do
-    request.waiters = nil
-  end
-  for request in tables.entries(state.jobs) do
-    request.waiters = nil
-  end
-  state.drains = false
-  end_jobs(state)
-  completion.settle(state, math.huge, math.huge)
-end
-
-local function refused(field, problem)
-  local err = core.error("invalid_request", field .. ": " .. problem, { field = field })
-  return nil, tostring(err), err
-end
 
 local function default_of(name)
   for _, option in ipairs(core.options) do
@@ -384,11 +339,11 @@ local function new(options)
     problem = not is_there and tostring(raised):match "[^\n]*"
   end
   if problem then
-    return refused("loop", problem)
+    return validate.refused("loop", problem)
   end
   local zone, zone_id = options and rawget(options, "zone"), options and rawget(options, "zone_id")
   if zone and zone_id then
-    return refused("zone", "either zone or zone_id")
+    return validate.refused("zone", "either zone or zone_id")
   end
   local state = completion.new(handle, loop)
   state.zone = zone
@@ -397,7 +352,7 @@ local function new(options)
   state.has_events = options and rawget(options, "on_event") ~= nil
   state.client = setmetatable({ [STATE] = state }, Client)
   handle:settle(function()
-    at_the_end(state)
+    completion.collected(state, "the client was closed")
   end)
   -- The environment's is known to the core alone, which has its Lua layer by now.
   local path = not zone and handle:check { purge_everything = true }

@@ -330,4 +330,62 @@ function M.step(state, timeout, is_waiting)
   end
 end
 
+-- ---- ends ----
+
+--- How long a step may be put off.
+---@return number? seconds nil where nothing is in flight
+function M.timeout(state)
+  return (state.untold or state.later) and 0 or state.core:timeout()
+end
+
+--- Ends all that is in flight as cancelled; an answer that is there still counts.
+function M.cancel_everything(state)
+  local before = #state.failures
+  M.end_all(state)
+  M.finish(state, before)
+end
+
+-- The core tells of its own requests; a list whose iterator has not come back is not among them.
+local function end_jobs(state, why)
+  if next(state.jobs) then
+    M.end_all(state, core.error("closed", why))
+  end
+end
+
+--- Ends what is in flight with an error of the kind `closed`, and closes the core.
+---@param why string the error's message
+function M.close(state, why)
+  state.open = false
+  -- A loop must not watch a descriptor that is closed; what a host's own raises must not keep it open.
+  local ok, raised = pcall(loops.undrive, state)
+  state.core:close()
+  end_jobs(state, why)
+  M.settle(state, math.huge, math.huge)
+  if not ok then
+    error(raised, 0)
+  end
+end
+
+--- Requests in flight when their client is collected are reported too.
+---@param why string
+function M.collected(state, why)
+  local has_news = state.count > 0 or state.untold or next(state.jobs)
+  for loop in tables.entries(state.driven) do
+    if has_news and loop.closing then
+      loop.closing()
+    end
+  end
+  state.driven = {}
+  -- Those who waited would keep the client alive.
+  for _, request in tables.entries(state.requests) do
+    request.waiters = nil
+  end
+  for request in tables.entries(state.jobs) do
+    request.waiters = nil
+  end
+  state.drains = false
+  end_jobs(state, why)
+  M.settle(state, math.huge, math.huge)
+end
+
 return M

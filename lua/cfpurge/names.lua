@@ -8,6 +8,11 @@ local RENEW = 60
 
 local M = {}
 
+--- Is the zone a name, or found by each item's host? Anything else is an id.
+function M.is_name(zone)
+  return zone == "auto" or zone:find(".", 1, true) ~= nil
+end
+
 --- The ids of a call that are known, and what is left to look up: `zone` and `environment` are names, or nil; a
 --- `problem` where one place gives both.
 function M.wanted(state, call)

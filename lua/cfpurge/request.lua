@@ -217,6 +217,35 @@ function M.withdraw(request, call, problem)
     or core.error("invalid_request", problem, { remaining = asked })
 end
 
+--- A loop steps what has begun from now on, and errors of callbacks are raised that there were not `before`.
+---@return table? request, any loop or an error
+function M.drive(request, call, before)
+  local state, loop = request.state, nil
+  if not request.ended then
+    local problem
+    loop, problem = loops.drive(state)
+    if not loop then
+      return M.withdraw(request, call, problem)
+    end
+  end
+  if state.failures[1] then
+    completion.raise_failures(state, before)
+  end
+  return request, loop
+end
+
+--- Waits for what a loop steps; taken back where nobody can wait here.
+---@return any value, cfpurge.Error?
+function M.finish(request, loop, call)
+  if not request.ended then
+    local can, problem = M.wait_for(request, loop)
+    if can == false then
+      return M.withdraw(request, call, problem)
+    end
+  end
+  return request.value or nil, request.failure or nil
+end
+
 --- When a call's deadline passes, on the clock of core.now; nil where `options` and the client have none.
 ---@return number?
 function M.ends(state, started, options)

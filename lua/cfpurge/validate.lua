@@ -134,4 +134,11 @@ function M.options(state, name, arg, options, deeper)
   end
 end
 
+--- What `new` and `queue` return of a field that is wrong.
+---@return nil, string message, cfpurge.Error
+function M.refused(field, problem)
+  local err = core.error("invalid_request", field .. ": " .. problem, { field = field })
+  return nil, tostring(err), err
+end
+
 return M

@@ -1,6 +1,6 @@
 --- The budgets that claims draw from: the client's plan, or with plan = "auto" each zone's own, read once and kept in
 --- the store.
-local begin = require "cfpurge.begin"
+local look_up = require "cfpurge.look_up"
 local names = require "cfpurge.names"
 local plans = require "cfpurge.plans"
 
@@ -41,7 +41,7 @@ function M.is_unknown(state, claim)
     return true
   end
   local account, plan = claim.budget:match "^(.+)/([^/]+)$"
-  if account and plans.is_wanted(state, claim.zone) and not claim.zone:find(".", 1, true) then
+  if account and plans.is_wanted(state, claim.zone) and not names.is_name(claim.zone) then
     state.plans[claim.zone] = state.core:plan(claim.zone, account, plan)
     state.plan_names[claim.zone] = claim.budget
   end
@@ -51,9 +51,9 @@ end
 --- Reads the plan of a claim's zone, and calls `done(name, buckets)`; of a plan that cannot be read or is none that we
 --- know, the zone has a budget of its own without limits; or `done(nil)` where there is no answer.
 function M.learn(state, claim, done)
-  local is_name = claim.zone:find(".", 1, true) ~= nil
+  local is_name = names.is_name(claim.zone)
   local wanted = { zone = is_name and claim.zone or nil, zone_id = not is_name and claim.zone or nil }
-  begin.start_look_up(state, nil, function(request, ended)
+  look_up.start(state, nil, function(request, ended)
     names.resolve(request, wanted, {}, nil, function(zone_id, _, err)
       if err then
         return ended(nil, err)

@@ -1,5 +1,4 @@
 --- A queue: purges that outlive their process. Its methods; the rules are beside it.
-local begin = require "cfpurge.begin"
 local adding = require "cfpurge.queue.adding"
 local budgets = require "cfpurge.queue.budgets"
 local clients = require "cfpurge.client"
@@ -7,6 +6,7 @@ local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
 local items = require "cfpurge.queue.items"
 local links = require "cfpurge.queue.link"
+local look_up = require "cfpurge.look_up"
 local loops = require "cfpurge.loop"
 local making = require "cfpurge.queue.making"
 local tables = require "cfpurge.tables"
@@ -99,7 +99,7 @@ end
 function Queue:add(params, options)
   local queue = inside(self, "add")
   check_call("add", params, options)
-  return begin.look_up(queue.state, nil, function(request, done)
+  return look_up.wait(queue.state, nil, function(request, done)
     add(queue, request, tables.bare(params), tables.copy(options), done)
   end)
 end
@@ -118,7 +118,7 @@ function Queue:start(params, options, on_done)
   if on_done ~= nil and type(on_done) ~= "function" then
     error("bad argument #3 to 'start' (on_done: function expected, got " .. type(on_done) .. ")", 2)
   end
-  local request, loop = begin.start_look_up(queue.state, nil, function(request, done)
+  local request, loop = look_up.start(queue.state, nil, function(request, done)
     add(queue, request, tables.bare(params), tables.copy(options), done)
   end, on_done)
   if not request then
@@ -205,7 +205,7 @@ function Queue:drain(options)
   queue.drains = queue.drains + 1
   queue.worker:work()
   keep_busy(queue)
-  local result, err = begin.look_up(queue.state, nil, function(_, done)
+  local result, err = look_up.wait(queue.state, nil, function(_, done)
     drain(queue, options.deadline, done)
   end)
   queue.drains = queue.drains - 1
@@ -219,7 +219,7 @@ end
 -- ---- what there is ----
 
 local function ask(queue, commands, decode)
-  return begin.look_up(queue.state, nil, function(_, done)
+  return look_up.wait(queue.state, nil, function(_, done)
     queue.link:begin(commands, decode, done)
   end)
 end
@@ -335,34 +335,20 @@ end
 
 ---@return number? seconds how long `step` may be put off; nil where nothing is in flight
 function Queue:timeout()
-  local queue = inside(self, "timeout")
-  local state = queue.state
-  return (state.untold or state.later) and 0 or queue.link:timeout()
+  return completion.timeout(inside(self, "timeout").state)
 end
 
 --- Ends the calls that are in flight as cancelled. What is being added may be stored all the same.
 function Queue:cancel()
-  local state = inside(self, "cancel").state
-  local before = #state.failures
-  completion.end_all(state)
-  completion.finish(state, before)
+  completion.cancel_everything(inside(self, "cancel").state)
 end
 
 --- Ends all: what was not sent waits in the store for the next worker. The client stays open.
 function Queue:close()
   local queue = inside(self, "close")
-  local state = queue.state
   queue.worker:stop()
-  state.open, state.busy = false, false
-  local ok, raised = pcall(loops.undrive, state)
-  queue.link:close()
-  if next(state.jobs) then
-    completion.end_all(state, core.error("closed", "the queue was closed"))
-  end
-  completion.settle(state, math.huge, math.huge)
-  if not ok then
-    error(raised, 0)
-  end
+  queue.state.busy = false
+  completion.close(queue.state, "the queue was closed")
 end
 
 Queue.__close = Queue.close
@@ -373,11 +359,6 @@ end
 
 -- ---- making one ----
 
-local function refused(field, problem)
-  local err = core.error("invalid_request", field .. ": " .. problem, { field = field })
-  return nil, tostring(err), err
-end
-
 --- A queue over a store: a path is SQLite's, for one machine; redis://host[:port][/db] is Redis, for many.
 ---@param options cfpurge.QueueOptions
 ---@return cfpurge.Queue?, string? message, cfpurge.Error?
@@ -387,19 +368,19 @@ local function new(options)
   end
   local field, problem = making.option_problem(options)
   if field then
-    return refused(field, problem)
+    return validate.refused(field, problem)
   end
   local client_state = clients.state(options.client)
   if not client_state then
-    return refused("client", "is no client of cfpurge")
+    return validate.refused("client", "is no client of cfpurge")
   end
   local module, store = making.store_of(options.store)
   if not module then
-    return refused("store", store)
+    return validate.refused("store", store)
   end
   local ok, handle = pcall(module.open, options.store)
   if not ok then
-    return refused("store", tostring(handle))
+    return validate.refused("store", tostring(handle))
   end
   local full = client_state.core:limits("files").max_items
   local others = client_state.core:limits("tags").max_items
@@ -422,11 +403,8 @@ local function new(options)
   end
   state.client = setmetatable({ [SELF] = queue }, Queue)
   handle:settle(function()
-    state.driven, state.open = {}, false
-    if next(state.jobs) then
-      completion.end_all(state, core.error("closed", "the queue was collected"))
-    end
-    completion.settle(state, math.huge, math.huge)
+    state.open = false
+    completion.collected(state, "the queue was collected")
   end)
   return state.client
 end

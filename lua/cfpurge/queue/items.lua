@@ -82,11 +82,6 @@ function M.encode(handle, kind, items)
   return all
 end
 
---- Is the zone a name, or found by each item's host? Anything else is an id.
-function M.is_name(zone)
-  return zone == "auto" or zone:find(".", 1, true) ~= nil
-end
-
 --- The params and options of a claim, for the client; and the key of each item by the item's JSON.
 function M.decode(claim)
   local params, options = {}, { invalidate = claim.op == "invalidate" }
@@ -99,7 +94,7 @@ function M.decode(claim)
     end
     params[claim.kind] = list
   end
-  options[M.is_name(claim.zone) and "zone" or "zone_id"] = claim.zone
+  options[names.is_name(claim.zone) and "zone" or "zone_id"] = claim.zone
   local name = claim.environment:match "^name:(.*)$"
   if name then
     options.environment = name
