@@ -28,20 +28,6 @@ local function refusal(code, message)
   return { status = 400, json = { success = false, errors = { { code = code, message = message } }, messages = {} } }
 end
 
--- Is SIGTERM caught by that process, which sleeps?
-local function wait_until_caught(pid)
-  local ends = os.time() + 20
-  local caught
-  repeat
-    local file = io.open("/proc/" .. pid .. "/status")
-    local status = file and file:read "*a"
-    if file then file:close() end
-    local bits = status and status:find "State:%s*S" and tonumber(status:match "SigCgt:%s*(%x+)":sub(-8), 16)
-    caught = bits and math.floor(bits / 2 ^ 14) % 2 == 1
-  until caught or os.time() > ends
-  assert.is_true(caught)
-end
-
 describe("the command", function()
   before_each(function()
     zone, about = edge.zone()
@@ -357,7 +343,7 @@ describe("the command", function()
       os.execute(("rm %s && mkfifo %s"):format(path, path))
       local pid, wait = command.start({ "tags", "--from", path }, { zone = zone })
       -- Lua's own program catches SIGINT as well: the command has looked out for both when SIGTERM is caught.
-      wait_until_caught(pid)
+      command.wait_until_caught(pid)
       os.execute(("kill -%s %s; sleep 0.3; kill -%s %s"):format(signal, pid, signal, pid))
       local out, err, status = wait()
       assert.same({ "", "", 128 + number }, { out, err, status })

@@ -5,20 +5,6 @@ local lists = require "spec.support.lists"
 
 local zone, about, host
 
--- Is SIGTERM caught by that process, which sleeps?
-local function wait_until_caught(pid)
-  local ends = os.time() + 20
-  local caught
-  repeat
-    local file = io.open("/proc/" .. pid .. "/status")
-    local status = file and file:read "*a"
-    if file then file:close() end
-    local bits = status and status:find "State:%s*S" and tonumber(status:match "SigCgt:%s*(%x+)":sub(-8), 16)
-    caught = bits and math.floor(bits / 2 ^ 14) % 2 == 1
-  until caught or os.time() > ends
-  assert.is_true(caught)
-end
-
 describe("the command in a terminal", function()
   local has_tmux = os.execute "command -v tmux >/dev/null 2>&1"
   local base, count, socket = "cfpurge-" .. tostring({}):match "%w+$", 0, nil
@@ -80,7 +66,7 @@ describe("the command in a terminal", function()
 
   it("gives up the line that Ctrl-C interrupts", function()
     type_in("sh -c 'echo pid=$$.; exec \"$@\"' - " .. command.line({ "tags", "--from", "-" }, { zone = zone }))
-    wait_until_caught(screen("pid=%d+%."):match "pid=(%d+)")
+    command.wait_until_caught(screen("pid=%d+%."):match "pid=(%d+)")
     tmux "send-keys -t t typed Enter"
     screen "typed\n"
     tmux "send-keys -t t C-c"

@@ -14,16 +14,9 @@ describe("plan = 'auto'", function()
   end
 
   local function client_of(options)
-    local filled = clients.options { zone_id = "unused" }
-    filled.zone_id, filled.plan, filled.max_retries = nil, "auto", 0
+    local filled = { plan = "auto" }
     for name, value in pairs(options or {}) do filled[name] = value end
-    return clients.keep(assert(cfpurge.new(filled)))
-  end
-
-  local function gets(zone)
-    local count = 0
-    for _, request in ipairs(edge.requests(zone)) do count = count + (request.method == "GET" and 1 or 0) end
-    return count
+    return clients.without_zone(filled)
   end
 
   -- How many of `count` purges of one tag are not held back.
@@ -57,7 +50,7 @@ describe("plan = 'auto'", function()
     local second = let_go(client, { other }, 60)
     assert.truthy(second >= 24 and second <= 25, second)
     assert.truthy(let_go(client, free, 5) <= 1)
-    assert.same({ 1, 1, 1, 1 }, { gets(free[1]), gets(free[2]), gets(pro), gets(other) })
+    assert.same({ 1, 1, 1, 1 }, { edge.gets(free[1]), edge.gets(free[2]), edge.gets(pro), edge.gets(other) })
   end)
 
   it("is not met by a refusal where zones of two plans are purged at once", function()
@@ -94,7 +87,7 @@ describe("plan = 'auto'", function()
     client = client_of()
     assert.equal(2, assert(client:purge { files = list, zone = about.name }).requests)
     -- Its name has told the plan already.
-    assert.equal(3, gets(zone))
+    assert.equal(3, edge.gets(zone))
     client = client_of { zone = "auto", zone_id = nil, api_token = edge.token { zones = { zone, free } } }
     for i = 1, 1000 do list[1000 + i] = other[i] end
     assert.equal(12, assert(client:purge { files = list }).requests)
@@ -104,7 +97,7 @@ describe("plan = 'auto'", function()
     local zone = edge.zone { plan = "free", account = account() }
     local client = client_of { api_token = edge.token { zones = { zone }, read = false } }
     assert.equal(60, let_go(client, { zone }, 60))
-    assert.equal(1, gets(zone))
+    assert.equal(1, edge.gets(zone))
     edge.reset(zone)
     edge.script(zone, { { status = 500, body = "{}" } })
     client = client_of { zone_id = zone }
@@ -112,7 +105,7 @@ describe("plan = 'auto'", function()
     assert.truthy(client:purge { tags = { "a" } })
     assert.truthy(client:purge { tags = { "a" } })
     -- What was no answer is asked again.
-    assert.equal(2, gets(zone))
+    assert.equal(2, edge.gets(zone))
     assert.truthy(client:stats().buckets.requests.left < 25)
   end)
 

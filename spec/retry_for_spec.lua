@@ -14,16 +14,10 @@ end
 
 -- One purge whose first answers are these: result, err, what arrived, the waits.
 local function play(answers, options)
-  local waits, zone = {}, edge.zone()
-  local filled = { zone_id = zone, on_event = function(event)
-    if event.name == "retry" then waits[#waits + 1] = event.wait end
-  end }
-  for name, value in pairs(options or {}) do filled[name] = value end
-  edge.script(zone, answers)
-  local c = client.new(filled)
-  local result, err = c:purge(tags)
-  c:close()
-  return result, err, edge.requests(zone), waits
+  local result, err, arrived, retries = client.play(answers, options)
+  local waits = {}
+  for i, event in ipairs(retries) do waits[i] = event.wait end
+  return result, err, arrived, waits
 end
 
 describe("a server that says to slow down", function()

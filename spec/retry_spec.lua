@@ -15,19 +15,7 @@ local function between(least, most, value, what)
     ("%s: %s is not in [%g, %g]"):format(tostring(what or "value"), tostring(value), least, most))
 end
 
--- One purge whose first answers are these: result, err, what arrived, the retry events.
-local function play(answers, options)
-  local retries, zone = {}, edge.zone()
-  local filled = { zone_id = zone, on_event = function(event)
-    if event.name == "retry" then retries[#retries + 1] = event end
-  end }
-  for name, value in pairs(options or {}) do filled[name] = value end
-  edge.script(zone, answers)
-  local c = client.new(filled)
-  local result, err = c:purge(tags)
-  c:close()
-  return result, err, edge.requests(zone), retries
-end
+local play = client.play
 
 -- What wait the first answer leads to, without waiting for it; false where there is no retry.
 local function wait_after(answer, options)

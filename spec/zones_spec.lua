@@ -1,5 +1,4 @@
 -- Zones as the API tells of them: their names in any form, several of one name, what is forgotten. lua/cfpurge/names and zones.
-local cfpurge = require "cfpurge"
 local core = require "cfpurge.core"
 local clients = require "spec.support.client"
 local edge = require "spec.support.edge"
@@ -15,18 +14,7 @@ describe("a zone", function()
     return ("%s%d-%s.test"):format(prefix or "n", serial, tostring({}):match "%w+$")
   end
 
-  local function client_of(options)
-    local filled = clients.options { zone_id = "unused" }
-    filled.zone_id, filled.max_retries = nil, 0
-    for name, value in pairs(options or {}) do filled[name] = value end
-    return clients.keep(assert(cfpurge.new(filled)))
-  end
-
-  local function gets(zone)
-    local count = 0
-    for _, request in ipairs(edge.requests(zone)) do count = count + (request.method == "GET" and 1 or 0) end
-    return count
-  end
+  local client_of = clients.without_zone
 
   it("is found by its name in any case, and with a final dot", function()
     local name = fresh_name()
@@ -35,7 +23,7 @@ describe("a zone", function()
     for _, form in ipairs { name:upper(), name .. ".", name, name:upper() .. "." } do
       assert.equal(1, assert(client:purge { tags = TAGS, zone = form }).accepted)
     end
-    assert.same({ 4, 1 }, { edge.counts(zone).accepted, gets(zone) })
+    assert.same({ 4, 1 }, { edge.counts(zone).accepted, edge.gets(zone) })
     -- A server that answers in another form.
     edge.script(zone, { { match = "/zones?", json = { success = true, errors = {}, messages = {},
       result = { { id = zone, name = name:upper() .. "." } } } } })
@@ -49,7 +37,7 @@ describe("a zone", function()
     for _, form in ipairs { "münchen." .. tail, "MÜNCHEN." .. tail .. ".", "xn--mnchen-3ya." .. tail } do
       assert.equal(1, assert(client:purge { tags = TAGS, zone = form }).accepted)
     end
-    assert.same({ 3, 1 }, { edge.counts(zone).accepted, gets(zone) })
+    assert.same({ 3, 1 }, { edge.counts(zone).accepted, edge.gets(zone) })
     local result, err = client:purge { tags = TAGS, zone = "\255." .. tail }
     assert.same({ nil, "invalid_request", "zone", 0 }, { result, err.kind, err.field, err.attempts })
     assert.matches("A%-label %(xn%-%-%.%.%.%)", err.message)
@@ -89,7 +77,7 @@ describe("a zone", function()
         edge.change(first, { gone = denied })
         local second = edge.zone { name = name }
         local result, err = client:purge { tags = tags }
-        assert.same({ nil, tags, 0 }, { result, err.remaining.tags, gets(second) })
+        assert.same({ nil, tags, 0 }, { result, err.remaining.tags, edge.gets(second) })
         assert.equal(#tags, assert(client:purge { tags = tags }).accepted)
         assert.equal(#tags, edge.counts(second).items)
       end
@@ -99,7 +87,7 @@ describe("a zone", function()
     local zone = edge.zone { name = name, refuses = { "bad" } }
     local client = client_of { zone = name }
     for _ = 1, 2 do assert.is_nil((client:purge { tags = { "bad" } })) end
-    assert.equal(1, gets(zone))
+    assert.equal(1, edge.gets(zone))
   end)
 
   it("is told of with its status, account and plan", function()

@@ -11,6 +11,8 @@
 --   client.run(client)         steps it until nothing is in flight
 --   client.kind_of(result, err)  how a request ended, in a word
 --   client.logbook()           -> log, note: note(name, more?) is an on_done; log[name] lists the kinds it was given
+--   client.without_zone(options?)  a client that has no zone of its own, and tries once
+--   client.play(answers, options?) one purge whose first answers are these: result, err, what arrived, its retry events
 --   client.core(client)       the core's client inside one, for what the Lua layer does not offer
 --   client.OK                  the body of an answer that accepts
 local cfpurge = require "cfpurge"
@@ -75,6 +77,26 @@ function M.logbook()
       if more then return more(result, err) end
     end
   end
+end
+
+function M.without_zone(options)
+  local filled = M.options { zone_id = "unused" }
+  filled.zone_id, filled.max_retries = nil, 0
+  for name, value in pairs(options or {}) do filled[name] = value end
+  return M.keep(assert(cfpurge.new(filled)))
+end
+
+function M.play(answers, options)
+  local retries, zone = {}, edge.zone()
+  local filled = { zone_id = zone, on_event = function(event)
+    if event.name == "retry" then retries[#retries + 1] = event end
+  end }
+  for name, value in pairs(options or {}) do filled[name] = value end
+  edge.script(zone, answers)
+  local c = M.new(filled)
+  local result, err = c:purge { tags = { "a" } }
+  c:close()
+  return result, err, edge.requests(zone), retries
 end
 
 -- What a client is inside has no name.

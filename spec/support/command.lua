@@ -7,6 +7,7 @@
 --   command.line(words, options?)  the command line itself
 --   command.file(text?)            the path of a file of its own, gone at the end
 --   command.read(path)             what is in it
+--   command.wait_until_caught(pid)  until that process, asleep, catches SIGTERM
 --   command.clean()                removes all files: for teardown
 local edge = require "spec.support.edge"
 
@@ -79,6 +80,20 @@ function M.of(zone)
     if options.zone == nil then options.zone = zone end
     return M.run(words, options)
   end
+end
+
+-- Is SIGTERM caught by that process, which sleeps?
+function M.wait_until_caught(pid)
+  local ends = os.time() + 20
+  local caught
+  repeat
+    local file = io.open("/proc/" .. pid .. "/status")
+    local status = file and file:read "*a"
+    if file then file:close() end
+    local bits = status and status:find "State:%s*S" and tonumber(status:match "SigCgt:%s*(%x+)":sub(-8), 16)
+    caught = bits and math.floor(bits / 2 ^ 14) % 2 == 1
+  until caught or os.time() > ends
+  assert(caught, "it does not catch SIGTERM")
 end
 
 return M

@@ -10,6 +10,7 @@
 --                                    token is the edge's own by default, false for none
 --   edge.script(zone, answers)       what its next requests are answered (spec/edge/play.lua); edge.append adds to it
 --   edge.requests(zone, wait?)       what arrived, oldest first; waits until there are `wait` of them
+--   edge.gets(zone)                  how many of them are GETs
 --   edge.counts(zone)                requests, accepted, items, refused, limited, scripted
 --   edge.reset(zone)                 empties its record, script, counts and limits
 --   edge.limits{zone=, plan=, ...}   switches limits on (spec/edge/limits.lua)
@@ -103,6 +104,12 @@ end
 
 function M.requests(zone, wait)
   return control("GET", ("requests?zone=%s&wait=%d"):format(zone, wait or 0))
+end
+
+function M.gets(zone)
+  local count = 0
+  for _, seen in ipairs(M.requests(zone)) do count = count + (seen.method == "GET" and 1 or 0) end
+  return count
 end
 
 function M.counts(zone) return control("GET", "counts?zone=" .. zone) end
