@@ -50,7 +50,8 @@ static void page_push_headers(lua_State *L, const struct cf_buffer *headers)
         colon = memchr(line, ':', (size_t)(stop - line));
         if (!colon)
             continue;
-        value = colon + 1 + strspn(colon + 1, " \t");
+        for (value = colon + 1; value < stop && (*value == ' ' || *value == '\t'); value++)
+            ;
         luaL_buffinit(L, &name);
         for (; line < colon; line++)
             luaL_addchar(&name, *line >= 'A' && *line <= 'Z' ? (char)(*line + 32) : *line);
