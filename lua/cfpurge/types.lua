@@ -162,9 +162,18 @@
 ---@field failed integer items that were refused for good
 ---@field oldest? number seconds since the oldest was added
 ---@field paused {zone: string, seconds: number, why?: string}[] zones that rest
----@field budgets table[] { name, bucket, left, size, held }
+---@field resting table<string, integer> how many, by the kind of the error that is to blame
+---@field budgets cfpurge.QueueBudget[]
 ---@field durability string
 ---@field working boolean does this process send?
+
+---@class cfpurge.QueueBudget what all workers share
+---@field name string "account/plan", or the client's plan
+---@field bucket "requests"|"urls"
+---@field rate number a second; 0: no limit
+---@field left number tokens
+---@field size number
+---@field held number seconds that the server has all wait
 
 ---@class cfpurge.QueueFilter
 ---@field zone? string

@@ -9,6 +9,8 @@ local links = require "cfpurge.queue.link"
 local look_up = require "cfpurge.look_up"
 local loops = require "cfpurge.loop"
 local making = require "cfpurge.queue.making"
+local metrics = require "cfpurge.metrics"
+local shown = require "cfpurge.queue.metrics"
 local tables = require "cfpurge.tables"
 local validate = require "cfpurge.validate"
 local workers = require "cfpurge.queue.worker"
@@ -233,6 +235,24 @@ function Queue:status()
     status.working = queue.worker.is_working
   end
   return status, err
+end
+
+--- The status as Prometheus' text: what the store holds, the same from every process. What this process has done is in
+--- its client's. It waits as `status` does.
+---@param labels? table<string, string|number> that all samples are to have
+---@return string? text, cfpurge.Error?
+function Queue:metrics(labels)
+  local queue = inside(self, "metrics")
+  local page, err = metrics.page(labels)
+  if not page then
+    return nil, err
+  end
+  local status
+  status, err = ask(queue, queue.store.status())
+  if not status then
+    return nil, err
+  end
+  return shown(page, status)
 end
 
 local FILTER = { zone = "string", environment = "string", kind = "string", older_than = "number" }

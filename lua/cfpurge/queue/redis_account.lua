@@ -23,7 +23,8 @@ local function wake()
 end
 
 local function status()
-  local s = { waiting = 0, in_flight = 0, failed = call('ZCARD', P .. 'failed'), paused = {}, budgets = {} }
+  local s = { waiting = 0, in_flight = 0, failed = call('ZCARD', P .. 'failed') }
+  s.paused, s.resting, s.budgets = {}, {}, {}
   local ids = call('HVALS', P .. 'lanes')
   for _, id in ipairs(ids) do
     local one = lane(id)
@@ -35,16 +36,20 @@ local function status()
   local zones = call('HGETALL', P .. 'zones')
   for i = 1, #zones, 2 do
     local zone = unpack_(zones[i + 1])
-    if zone.rests > now and #s.paused < 100 then
-      s.paused[#s.paused + 1] = { zone = zones[i], seconds = zone.rests - now, why = zone.why }
+    if zone.rests > now then
+      local kind = (zone.why or 'unknown'):match('^[^:]*')
+      s.resting[kind] = (s.resting[kind] or 0) + 1
+      if #s.paused < 100 then
+        s.paused[#s.paused + 1] = { zone = zones[i], seconds = zone.rests - now, why = zone.why }
+      end
     end
   end
   local budgets = call('HGETALL', P .. 'budgets')
   for i = 1, #budgets, 2 do
     local budget = unpack_(budgets[i + 1])
     local name, bucket = budgets[i]:match('^(.*)%z(.*)$')
-    s.budgets[#s.budgets + 1] = { name = name, bucket = bucket, left = tokens(budget), size = budget.size,
-      held = math.max(budget.held - now, 0) }
+    s.budgets[#s.budgets + 1] = { name = name, bucket = bucket, rate = budget.rate, left = tokens(budget),
+      size = budget.size, held = math.max(budget.held - now, 0) }
   end
   return cjson.encode(s)
 end

@@ -359,18 +359,25 @@ function M.status()
   command [[SELECT max(now() - (SELECT added FROM items WHERE lane = lanes.id AND claim IS NULL
     ORDER BY due, seq LIMIT 1)) FROM lanes WHERE head <= now()]]
   command "SELECT zone, rests - now(), why FROM zones WHERE rests > now() ORDER BY zone LIMIT 100"
-  command "SELECT b.name, b.bucket, {TOKENS}, b.size, b.held - now() FROM budgets AS b"
+  command "SELECT b.name, b.bucket, {TOKENS}, b.size, b.held - now(), b.rate FROM budgets AS b"
+  command [[SELECT ifnull(substr(why, 1, instr(why, ':') - 1), 'unknown'), count(*) FROM zones WHERE rests > now()
+    GROUP BY 1]]
   return commands, function(results)
     local counts = results[1].rows[1]
     local status = {
       waiting = counts[1] - counts[2], in_flight = counts[2], failed = results[2].rows[1][1],
-      oldest = results[3].rows[1][1] or nil, paused = {}, budgets = {},
+      oldest = results[3].rows[1][1] or nil, paused = {}, resting = {}, budgets = {},
     }
     for i, row in ipairs(results[4].rows) do
       status.paused[i] = { zone = row[1], seconds = row[2], why = row[3] or nil }
     end
     for i, row in ipairs(results[5].rows) do
-      status.budgets[i] = { name = row[1], bucket = row[2], left = row[3], size = row[4], held = math.max(row[5], 0) }
+      status.budgets[i] = {
+        name = row[1], bucket = row[2], rate = row[6], left = row[3], size = row[4], held = math.max(row[5], 0),
+      }
+    end
+    for _, row in ipairs(results[6].rows) do
+      status.resting[row[1]] = row[2]
     end
     return status
   end
