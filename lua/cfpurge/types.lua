@@ -137,7 +137,11 @@
 
 ---@class cfpurge.QueueOptions what `cfpurge.queue` takes
 ---@field store string a path: SQLite; redis://[user[:password]@]host[:port][/db] or unix://PATH?db=0: Redis
----@field client cfpurge.Client sends what is worked on; its zone, plan and loop are the queue's
+---@field client? cfpurge.Client sends what is worked on; its zone, plan and loop are the queue's. Without one the queue
+--- needs no credential and sends nothing
+---@field zone? string a name or "auto", in place of the client's, or of CLOUDFLARE_ZONE_ID
+---@field zone_id? string in place of zone
+---@field loop? string|cfpurge.Loop where there is no client
 ---@field capacity? integer items, beyond which an add is `queue_full` (1,000,000)
 ---@field linger? number seconds that an item waits for company (0.2)
 ---@field lease? number seconds after which a claim that its worker does not renew is another's (60)

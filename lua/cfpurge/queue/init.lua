@@ -1,7 +1,6 @@
 --- A queue: purges that outlive their process. Its methods; the rules are beside it.
 local adding = require "cfpurge.queue.adding"
 local budgets = require "cfpurge.queue.budgets"
-local clients = require "cfpurge.client"
 local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
 local items = require "cfpurge.queue.items"
@@ -160,9 +159,14 @@ local function keep_busy(queue)
   end
 end
 
---- From now on this process sends what waits, moved by its host's loop.
+local NO_CLIENT = "client: this queue only adds: cfpurge.queue was given no client that sends"
+
+--- From now on this process sends what waits, moved by its host's loop. It raises where the queue has no client.
 function Queue:work()
   local queue = inside(self, "work")
+  if queue.adder then
+    error(NO_CLIENT, 2)
+  end
   queue.worker:work()
   keep_busy(queue)
 end
@@ -202,6 +206,8 @@ function Queue:drain(options)
   options, problem = check_options("drain", options, { deadline = "number" })
   if not options then
     return nil, problem
+  elseif queue.adder then
+    return nil, core.error("invalid_request", NO_CLIENT, { field = "client" })
   end
   local was_working = queue.worker.is_working
   queue.drains = queue.drains + 1
@@ -369,6 +375,9 @@ function Queue:close()
   queue.worker:stop()
   queue.state.busy = false
   completion.close(queue.state, "the queue was closed")
+  if queue.adder then
+    queue.adder:close()
+  end
 end
 
 Queue.__close = Queue.close
@@ -390,9 +399,9 @@ local function new(options)
   if field then
     return validate.refused(field, problem)
   end
-  local client_state = clients.state(options.client)
+  local client_state, message, err = making.client_of(options)
   if not client_state then
-    return validate.refused("client", "is no client of cfpurge")
+    return nil, message, err
   end
   local module, store = making.store_of(options.store)
   if not module then
@@ -406,7 +415,8 @@ local function new(options)
   local others = client_state.core:limits("tags").max_items
   local link = links(handle, store, options.client)
   local state = completion.new(link, client_state.loop)
-  state.zone, state.zone_id = client_state.zone, client_state.zone_id
+  local place = (options.zone or options.zone_id) and options or client_state
+  state.zone, state.zone_id = place.zone, place.zone_id
   link.state = state
   local terms = {
     full = { files = full, others = others }, linger = options.linger or 0.2, lease = options.lease or 60,
@@ -416,6 +426,7 @@ local function new(options)
     state = state, link = link, store = store, handle = client_state.core, drains = 0,
     options = { store = options.store, capacity = options.capacity or 1000000, full = math.min(full, others) },
     worker = workers.new(link, store, client_state, terms, options.max_in_flight or 8),
+    adder = not options.client and client_state.client,
   }
   state.worker = queue.worker
   queue.worker.on_rest = function()
