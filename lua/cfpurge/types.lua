@@ -146,6 +146,7 @@
 ---@field linger? number seconds that an item waits for company (0.2)
 ---@field lease? number seconds after which a claim that its worker does not renew is another's (60)
 ---@field max_in_flight? integer requests at the same time (8)
+---@field on_event? fun(event: cfpurge.QueueEvent) what it raises is lost
 
 ---@class cfpurge.QueueAddOptions
 ---@field zone? string
@@ -194,6 +195,17 @@
 ---@field item? cfpurge.File
 ---@field error table its kind, about, message, status, code, ray_id
 ---@field age number seconds
+
+---@class cfpurge.QueueEvent of a worker: a request has ended, or the store has failed
+---@field name "accepted"|"failed"|"rest"|"held"|"store" `failed`: refused for good; `rest`: its zone; `held`: by a 429
+---@field zone? string as are the next five, but of `store`
+---@field environment? string
+---@field invalidate? boolean
+---@field kind? "files"|"tags"|"hosts"|"prefixes"|"everything"
+---@field items? integer how many were accepted
+---@field item? cfpurge.File of `failed`
+---@field error? table
+---@field seconds? number of `held`
 
 ---@class cfpurge.Stats counts since the client was made, but for the first five
 ---@field in_flight integer

@@ -428,7 +428,7 @@ local function new(options)
     worker = workers.new(link, store, client_state, terms, options.max_in_flight or 8),
     adder = not options.client and client_state.client,
   }
-  state.worker = queue.worker
+  state.worker, queue.worker.on_event = queue.worker, options.on_event
   queue.worker.on_rest = function()
     keep_busy(queue)
   end

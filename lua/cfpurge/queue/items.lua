@@ -109,6 +109,8 @@ function M.decode(claim)
 end
 
 --- A failed item as it is shown.
+---@param row table that of a store, or a claim with an item and its error
+---@return table
 function M.shown(row)
   return {
     zone = row.zone, environment = row.environment ~= "" and row.environment or nil,

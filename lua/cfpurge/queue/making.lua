@@ -6,7 +6,7 @@ local validate = require "cfpurge.validate"
 local M = {}
 
 local known = { store = "string", client = "table", capacity = "number", linger = "number", lease = "number",
-  max_in_flight = "number", zone = "string", zone_id = "string" }
+  max_in_flight = "number", zone = "string", zone_id = "string", on_event = "function" }
 
 --- The field of the options of a queue that is wrong, and what is wrong with it.
 ---@return string? field, string? problem
