@@ -55,14 +55,22 @@ function M.client_of(options)
   return state
 end
 
---- The store's module and its transitions; nil and a sentence where it was not built.
+-- What a store is built with.
+local packages = { sqlite = "libsqlite3-dev", redis = "libhiredis-dev" }
+
+--- The store's module and its transitions; nil and a sentence where it cannot be loaded.
 ---@return table? module, table|string transitions
 function M.store_of(target)
   local is_redis = target:find "^rediss?://" or target:find "^unix://"
   local name = is_redis and "redis" or "sqlite"
   local ok, module = pcall(require, "cfpurge." .. name)
   if not ok then
-    return nil, ("this cfpurge was built without %s: %s"):format(name, tostring(module):match "[^\n]*")
+    local problem = tostring(module)
+    if problem:find("not found:", 1, true) then
+      problem = ("install the rock cfpurge-%s; or %s (so Debian calls it), and then cfpurge anew"):format(name,
+        packages[name])
+    end
+    return nil, ("there is no cfpurge/%s.so: %s"):format(name, problem:match "[^\n]*$")
   end
   return module, require("cfpurge.queue." .. name)
 end
