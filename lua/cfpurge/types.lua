@@ -182,14 +182,16 @@
 
 ---@class cfpurge.QueueFilter
 ---@field zone? string
----@field environment? string
+---@field environment? string its name
+---@field environment_id? string in its place
 ---@field kind? "files"|"tags"|"hosts"|"prefixes"|"everything"
 ---@field older_than? number seconds
 ---@field limit? integer of failed: how many (100)
 
 ---@class cfpurge.QueueFailed
 ---@field zone string
----@field environment? string
+---@field environment? string its name
+---@field environment_id? string in its place
 ---@field invalidate boolean
 ---@field kind string
 ---@field item? cfpurge.File
@@ -198,8 +200,9 @@
 
 ---@class cfpurge.QueueEvent of a worker: a request has ended, or the store has failed
 ---@field name "accepted"|"failed"|"rest"|"held"|"store" `failed`: refused for good; `rest`: its zone; `held`: by a 429
----@field zone? string as are the next five, but of `store`
----@field environment? string
+---@field zone? string as are the next six, but of `store`
+---@field environment? string its name
+---@field environment_id? string in its place
 ---@field invalidate? boolean
 ---@field kind? "files"|"tags"|"hosts"|"prefixes"|"everything"
 ---@field items? integer how many were accepted

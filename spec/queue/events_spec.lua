@@ -38,7 +38,7 @@ for _, store in ipairs(stores) do describe("the events of a queue, " .. store.na
     local failed, accepted = seen[1], seen[2]
     if failed.name == "accepted" then failed, accepted = accepted, failed end
     assert.same({ "bad", 1100, zone, environment, true, "tags" }, { failed.item, failed.error.code, failed.zone,
-      failed.environment, failed.invalidate, failed.kind })
+      failed.environment_id, failed.invalidate, failed.kind })
     assert.same({ 2, zone }, { accepted.items, accepted.zone })
     assert.is_nil(accepted.item)
     queue:add { purge_everything = true }

@@ -128,26 +128,6 @@ function Queue:start(params, options, on_done)
   return request
 end
 
-local function check_options(name, options, allowed)
-  if options ~= nil and type(options) ~= "table" then
-    error(("bad argument #1 to '%s' (table expected, got %s)"):format(name, type(options)), 3)
-  end
-  for field, value in tables.entries(options or {}) do
-    local problem
-    if not allowed[field] then
-      problem = "no such option of " .. name
-    elseif type(value) ~= allowed[field] then
-      problem = ("%s expected, got %s"):format(allowed[field], type(value))
-    elseif allowed[field] == "number" and (value ~= value or value < (field == "limit" and 1 or 0)) then
-      problem = "is too small"
-    end
-    if problem then
-      return nil, core.error("invalid_request", tostring(field) .. ": " .. problem, { field = tostring(field) })
-    end
-  end
-  return options or {}
-end
-
 -- ---- working ----
 
 local function keep_busy(queue)
@@ -203,7 +183,7 @@ end
 function Queue:drain(options)
   local queue = inside(self, "drain")
   local problem
-  options, problem = check_options("drain", options, { deadline = "number" })
+  options, problem = making.call_options("drain", options, { deadline = "number" })
   if not options then
     return nil, problem
   elseif queue.adder then
@@ -261,19 +241,13 @@ function Queue:metrics(labels)
   return shown(page, status)
 end
 
-local FILTER = { zone = "string", environment = "string", kind = "string", older_than = "number" }
-local LISTED = { limit = "number" }
-for name, kind in pairs(FILTER) do
-  LISTED[name] = kind
-end
-
 --- What was refused for good, the oldest first, each with its error.
 ---@param filter? cfpurge.QueueFilter `limit` is how many (100)
 ---@return cfpurge.QueueFailed[]?, cfpurge.Error?
 function Queue:failed(filter)
   local queue = inside(self, "failed")
   local err
-  filter, err = check_options("failed", filter, LISTED)
+  filter, err = making.filter("failed", filter, { limit = "number" })
   if not filter then
     return nil, err
   end
@@ -295,9 +269,8 @@ function Queue:failed(filter)
   return list
 end
 
-local function all_of(queue, name, filter)
+local function all_of(queue, name, fits, problem)
   local transition, count = queue.store[name], 0
-  local fits, problem = check_options(name, filter, FILTER)
   if not fits then
     return nil, problem
   end
@@ -319,7 +292,7 @@ end
 ---@return integer? count, cfpurge.Error?
 function Queue:retry(filter)
   local queue = inside(self, "retry")
-  local count, err = all_of(queue, "retry", filter)
+  local count, err = all_of(queue, "retry", making.filter("retry", filter))
   queue.worker:hear()
   return count, err
 end
@@ -329,7 +302,7 @@ end
 ---@return integer? count, cfpurge.Error?
 function Queue:discard(filter)
   local queue = inside(self, "discard")
-  return all_of(queue, "discard", filter)
+  return all_of(queue, "discard", making.filter("discard", filter))
 end
 
 -- ---- moving and ending ----

@@ -112,8 +112,9 @@ end
 ---@param row table that of a store, or a claim with an item and its error
 ---@return table
 function M.shown(row)
+  local name = row.environment:match "^name:(.*)$"
   return {
-    zone = row.zone, environment = row.environment ~= "" and row.environment or nil,
+    zone = row.zone, environment = name, environment_id = not name and row.environment ~= "" and row.environment or nil,
     invalidate = row.op == "invalidate",
     kind = row.kind, item = row.kind ~= "everything" and cjson.decode("[" .. row.item .. "]")[1] or nil,
     error = cjson.decode(row.error), age = row.age,

@@ -1,5 +1,6 @@
---- The options of a queue, and its store.
+--- The options of a queue and of its methods, and its store.
 local clients = require "cfpurge.client"
+local core = require "cfpurge.core"
 local tables = require "cfpurge.tables"
 local validate = require "cfpurge.validate"
 
@@ -56,6 +57,54 @@ function M.client_of(options)
 end
 
 -- What a store is built with.
+--- The options of a method: nil and an error where one is not allowed or of another type.
+---@param deeper? integer functions between the method and this
+---@return table? options, cfpurge.Error?
+function M.call_options(name, options, allowed, deeper)
+  if options ~= nil and type(options) ~= "table" then
+    error(("bad argument #1 to '%s' (table expected, got %s)"):format(name, type(options)), 3 + (deeper or 0))
+  end
+  for field, value in tables.entries(options or {}) do
+    local problem
+    if not allowed[field] then
+      problem = "no such option of " .. name
+    elseif type(value) ~= allowed[field] then
+      problem = ("%s expected, got %s"):format(allowed[field], type(value))
+    elseif allowed[field] == "number" and (value ~= value or value < (field == "limit" and 1 or 0)) then
+      problem = "is too small"
+    end
+    if problem then
+      return nil, core.error("invalid_request", tostring(field) .. ": " .. problem, { field = tostring(field) })
+    end
+  end
+  return options or {}
+end
+
+local FILTER = { zone = "string", environment = "string", environment_id = "string", kind = "string",
+  older_than = "number" }
+
+--- A filter of what failed, as a store has it.
+---@param filter? cfpurge.QueueFilter
+---@param more? table other options of this method
+---@return table? filter, cfpurge.Error?
+function M.filter(name, filter, more)
+  local allowed = tables.copy(FILTER)
+  for option, kind in pairs(more or {}) do
+    allowed[option] = kind
+  end
+  local err
+  filter, err = M.call_options(name, filter, allowed, 1)
+  if not filter then
+    return nil, err
+  elseif filter.environment and filter.environment_id then
+    return nil, core.error("invalid_request", "environment: either environment or environment_id",
+      { field = "environment" })
+  end
+  local stored = tables.copy(filter)
+  stored.environment = filter.environment_id or (filter.environment and "name:" .. filter.environment)
+  return stored
+end
+
 local packages = { sqlite = "libsqlite3-dev", redis = "libhiredis-dev" }
 
 --- The store's module and its transitions; nil and a sentence where it cannot be loaded.
