@@ -382,7 +382,7 @@ local function new(options)
   end
   local ok, handle = pcall(module.open, options.store)
   if not ok then
-    return validate.refused("store", tostring(handle))
+    return validate.refused("store", tostring(handle):match "%((.*)%)$" or tostring(handle))
   end
   local full = client_state.core:limits("files").max_items
   local others = client_state.core:limits("tags").max_items
