@@ -1,5 +1,7 @@
 -- Where libcurl refuses a call: each one in turn that it may refuse (spec/hosts/failing_curl.c), in every part of a purge.
 local elsewhere = require "spec.support.where"
+if elsewhere "engine unwatched" then return end
+
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
 
@@ -56,9 +58,6 @@ local OPTIONAL = { ["curl_easy_setopt 322"] = true, ["curl_easy_setopt 84"] = tr
   ["curl_multi_setopt 16"] = true, ["curl_multi_setopt 7"] = true }
 
 describe("a call that libcurl refuses", function()
-  if elsewhere "engine" then return end
-  if elsewhere "unwatched" then return end
-
   local by_proxy = { base_url = env.API_HTTP, proxy = env.PROXY }
   local cases = {
     ["over HTTP, by a proxy"] = { by_proxy },

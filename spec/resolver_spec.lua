@@ -2,6 +2,8 @@
 -- the client, the state or the process. What was found is kept, until a connection fails. Each case is a process whose
 -- name server is slow, or changes its mind (spec/hosts/slow_dns.c).
 local elsewhere = require "spec.support.where"
+if elsewhere "engine" then return end
+
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
 local system = host.system()

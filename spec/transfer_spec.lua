@@ -1,5 +1,7 @@
 -- One exchange: TLS and whom it trusts, HTTP versions, connections kept and lost, and what is on the wire.
 local elsewhere = require "spec.support.where"
+if elsewhere "engine" then return end
+
 local edge = require "spec.support.edge"
 local client = require "spec.support.client"
 local host = require "spec.support.host"
