@@ -165,7 +165,7 @@ local function drain(queue, deadline, done)
     queue.link:begin(commands, decode, function(status, err)
       if err then
         return done(nil, err)
-      elseif status.waiting + status.in_flight == 0 then
+      elseif status.waiting + status.in_flight == 0 and not status.sweeps then
         return done { waiting = 0, failed = status.failed }
       elseif ends and core.now() >= ends then
         return done(nil, core.error("timeout", ("%d items were not accepted before the deadline"):format(
@@ -217,6 +217,7 @@ function Queue:status()
   local queue = inside(self, "status")
   local status, err = ask(queue, queue.store.status())
   if status then
+    status.sweeps = nil
     status.durability = queue.store.durability
     status.working = queue.worker.is_working
   end
@@ -269,21 +270,21 @@ function Queue:failed(filter)
   return list
 end
 
+-- All that had failed when it began: what fails again meanwhile is left.
 local function all_of(queue, name, fits, problem)
   local transition, count = queue.store[name], 0
   if not fits then
     return nil, problem
   end
+  local after, began
   repeat
-    local commands, decode = transition(fits, SOME)
-    local some, err = ask(queue, commands, function(results)
-      return { decode(results) }
-    end)
+    local commands, decode = transition(fits, SOME, after, began)
+    local some, err = ask(queue, commands, decode)
     if not some then
       return nil, err
     end
-    count = count + some[1]
-  until not some[2]
+    count, after, began = count + some.count, some.after, began or some.now
+  until not after
   return count
 end
 
