@@ -37,11 +37,9 @@ local function unit()
   end
 end
 
---- Makes what is not there; refuses a store of another version, and a database that is none of ours.
+--- Makes what is not there; refuses a store of another version.
 function M.open()
   local commands, command = unit()
-  command [[SELECT refuse('foreign') FROM sqlite_master WHERE NOT EXISTS (SELECT 1 FROM sqlite_master
-    WHERE name = 'meta') LIMIT 1]]
   for i, text in ipairs(schema) do
     command(text)
     if i == 1 then
