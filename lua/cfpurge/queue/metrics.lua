@@ -1,7 +1,4 @@
---- A queue's status as Prometheus' text.
---
--- No sample names a zone: their number has no bounds, and a page of metrics is for more eyes than the store. `status`
--- names those that rest.
+--- A queue's status as Prometheus' text. Which zones rest it does not name; `status` does.
 local metrics = require "cfpurge.metrics"
 local tables = require "cfpurge.tables"
 
@@ -36,8 +33,7 @@ return function(page, status)
   page:family("gauge", "cfpurge_queue_budget_left", "Tokens left of a plan's budget: requests, or URLs.")
   local plans = {}
   for _, budget in ipairs(status.budgets) do
-    -- Where a plan could not be read, a zone has a budget of its own.
-    plans[#plans + 1] = not budget.name:find "^zone " and budget or nil
+    plans[#plans + 1] = not metrics.is_zones(budget.name) and budget or nil
     if plans[#plans] == budget and budget.rate > 0 then
       page:sample(budget.left, "budget", budget.name, "bucket", budget.bucket)
     end
