@@ -177,8 +177,6 @@ static void schedule_count_limits(struct cf_engine *engine, struct cf_transfer *
 /* It was never sent: it goes back as if libcurl had never had it. */
 static void schedule_put_back(struct cf_transfer *transfer)
 {
-    struct cf_engine *engine = transfer->engine;
-
     schedule_leave_lane(transfer);
     transfer->attempts--;
     transfer->tries--;

@@ -271,11 +271,12 @@ end
 ---@return string? text, cfpurge.Error?
 function Client:metrics(labels)
   local state = inside(self, "metrics")
-  local page, err = metrics.page(labels)
+  local page, err = metrics.page(labels, 1, "labels")
   if not page then
     return nil, err
   end
-  return figures(page, state.core:stats(), state.core:rates().plan or "client", state.adds)
+  figures(page, state.core)
+  return page:text()
 end
 
 --- Ends all that is in flight with an error of the kind `cancelled`; an answer that is there still counts.

@@ -63,27 +63,19 @@ local function budgets(page, stats, own)
   end
 end
 
----@param page table of cfpurge.metrics, empty
----@param stats cfpurge.Stats
----@param own string the name of the client's own budget
----@param adds? table items that were added to its queues: added, merged
----@return string text
-return function(page, stats, own, adds)
+---@param page table of cfpurge.metrics
+---@param core userdata the client's
+return function(page, core)
+  local stats = core:stats()
   outcomes(page, stats)
   seconds(page, stats)
   for _, counter in ipairs(COUNTERS) do
     page:family("counter", ("cfpurge_%s_total"):format(counter[1]), counter[3])
     page:sample(stats[counter[2]])
   end
-  page:family("gauge", "cfpurge_in_flight_requests", "Requests that wait for their turn, are sent, or wait to be retried.")
+  page:family("gauge", "cfpurge_in_flight_requests", "Requests that wait to be sent, are sent, or wait to be retried.")
   for _, state in ipairs { "queued", "running", "waiting" } do
     page:sample(stats[state], "state", state)
   end
-  budgets(page, stats, own)
-  for _, name in ipairs(adds and { "added", "merged" } or {}) do
-    page:family("counter", ("cfpurge_queue_%s_items_total"):format(name), name == "added"
-      and "Items that this process has added to queues of this client." or "Items that it added and that waited already.")
-    page:sample(adds[name])
-  end
-  return page:text()
+  budgets(page, stats, core:rates().plan or "client")
 end

@@ -70,18 +70,18 @@ local function label_problem(name, value)
   end
 end
 
---- An empty page whose samples all have these labels, for the method `metrics` of the caller's caller.
+--- An empty page whose samples all have these labels: the argument `arg`, by this name, of the method that calls this.
 ---@param labels? table<string, string|number>
 ---@return table? page, cfpurge.Error?
-function M.page(labels)
+function M.page(labels, arg, argument)
   if labels ~= nil and type(labels) ~= "table" then
-    error(("bad argument #1 to 'metrics' (labels: table expected, got %s)"):format(type(labels)), 3)
+    error(("bad argument #%d to 'metrics' (%s: table expected, got %s)"):format(arg, argument, type(labels)), 3)
   end
   local list = {}
   for name, value in tables.entries(labels or {}) do
     local problem = label_problem(name, value)
     if problem then
-      local field = "labels." .. tostring(name)
+      local field = argument .. "." .. tostring(name)
       return nil, core.error("invalid_request", field .. ": " .. problem, { field = field })
     end
     list[#list + 1] = label(name, value)

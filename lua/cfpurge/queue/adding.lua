@@ -10,8 +10,21 @@ local tables = require "cfpurge.tables"
 -- Units in flight: one is read while another is stored.
 local UNITS = 4
 
-local Adding = {}
+local M, Adding = {}, {}
 Adding.__index = Adding
+
+--- Counts of items: those of this process, for a forked child begins anew.
+function M.counts(adds)
+  if adds.generation ~= core.generation() then
+    adds.added, adds.merged, adds.generation = 0, 0, core.generation()
+  end
+  return adds
+end
+
+local function count(adds, added, merged)
+  M.counts(adds)
+  adds.added, adds.merged = adds.added + added, adds.merged + merged
+end
 
 function Adding:stop(err)
   self.stopped = self.stopped or err
@@ -39,6 +52,7 @@ function Adding:ended(part, value, err)
   self.in_flight = self.in_flight - 1
   if value then
     self.added, self.merged = self.added + value.added, self.merged + value.merged
+    count(self.adds, value.added, value.merged)
   else
     self:stop(err)
     self:fail(chunk, err)
@@ -148,6 +162,7 @@ function Adding:finish()
   if not cause then
     self.worker:hear(self.options.delay)
     -- The duplicates of a table are not even asked about.
+    count(self.adds, 0, self.source.duplicates)
     return self.done { added = self.added, merged = self.merged + self.source.duplicates }
   end
   local fields = tables.copy(cause)
@@ -156,15 +171,14 @@ function Adding:finish()
   self.done(nil, core.error(cause.kind, cause.message, fields))
 end
 
-local M = {}
-
 --- Stores what `list` holds, and calls `done(result, err)`.
----@param queue table { state, link, store, handle, worker }
+---@param queue table { state, link, store, handle, worker, adds }
 ---@param where table the zone and the environment, as `remaining` is to have them
 function M.start(queue, request, group, list, options, where, done)
   local job = setmetatable({
     state = queue.state, link = queue.link, store = queue.store, handle = queue.handle, worker = queue.worker,
-    group = group, options = options, where = where, done = done, source = sources.new(queue.handle, group.kind, list),
+    adds = queue.adds, group = group, options = options, where = where, done = done,
+    source = sources.new(queue.handle, group.kind, list),
     parts = {}, failures = {}, in_flight = 0, noted = 0, added = 0, merged = 0, left = nil,
     stopped = false, is_going = false, finished = false, is_put_off = false, next_put_off = false,
   }, Adding)
@@ -179,6 +193,7 @@ function M.everything(queue, group, options, where, done)
   local commands, decode = queue.store.add({ whole }, options)
   queue.link:begin(commands, decode, function(value, err)
     if value then
+      count(queue.adds, value.added, value.merged)
       queue.worker:hear(options.delay)
     else
       err.remaining = tables.copy(where)

@@ -3,13 +3,13 @@ local adding = require "cfpurge.queue.adding"
 local budgets = require "cfpurge.queue.budgets"
 local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
+local figures = require "cfpurge.queue.figures"
 local items = require "cfpurge.queue.items"
 local links = require "cfpurge.queue.link"
 local look_up = require "cfpurge.look_up"
 local loops = require "cfpurge.loop"
 local making = require "cfpurge.queue.making"
 local metrics = require "cfpurge.metrics"
-local shown = require "cfpurge.queue.metrics"
 local tables = require "cfpurge.tables"
 local validate = require "cfpurge.validate"
 local workers = require "cfpurge.queue.worker"
@@ -224,22 +224,23 @@ function Queue:status()
   return status, err
 end
 
---- The status as Prometheus' text: what the store holds, the same from every process. What this process has done is in
---- its client's. It waits as `status` does.
----@param labels? table<string, string|number> that all samples are to have
+--- What it holds, and what this process and its client have done, as Prometheus' text. It waits as `status` does.
+---@param labels? table<string, string|number> that the samples of this process are to have
+---@param store_labels? table<string, string|number> that those of the store are to have: the same from every process
 ---@return string? text, cfpurge.Error?
-function Queue:metrics(labels)
+function Queue:metrics(labels, store_labels)
   local queue = inside(self, "metrics")
-  local page, err = metrics.page(labels)
-  if not page then
-    return nil, err
+  local own, problem = metrics.page(labels, 1, "labels")
+  local store, err = metrics.page(store_labels, 2, "store_labels")
+  if not (own and store) then
+    return nil, problem or err
   end
   local status
   status, err = ask(queue, queue.store.status())
   if not status then
     return nil, err
   end
-  return shown(page, status)
+  return figures(store, own, status, adding.counts(queue.adds), not queue.adder and queue.handle or nil)
 end
 
 --- What was refused for good, the oldest first, each with its error.
@@ -398,6 +399,7 @@ local function new(options)
   terms.budget, terms.buckets, terms.overall = budgets.of_client(client_state)
   local queue = {
     state = state, link = link, store = store, handle = client_state.core, drains = 0,
+    adds = { added = 0, merged = 0, generation = core.generation() },
     options = { store = options.store, capacity = options.capacity or 1000000, full = math.min(full, others) },
     worker = workers.new(link, store, client_state, terms, options.max_in_flight or 8),
     adder = not options.client and client_state.client,
