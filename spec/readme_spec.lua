@@ -372,6 +372,16 @@ describe("the README", function()
       assert.same(keys(source), names "| kind | when | retried |")
     end)
 
+    it("and the metrics those that a request to the API may end with", function()
+      local others = { invalid_request = true, partial = true, queue_full = true, cancelled = true, closed = true }
+      local found = {}
+      for _, cells in ipairs(listed) do
+        found[#found + 1] = not others[code(cells[1])] and code(cells[1]) or nil
+      end
+      table.sort(found)
+      assert.same(found, require "cfpurge.metrics".kinds)
+    end)
+
     for _, cells in ipairs(listed) do
       local kind, status, retried = code(cells[1]), cells[2]:match "^status (%d+)", cells[3]
       it(kind, function()

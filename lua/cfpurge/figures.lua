@@ -77,5 +77,9 @@ return function(page, core)
   for _, state in ipairs { "queued", "running", "waiting" } do
     page:sample(stats[state], "state", state)
   end
-  budgets(page, stats, core:rates().plan or "client")
+  local rates = core:rates()
+  -- A client that was closed has none.
+  if rates then
+    budgets(page, stats, rates.plan or "client")
+  end
 end
