@@ -143,12 +143,14 @@ function Adding:remaining()
   return remaining
 end
 
-function Adding:withdrawn()
+--- Nobody can wait for it. A unit that is under way may be stored all the same.
+---@return cfpurge.Error
+function Adding:withdrawn(_, problem)
+  self.stopped, self.finished = core.error("invalid_request", problem), true
   for _, chunk in tables.entries(self.parts) do
-    self:fail(chunk, false)
+    self:fail(chunk, self.stopped)
   end
-  self.stopped, self.finished = core.error("cancelled", "withdrawn"), true
-  return { accepted = self.added + self.merged, remaining = self:remaining() }
+  return core.error("invalid_request", problem, { accepted = self.added + self.merged, remaining = self:remaining() })
 end
 
 function Adding:finish()

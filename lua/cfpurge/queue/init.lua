@@ -3,6 +3,7 @@ local adding = require "cfpurge.queue.adding"
 local budgets = require "cfpurge.queue.budgets"
 local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
+local draining = require "cfpurge.queue.draining"
 local figures = require "cfpurge.queue.figures"
 local items = require "cfpurge.queue.items"
 local links = require "cfpurge.queue.link"
@@ -23,6 +24,9 @@ local SELF = {}
 
 -- Items of one call of failed, retry and discard in the store, and what `failed` shows by default.
 local SOME, SHOWN = 500, 100
+
+-- How long close waits, in seconds, until the store has heard what became of the claims.
+local HANDOVER = 0.05
 
 local function inside(self, name)
   local queue = type(self) == "table" and rawget(self, SELF)
@@ -100,9 +104,14 @@ end
 function Queue:add(params, options)
   local queue = inside(self, "add")
   check_call("add", params, options)
-  return look_up.wait(queue.state, nil, function(request, done)
+  local added, err = look_up.wait(queue.state, nil, function(request, done)
     add(queue, request, tables.bare(params), tables.copy(options), done)
   end)
+  if err and err.remaining == nil then
+    -- It could not wait here.
+    err.remaining = params
+  end
+  return added, err
 end
 
 --- Begins an `add` and never waits.
@@ -142,39 +151,27 @@ end
 local NO_CLIENT = "client: this queue only adds: cfpurge.queue was given no client that sends"
 
 --- From now on this process sends what waits, moved by its host's loop. It raises where the queue has no client.
+---@return true?, cfpurge.Error? err where no loop runs that could
 function Queue:work()
   local queue = inside(self, "work")
   if queue.adder then
     error(NO_CLIENT, 2)
+  elseif not queue.state.open then
+    return nil, core.error("closed", "the queue was closed")
   end
-  queue.worker:work()
+  queue.state.busy = true
+  local loop, problem = loops.drive(queue.state)
+  if loop then
+    queue.worker:work()
+  end
   keep_busy(queue)
+  return loop and true or nil, not loop and core.error("invalid_request", problem) or nil
 end
 
 --- Sends nothing more; what is in flight ends first.
 function Queue:rest()
   local queue = inside(self, "rest")
   queue.worker:rest()
-end
-
--- Waits until nothing waits and nothing is in flight, or the deadline has passed.
-local function drain(queue, deadline, done)
-  local ends = deadline and core.now() + deadline
-  local function look()
-    local commands, decode = queue.store.status()
-    queue.link:begin(commands, decode, function(status, err)
-      if err then
-        return done(nil, err)
-      elseif status.waiting + status.in_flight == 0 and not status.sweeps then
-        return done { waiting = 0, failed = status.failed }
-      elseif ends and core.now() >= ends then
-        return done(nil, core.error("timeout", ("%d items were not accepted before the deadline"):format(
-          status.waiting + status.in_flight), { waiting = status.waiting + status.in_flight }))
-      end
-      queue.worker:after(math.min(0.1, ends and math.max(ends - core.now(), 0) or 0.1), look)
-    end)
-  end
-  look()
 end
 
 --- Works, and waits until nothing is left or `deadline` seconds have passed.
@@ -193,8 +190,8 @@ function Queue:drain(options)
   queue.drains = queue.drains + 1
   queue.worker:work()
   keep_busy(queue)
-  local result, err = look_up.wait(queue.state, nil, function(_, done)
-    drain(queue, options.deadline, done)
+  local result, err = look_up.wait(queue.state, nil, function(request, done)
+    draining(queue, request, options.deadline, done)
   end)
   queue.drains = queue.drains - 1
   if not was_working then
@@ -339,19 +336,35 @@ function Queue:timeout()
   return completion.timeout(inside(self, "timeout").state)
 end
 
---- Ends the calls that are in flight as cancelled. What is being added may be stored all the same.
+--- Ends the calls that are in flight as cancelled; what is being added may be stored all the same. A queue that rests
+--- leaves to the leases what the store could not be told of.
 function Queue:cancel()
-  completion.cancel_everything(inside(self, "cancel").state)
+  local queue = inside(self, "cancel")
+  queue.worker:give_up()
+  completion.cancel_everything(queue.state)
+end
+
+-- The store is told that its claims are free, or the next worker would wait until their leases are over.
+local function hand_over(queue)
+  local ends, problem = core.now() + HANDOVER, nil
+  while queue.state.count > 0 and core.now() < ends do
+    local ok, raised = pcall(completion.step, queue.state, math.max(ends - core.now(), 0))
+    problem = problem or (not ok and { raised }) or nil
+  end
+  return problem
 end
 
 --- Ends all: what was not sent waits in the store for the next worker. The client stays open.
 function Queue:close()
   local queue = inside(self, "close")
-  queue.worker:stop()
+  local problem = queue.state.open and queue.worker:stop() and hand_over(queue)
   queue.state.busy = false
   completion.close(queue.state, "the queue was closed")
   if queue.adder then
     queue.adder:close()
+  end
+  if problem then
+    error(problem[1], 0)
   end
 end
 

@@ -147,9 +147,10 @@ local function behind(results, count)
   return rest
 end
 
---- Begins one, and calls `done(value…)` or `done(nil, err)` when it has ended.
+--- Begins one, and calls `done(value…)` or `done(nil, err)` when it has ended. The worker's own `is_kept`: it is no
+--- call that `cancel` ends.
 ---@return table? request
-function Link:begin(commands, decode, done, tries)
+function Link:begin(commands, decode, done, is_kept, tries)
   local before, id, problem, reason = self:submit(commands)
   if not id then
     done(nil, error_of(problem, reason))
@@ -171,11 +172,12 @@ function Link:begin(commands, decode, done, tries)
     elseif remedy then
       -- Nothing of this unit was done: the store is older, or somebody has emptied it, or flushed its scripts.
       self.is_ready, self.first = false, remedy
-      self:begin(commands, decode, done, (tries or 0) + 1)
+      self:begin(commands, decode, done, is_kept, (tries or 0) + 1)
     else
       done(nil, err)
     end
   end)
+  part.is_kept = is_kept
   completion.register(self.state, part, id)
   return part
 end
