@@ -217,7 +217,7 @@ describe("the README", function()
       it("with every option that it lists, and no other", function()
         local listed, there = {}, {}
         for option in usage:gmatch "%-%-[%l-]+" do listed[option] = true end
-        for _, kind in ipairs { "files", "everything" } do
+        for _, kind in ipairs { "files", "everything", "queue drain", "queue status", "queue failed" } do
           for option in shell("cfpurge " .. kind .. " --help"):gmatch "%-%-[%l-]+" do there[option] = true end
         end
         there["--help"] = nil
