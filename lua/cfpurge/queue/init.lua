@@ -38,57 +38,6 @@ end
 
 -- ---- adding ----
 
--- What the core says of it, without the names that it does not know.
-local function problem_of(queue, params, options, kind, list)
-  local call = {
-    params = tables.copy(params),
-    options = { zone_id = options.zone_id, environment_id = options.environment_id, invalidate = options.invalidate },
-  }
-  call.params.zone, call.params.environment = nil, nil
-  if params.zone_id == nil and options.zone_id == nil then
-    call.params.zone_id = "0"
-  end
-  local ok, raised, err
-  if type(list) == "function" or (type(list) == "table" and #list > 0) then
-    ok, raised, err = validate.list({ core = queue.handle }, call, kind, list, queue.options.full, validate.FIRST)
-  else
-    ok, raised, err = pcall(queue.handle.check, queue.handle, call.params, call.options)
-    ok, err = ok and raised, ok and err or nil
-  end
-  if not ok then
-    local problem = tostring(raised):match "^bad argument .-%((.*)%)$" or tostring(raised)
-    return err or core.error("invalid_request", problem, { field = problem:match "^[%w_]+" })
-  end
-end
-
--- Begins one: calls `done` with the result or an error, at once where it is wrong.
-local function add(queue, request, params, options, done)
-  local terms, err = items.options(options)
-  if not terms then
-    err.remaining = params
-    return done(nil, err)
-  end
-  local group, list
-  group, list, err = items.group(queue.state, params, options)
-  if group then
-    err = problem_of(queue, params, options, group.kind, list)
-  end
-  if err then
-    err.remaining = params
-    return done(nil, err)
-  end
-  terms.capacity = queue.options.capacity
-  local where = {}
-  for _, name in ipairs { "zone", "zone_id", "environment", "environment_id" } do
-    where[name] = params[name] or options[name]
-  end
-  if group.kind == "everything" then
-    adding.everything(queue, group, terms, where, done)
-  else
-    adding.start(queue, request, group, list, terms, where, done)
-  end
-end
-
 local function check_call(name, params, options)
   if type(params) ~= "table" then
     error(("bad argument #1 to '%s' (params: table expected, got %s)"):format(name, type(params)), 3)
@@ -104,14 +53,9 @@ end
 function Queue:add(params, options)
   local queue = inside(self, "add")
   check_call("add", params, options)
-  local added, err = look_up.wait(queue.state, nil, function(request, done)
-    add(queue, request, tables.bare(params), tables.copy(options), done)
-  end)
-  if err and err.remaining == nil then
-    -- It could not wait here.
-    err.remaining = params
-  end
-  return added, err
+  return look_up.wait(queue.state, options, function(request, done)
+    adding.begin(queue, request, tables.bare(params), tables.copy(options), done)
+  end, params)
 end
 
 --- Begins an `add` and never waits.
@@ -128,9 +72,9 @@ function Queue:start(params, options, on_done)
   if on_done ~= nil and type(on_done) ~= "function" then
     error("bad argument #3 to 'start' (on_done: function expected, got " .. type(on_done) .. ")", 2)
   end
-  local request, loop = look_up.start(queue.state, nil, function(request, done)
-    add(queue, request, tables.bare(params), tables.copy(options), done)
-  end, on_done)
+  local request, loop = look_up.start(queue.state, options, function(request, done)
+    adding.begin(queue, request, tables.bare(params), tables.copy(options), done)
+  end, on_done, params)
   if not request then
     return nil, loop
   end
@@ -237,7 +181,7 @@ function Queue:metrics(labels, store_labels)
   if not status then
     return nil, err
   end
-  return figures(store, own, status, adding.counts(queue.adds), not queue.adder and queue.handle or nil)
+  return figures(store, own, status, queue.link.gather:counts(), not queue.adder and queue.handle or nil)
 end
 
 --- What was refused for good, the oldest first, each with its error.
@@ -412,7 +356,6 @@ local function new(options)
   terms.budget, terms.buckets, terms.overall = budgets.of_client(client_state)
   local queue = {
     state = state, link = link, store = store, handle = client_state.core, drains = 0,
-    adds = { added = 0, merged = 0, generation = core.generation() },
     options = { store = options.store, capacity = options.capacity or 1000000, full = math.min(full, others) },
     worker = workers.new(link, store, client_state, terms, options.max_in_flight or 8),
     adder = not options.client and client_state.client,
