@@ -336,6 +336,21 @@ describe("the README", function()
     end)
   end)
 
+  it("lists the metrics", function()
+    local client, path = new { plan = "pro" }, os.tmpname()
+    assert(client:purge(TAGS))
+    local queue = assert(cfpurge.queue { store = path .. ".db", client = client })
+    local found, listed = {}, {}
+    for name in queue:metrics():gmatch "# TYPE (%S+)" do found[name] = true end
+    for _, cells in ipairs(rows "| metric | its labels | |") do
+      for name in cells[1]:gmatch "`([%w_]+)`" do listed[name] = true end
+    end
+    queue:close()
+    client:close()
+    os.execute("rm -f " .. path .. "*")
+    assert.same(keys(found), keys(listed))
+  end)
+
   it("lists the fields of a result", function()
     local client = new()
     local result = assert(client:purge(TAGS))
