@@ -166,6 +166,46 @@ for _, kind in ipairs { "sqlite", "redis" } do
       other:close()
     end)
 
+    it("is held back for all zones by a 429 about all calls, and for its own by a header that says little is left",
+      function()
+        local store, account = target(), "hold-" .. kind .. tostring({}):match "%w+$"
+        local zones = {}
+        for i, plan in ipairs { "pro", "business" } do zones[i] = edge.zone { plan = plan, account = account } end
+        local queue = queue_of(store, { plan = "auto", zone_id = zones[1] })
+        for i = 1, 2 do assert(queue:add({ tags = { "a" } }, { zone_id = zones[i] })) end
+        assert(queue:drain { deadline = 10 })
+        local function next_of(other, answer)
+          for i = 1, 2 do edge.reset(zones[i]) end
+          edge.script(zones[1], { answer })
+          assert(queue:add({ tags = { "b" } }, { zone_id = zones[1] }))
+          queue:work()
+          run(queue, 3, function() return #edge.requests(zones[1]) > 0 end)
+          run(queue, 0.2)
+          assert(queue:add({ tags = { "c" } }, { zone_id = zones[1] }))
+          assert(queue:add({ tags = { "c" } }, { zone_id = zones[2] }))
+          run(queue, 1)
+          assert.same({ 1, other }, { #edge.requests(zones[1]), #edge.requests(zones[2]) })
+          assert(queue:drain { deadline = 10 })
+        end
+        next_of(1, { body = clients.OK, headers = { Ratelimit = '"tags";r=1;t=5' } })
+        next_of(0, { status = 429, headers = { ["Retry-After"] = "2" },
+          body = '{"success":false,"errors":[{"code":10100,"message":"wait"}],"messages":[],"result":null}' })
+        queue:close()
+      end)
+
+    it("is the whole plan, whatever share the client has", function()
+      local zone = edge.zone { environments = (function()
+        local all = {}
+        for i = 1, 20 do all["e" .. i] = ("%032x"):format(i) end
+        return all
+      end)() }
+      local queue = queue_of(target(), { plan = "pro", share = 4, zone_id = zone })
+      fill(queue, zone, 20)
+      assert(queue:drain { deadline = 5 })
+      assert.equal(20, edge.counts(zone).accepted)
+      queue:close()
+    end)
+
     it("has 1200 calls in 5 minutes, whatever they are", function()
       local store = target()
       local queue = queue_of(store, { rate = { overall = 7 } })

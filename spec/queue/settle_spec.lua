@@ -71,6 +71,18 @@ for _, store in ipairs(stores) do describe("an outcome, " .. store.name, functio
     assert.same({ {}, { 0, 0, 0 } }, { rules.status().paused, counts(rules) })
   end)
 
+  it("that holds all back holds zones without a budget too", function()
+    local rules, claim = with({ "a" }, "z")
+    rules.add({ group("y", "files", { "b" }) }, ROOM)
+    rules.settle(claim.fence, settled { waiting = "all", held = 0.2, held_all = 0.3 })
+    assert.is_nil(rules.claim(terms()))
+    local seconds = rules.look(terms())
+    assert.is_true(seconds > 0.1 and seconds <= 0.3, seconds)
+    os.execute "sleep 0.35"
+    assert.is_not_nil(rules.claim(terms()))
+    assert.is_not_nil(rules.claim(terms()))
+  end)
+
   it("of a zone that was refused is tried by one claim alone", function()
     local rules, claim = with({ "a" }, "z")
     rules.settle(claim.fence, settled { waiting = "all", rest = { first = 0.1, most = 0.1, why = "denied" } })

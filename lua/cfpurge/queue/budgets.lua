@@ -32,6 +32,12 @@ function M.of_client(state)
   return rates.plan or "client", buckets(rates), rates.overall
 end
 
+--- What the client calls the budget of a claim: it heeds what the server orders those that draw from it.
+---@param claim table
+function M.key(claim)
+  return "queue " .. (claim.budget and claim.budget:match "^.+/[^/]+$" or "client")
+end
+
 --- Must the plan of this claim's zone be read before it is sent? Where the store knows it, the client is told.
 ---@param claim table
 function M.is_unknown(state, claim)

@@ -50,7 +50,7 @@ local function status()
     local budget = unpack_(budgets[i + 1])
     local name, bucket = budgets[i]:match('^(.*)%z(.*)$')
     s.budgets[#s.budgets + 1] = { name = name, bucket = bucket, rate = budget.rate, left = tokens(budget),
-      size = budget.size, held = math.max(budget.held - now, 0) }
+      size = budget.size, held = math.max(budget.held - now, held_all() - now, 0) }
   end
   return cjson.encode(s)
 end

@@ -33,11 +33,14 @@ local function set_budget(name, buckets)
   end
 end
 
+-- Until when the server wants no request at all.
+local function held_all() return tonumber(call('HGET', P .. 'meta', 'held') or 0) end
+
 -- A claim is over: its tokens are drawn, and those of the `extra` requests that it took.
-local function draw(claim, extra, held)
+local function draw(claim, extra, held, is_drained)
   local budget = claim.budget and get('budgets', claim.budget)
   if not budget then return end
-  budget.left = held and 0 or filled(budget) - claim.cost - (claim.budget:find('%zurls$') and 0 or extra)
+  budget.left = is_drained and 0 or filled(budget) - claim.cost - (claim.budget:find('%zurls$') and 0 or extra)
   budget.filled, budget.pending = now, math.max(budget.pending - claim.cost, 0)
   if held then budget.held = math.max(budget.held, now + held) end
   set('budgets', claim.budget, budget)
@@ -120,6 +123,8 @@ end
 local function choose(o)
   local best, best_budget, best_name
   local soonest = 3600
+  local held = held_all()
+  if held > now then return nil, held - now end
   if (o.overall or 0) > 0 and sent() >= o.overall then return nil, 0.25 end
   for page = 0, 9 do
     local ids = call('ZRANGEBYSCORE', P .. 'heads', '-inf', score(now), 'WITHSCORES', 'LIMIT', page * PAGE, PAGE)
@@ -282,7 +287,8 @@ local function settle(fence, o)
   if not one.died then total(-gone) end
   set_rest(one, o)
   set_head(one.id)
-  draw(claimed, o.extra or 0, o.held)
+  draw(claimed, o.extra or 0, o.held, o.is_drained)
+  if o.held_all then call('HSET', P .. 'meta', 'held', score(math.max(held_all(), now + o.held_all))) end
   return 1
 end
 ]==]

@@ -1,7 +1,7 @@
 --- The first part of the queue's script for Redis: its lanes, and `add`. queue/redis.lua puts the parts together.
 --
 -- All keys begin with KEYS[1], which has a hash tag, so that they are on one node of a cluster:
---   meta      hash     fence, seq (of failed items), version, total, claimed
+--   meta      hash     fence, seq (of failed items), version, total, claimed, held
 --   lanes     hash     zone NUL environment NUL op NUL kind -> the id of the lane that lives
 --   lane:ID   hash     zone, environment, op, kind, count, claimed, served, died
 --   of:ZONE   set      the ids of the zone's lanes that live

@@ -47,7 +47,7 @@ function M.open()
         WHERE version <> ?1]], schema.VERSION)
     end
   end
-  command("INSERT INTO meta SELECT ?1, 0, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM meta)", schema.VERSION)
+  command("INSERT INTO meta SELECT ?1, 0, 0, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM meta)", schema.VERSION)
   return commands
 end
 
@@ -319,10 +319,14 @@ function M.settle(fence, o)
   here [[UPDATE lanes SET claimed = claimed - (SELECT size FROM claims WHERE fence = ?1), head = {LIVING_HEAD}
     WHERE id = {CLAIMED}]]
   settle_zone(here, o)
-  here([[UPDATE budgets SET left = CASE WHEN ?3 > 0 THEN 0 ELSE {FILLED} - CASE bucket WHEN 'urls' THEN 0 ELSE ?2 END
+  here([[UPDATE budgets SET left = CASE WHEN ?4 THEN 0 ELSE {FILLED} - CASE bucket WHEN 'urls' THEN 0 ELSE ?2 END
     - (SELECT cost FROM claims WHERE fence = ?1) END, filled = now(), held = max(held, now() + ?3),
     pending = max(pending - (SELECT cost FROM claims WHERE fence = ?1), 0)
-    WHERE (name, bucket) IN (SELECT budget, bucket FROM claims WHERE fence = ?1)]], o.extra or 0, o.held or 0)
+    WHERE (name, bucket) IN (SELECT budget, bucket FROM claims WHERE fence = ?1)]], o.extra or 0, o.held or 0,
+    o.is_drained or false)
+  if o.held_all then
+    here("UPDATE meta SET held = max(held, now() + ?2) WHERE {CLAIMED} IS NOT NULL", o.held_all)
+  end
   local last = here "DELETE FROM claims WHERE fence = ?1"
   return commands, function(results)
     return results[last].changes > 0
@@ -364,7 +368,8 @@ function M.status()
   command [[SELECT max(now() - (SELECT added FROM items WHERE lane = lanes.id AND claim IS NULL
     ORDER BY due, seq LIMIT 1)) FROM lanes WHERE head <= now()]]
   command "SELECT zone, rests - now(), why FROM zones WHERE rests > now() ORDER BY zone LIMIT 100"
-  command "SELECT b.name, b.bucket, {TOKENS}, b.size, b.held - now(), b.rate FROM budgets AS b"
+  command [[SELECT b.name, b.bucket, {TOKENS}, b.size, max(b.held, (SELECT held FROM meta)) - now(), b.rate
+    FROM budgets AS b]]
   command [[SELECT ifnull(substr(why, 1, instr(why, ':') - 1), 'unknown'), count(*) FROM zones WHERE rests > now()
     GROUP BY 1]]
   return commands, function(results)

@@ -34,10 +34,11 @@ return {
     AND ifnull(z.rests, 0) <= now()
     AND (ifnull(z.refusals, 0) = 0 OR NOT EXISTS (SELECT 1 FROM claims AS c JOIN lanes AS m ON m.id = c.lane
       WHERE m.zone = l.zone))
-    AND (b.name IS NULL OR (b.held <= now() AND (b.rate = 0 OR {TOKENS} >= {NEEDED}))) AND NOT {ALL_SENT}]],
+    AND (b.name IS NULL OR (b.held <= now() AND (b.rate = 0 OR {TOKENS} >= {NEEDED})))
+    AND (SELECT held FROM meta) <= now() AND NOT {ALL_SENT}]],
   -- Seconds until a lane may be ready, as far as one can say.
   READY_IN = [[max(l.head + ?1 - now(), ifnull(z.rests, 0) - now(), ifnull(b.held, 0) - now(),
-    ifnull(({NEEDED} - ({TOKENS})) / b.rate, 0), 0.25 * {ALL_SENT})]],
+    ifnull(({NEEDED} - ({TOKENS})) / b.rate, 0), (SELECT held FROM meta) - now(), 0.25 * {ALL_SENT})]],
 
   -- The claim that is being made, and its lane.
   FENCE = "(SELECT fence FROM meta)",

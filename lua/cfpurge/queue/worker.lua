@@ -139,6 +139,7 @@ function Worker:ended(claim, err, result)
   else
     outcome = { failed = {}, waiting = {}, accepted = true, extra = result and (result.requests or 1) - 1 or 0 }
   end
+  outcomes.hold(outcome, self.handle:ordered(budgets.key(claim), claim.kind))
   self:settle(claim.fence, outcome)
   if self.on_event then
     events.ended(self.on_event, claim, outcome, err)
@@ -177,6 +178,8 @@ function Worker:send(claim)
   local params, options = items.decode(claim)
   -- One sending for each token: the store decides about another, and hears of a 429 at once.
   options.max_retries, options.max_retry_wait = 0, 0
+  -- Nor does the client's own plan hold it back.
+  options.budget = budgets.key(claim)
   local ok, request, err = pcall(self.client.start, self.client, params, options, function(result, failure)
     claim.request = nil
     self:ended(claim, failure, result)
