@@ -68,7 +68,7 @@ describe("a client's metrics", function()
     assert.is_true(is['cfpurge_request_seconds_sum{outcome="accepted"}'] >= 0.3)
   end)
 
-  -- A request that HTTP/1.1 was found for goes back to the queue, and its attempt was none.
+  -- Where the server turns out to speak HTTP/1.1 alone, requests that were begun go back to their queue.
   it("never count backwards", function()
     if elsewhere "engine" then return end
     local server = api.start { alpn = "http/1.1", delay = 0.05 }
