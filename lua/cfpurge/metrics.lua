@@ -23,9 +23,6 @@ end
 --- The host may have set a locale that writes a comma.
 ---@return string
 function M.number(value)
-  if value ~= value or math.abs(value) == math.huge then
-    return value ~= value and "NaN" or value > 0 and "+Inf" or "-Inf"
-  end
   return (("%.15g"):format(value):gsub(",", "."))
 end
 
