@@ -1,7 +1,7 @@
 --- Prometheus' text format, 0.0.4: pages of families, each with its samples.
 local core = require "cfpurge.core"
 local tables = require "cfpurge.tables"
-local text = require "cfpurge.cli.text"
+local utf8 = require "cfpurge.utf8"
 
 local M = {
   --- The kinds of error that a request may end with.
@@ -17,7 +17,7 @@ local OURS = { budget = true, bucket = true, kind = true, le = true, outcome = t
 local escapes = { ["\\"] = "\\\\", ['"'] = '\\"', ["\n"] = "\\n" }
 
 local function label(name, value)
-  return ('%s="%s"'):format(name, text.valid(tostring(value)):gsub('[\\"\n]', escapes))
+  return ('%s="%s"'):format(name, utf8.valid(tostring(value)):gsub('[\\"\n]', escapes))
 end
 
 --- The host may have set a locale that writes a comma.
