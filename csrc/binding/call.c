@@ -333,21 +333,21 @@ int cf_client_key(lua_State *L)
 {
     struct client *client = cf_client_check(L);
     struct cf_buffer *body = &client->draft.body;
-    size_t len = 0;
-    char *copy = NULL;
+    char room[512], *copy = room;
+    size_t len = sizeof room;
 
     lua_settop(L, 3);
-    /* Making room may run a finalizer that uses the draft: it is written again then. */
-    do {
-        lua_settop(L, 3);
-        copy = lua_newuserdata(L, len + 1);
+    /* Making more room may run a finalizer that uses the draft: it is written again then. */
+    while (true) {
         lua_pushvalue(L, 3);
         if (!cf_client_is_open(L, client) || !cf_params_write_item(L, 2, body))
             return cf_client_push_failure(L);
         if (body->len <= len)
             break;
         len = body->len;
-    } while (true);
+        lua_settop(L, 3);
+        copy = lua_newuserdata(L, len);
+    }
     len = body->len;
     memcpy(copy, body->data, len);
     lua_pushlstring(L, copy, len);

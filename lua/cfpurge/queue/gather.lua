@@ -12,26 +12,30 @@ local Gather = {}
 Gather.__index = Gather
 
 --- What one add stores.
----@param group {zone: string, environment: string, op: string, kind: string}
+---@param place {group: table, terms: table} where it goes; the terms are delay, again, capacity
 ---@param items string[][] { key, JSON }
----@param options {delay: number?, again: number?, capacity: integer}
 ---@param refused? fun(entry: table, err: cfpurge.Error): cfpurge.Error what its request ends with in place of `err`
+---@param list? table the items as they were given, for `refused`
+---@param repeats? integer how many of those were equal to others of it
 ---@return table entry
-function Gather.entry(group, items, options, refused)
-  -- `repeats` of its items were equal to others of it. `of` is its group in its unit, where it begins behind `from`.
+function Gather.entry(place, items, refused, list, repeats)
+  -- `of` is its group in its unit, where it begins behind `from`.
   return {
-    group = group, items = items, options = options, refused = refused or false, repeats = 0, of = false, from = 0,
-    is_alone = false, has_ended = false, is_taken = false, value = false, problem = false, next = false,
+    place = place, items = items, refused = refused or false, list = list or false, repeats = repeats or 0,
+    of = false, is_alone = false, has_ended = false, is_taken = false, value = false, problem = false, next = false,
   }
 end
 
 -- In one unit the order of adds does not matter to the rules: that of purges and invalidates would, and that of an
--- everything and others.
+-- everything and others. A forked child adds to no unit of its parent's.
 local function fits(unit, entry, most)
-  local first, options = unit.entries[1], entry.options
-  return unit.size + #entry.items <= most and first.group.op == entry.group.op
-    and (first.group.kind == "everything") == (entry.group.kind == "everything")
-    and first.options.delay == options.delay and first.options.again == options.again
+  local first, place = unit.entries[1].place, entry.place
+  if unit.size + #entry.items > most or unit.generation ~= core.generation() then
+    return false
+  end
+  return first == place or (first.group.op == place.group.op
+    and (first.group.kind == "everything") == (place.group.kind == "everything")
+    and first.terms.delay == place.terms.delay and first.terms.again == place.terms.again)
 end
 
 function Gather:new_unit(entries)
@@ -60,27 +64,30 @@ end
 
 -- One list a lane.
 local function groups_of(unit)
-  local groups, by_name = {}, {}
+  local groups, by_name, by_place = {}, {}, {}
   for _, entry in ipairs(unit.entries) do
-    local group = entry.group
-    local name = group.zone .. "\0" .. group.environment .. "\0" .. group.kind
-    local known = by_name[name]
+    local group, known, name = entry.place.group, by_place[entry.place], nil
+    if not known then
+      name = group.zone .. "\0" .. group.environment .. "\0" .. group.kind
+      known = by_name[name]
+    end
     if entry.has_ended then
       entry.of = false
     elseif known then
       if known.is_borrowed then
         known.items, known.is_borrowed = tables.slice(known.items, 1, #known.items), false
       end
-      entry.of, entry.from = known, #known.items
-      for _, item in ipairs(entry.items) do
-        known.items[#known.items + 1] = item
+      entry.of, by_place[entry.place] = known, known
+      local size = #known.items
+      for i, item in ipairs(entry.items) do
+        known.items[size + i] = item
       end
     else
-      entry.of, entry.from = {
+      entry.of = {
         zone = group.zone, environment = group.environment, op = group.op, kind = group.kind, items = entry.items,
         is_borrowed = true,
-      }, 0
-      groups[#groups + 1], by_name[name] = entry.of, entry.of
+      }
+      groups[#groups + 1], by_name[name], by_place[entry.place] = entry.of, entry.of, entry.of
     end
   end
   return groups
@@ -88,7 +95,7 @@ end
 
 function Gather:submit(unit)
   unit.groups = groups_of(unit)
-  local first = unit.entries[1].options
+  local first = unit.entries[1].place.terms
   if unit.groups[1] and unit.generation ~= core.generation() then
     self.link:refuse(unit, "forked")
   elseif unit.groups[1] then
@@ -174,7 +181,7 @@ function Gather:ended(unit, value, err)
     end
   end
   if value then
-    self.link.state.worker:hear(unit.entries[1].options.delay)
+    self.link.state.worker:hear(unit.entries[1].place.terms.delay)
   end
 end
 
