@@ -128,6 +128,7 @@
 ---@field ids? string[]
 ---@field failures? cfpurge.Failure[]
 ---@field remaining? cfpurge.Params exactly what was not accepted
+---@field reason? string of the kind `store`: "busy", "full", "readonly", "connection", ...
 
 ---@class cfpurge.Failure items of a list that were not accepted for one cause
 ---@field error cfpurge.Error
