@@ -83,9 +83,10 @@ sqlite_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,sqlite.o database.o gate.o)
 redis_O  = $(addprefix $(BUILD)/$(LUA)/obj/queue/,redis.o redis_connection.o redis_tls.o redis_url.o resolve.o)
 STORE_SO = $(STORES:%=$(BUILD)/$(LUA)/cfpurge/%.so)
 
-# Debian 12 has the LuaJIT of OpenResty beside another one; from 13 on there is no other.
-LUAJIT_DEPS = $(if $(filter VERSION_ID="12",$(file </etc/os-release)),luajit2 libluajit2-5.1-dev,luajit libluajit-5.1-dev)
-DEPS = gcc libc6-dev binutils make pkgconf libcurl4-openssl-dev $(LUAJIT_DEPS) \
+# Debian 12 has the LuaJIT of OpenResty beside another one, and no Valkey; from 13 on there is no other, and Valkey.
+SUITE_DEPS = $(if $(filter VERSION_ID="12",$(file </etc/os-release)),luajit2 libluajit2-5.1-dev,luajit libluajit-5.1-dev \
+  valkey-server)
+DEPS = gcc libc6-dev binutils make pkgconf libcurl4-openssl-dev $(SUITE_DEPS) \
   lua5.1 liblua5.1-0-dev lua5.2 liblua5.2-dev lua5.3 liblua5.3-dev lua5.4 liblua5.4-dev \
   libsqlite3-dev sqlite3 libhiredis-dev libssl-dev redis-server \
   lua-cjson lua-socket lua-filesystem lua-argparse lua-expat lua-cqueues lua-luaossl lua-copas lua-luv neovim \

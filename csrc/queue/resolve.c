@@ -37,9 +37,9 @@ static void resolve_leave(struct cf_resolve *resolve)
 static const struct addrinfo *resolve_chosen(const struct addrinfo *found, unsigned turn)
 {
     const struct addrinfo *one;
-    unsigned count = 0;
+    unsigned count = 1;
 
-    for (one = found; one; one = one->ai_next)
+    for (one = found->ai_next; one; one = one->ai_next)
         count++;
     for (one = found, turn %= count; turn > 0; turn--)
         one = one->ai_next;

@@ -8,7 +8,7 @@ local host = require "spec.support.host"
 local peer = require "spec.support.peer"
 local stores = require "spec.support.stores"
 
-local store = stores[1]
+local store = stores.of.sqlite
 local TAGS = { "a", "b" }
 
 local function shell(command, ...)

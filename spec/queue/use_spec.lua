@@ -216,7 +216,7 @@ describe("a store that cannot be used", function()
   end)
 
   it("is no loss where SQLite's file is deleted under it, and its mode is its owner's", function()
-    local queue, _, _, target = stores[1].queue()
+    local queue, _, _, target = stores.of.sqlite.queue()
     assert(queue:add { tags = { "a" } })
     local pipe = io.popen("stat -c %a " .. target)
     assert.equal("600", pipe:read "*l")
