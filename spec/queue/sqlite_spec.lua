@@ -199,6 +199,17 @@ describe("a queue in SQLite", function()
     assert.same({ hung = 0, waiting = 1 + 150 * 4 }, hung)
   end)
 
+  it("that one process has opened twice keeps its log when another process closes it", function()
+    local path = store.target()
+    local first = store.queue({ store = path }, { zone_id = "z" })
+    assert(first:add { tags = { "a" } })
+    assert(store.queue({ store = path }, { zone_id = "z" }):status())
+    shell("sqlite3 %s 'SELECT count(*) FROM items'", path)
+    assert.equal("there", shell("test -e %s-wal && echo there", path))
+    assert(first:add { tags = { "b" } })
+    assert.equal("2", shell("sqlite3 %s 'SELECT count(*) FROM items'", path))
+  end)
+
   it("that a forked child has opened keeps its log when the parent closes", function()
     local path = store.target()
     local there = host.run([[
