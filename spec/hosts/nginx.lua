@@ -142,11 +142,11 @@ local function values(text)
   return unpack(list, 1, answer.count)
 end
 
---- Sends bytes and returns the socket.
-function It:open(bytes)
+--- Sends bytes and returns the socket; `path` is another server's.
+function It:open(bytes, path)
   local connection = new_socket()
   connection:settimeout(20)
-  assert(connection:connect(self.dir .. "/http.sock"))
+  assert(connection:connect(path or self.dir .. "/http.sock"))
   assert(connection:send(bytes))
   return connection
 end
