@@ -169,6 +169,8 @@
 ---@field oldest? number seconds since the oldest was added
 ---@field paused {zone: string, seconds: number, why?: string}[] zones that rest
 ---@field resting table<string, integer> how many, by the kind of the error that is to blame
+---@field calls integer requests of all workers in the last 5 minutes
+---@field held number seconds that the server has all wait with every request
 ---@field budgets cfpurge.QueueBudget[]
 ---@field durability string
 ---@field working boolean does this process send?
@@ -179,7 +181,7 @@
 ---@field rate number a second; 0: no limit
 ---@field left number tokens
 ---@field size number
----@field held number seconds that the server has all wait
+---@field held number seconds that the server has all wait for it
 
 ---@class cfpurge.QueueFilter
 ---@field zone? string

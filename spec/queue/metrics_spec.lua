@@ -25,6 +25,7 @@ for _, store in ipairs(stores) do describe("a queue's metrics, " .. store.name, 
     assert.same({ 2, 0, 1 }, { is['cfpurge_queue_items{state="waiting"}'], is['cfpurge_queue_items{state="in_flight"}'],
       is['cfpurge_queue_items{state="failed"}'] })
     assert.is_true(is.cfpurge_queue_oldest_seconds >= 1)
+    assert.same({ 2, 0 }, { is.cfpurge_queue_recent_requests, is.cfpurge_queue_held_seconds })
     local resting = 0
     for series, value in pairs(is) do
       resting = resting + (series:find "^cfpurge_queue_resting_zones" and value or 0)

@@ -76,6 +76,8 @@ for _, store in ipairs(stores) do describe("an outcome, " .. store.name, functio
     rules.add({ group("y", "files", { "b" }) }, ROOM)
     rules.settle(claim.fence, settled { waiting = "all", held = 0.2, held_all = 0.3 })
     assert.is_nil(rules.claim(terms()))
+    local status = rules.status()
+    assert.is_true(status.held > 0.1 and status.held <= 0.3 and status.calls == 1, status.held)
     local seconds = rules.look(terms())
     assert.is_true(seconds > 0.1 and seconds <= 0.3, seconds)
     os.execute "sleep 0.35"

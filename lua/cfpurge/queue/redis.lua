@@ -121,7 +121,7 @@ end
 
 function M.status()
   return transition("status", {}, function(reply)
-    return whole(json.decode(reply), { "waiting", "in_flight", "failed" })
+    return whole(json.decode(reply), { "waiting", "in_flight", "failed", "calls" })
   end)
 end
 

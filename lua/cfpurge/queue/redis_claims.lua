@@ -106,14 +106,15 @@ local function budget_of(zone, kind, otherwise)
   return get('budgets', name), name
 end
 
-local function sent()
+-- Calls in 5 minutes. With `is_read` the store stays as it is.
+local function sent(is_read)
   local slot, all = math.floor(now / SLOT), 0
   local slots = call('HGETALL', P .. 'sent')
   for i = 1, #slots, 2 do
-    if tonumber(slots[i]) <= slot - SLOTS then
-      call('HDEL', P .. 'sent', slots[i])
-    else
+    if tonumber(slots[i]) > slot - SLOTS then
       all = all + tonumber(slots[i + 1])
+    elseif not is_read then
+      call('HDEL', P .. 'sent', slots[i])
     end
   end
   return all

@@ -364,7 +364,7 @@ function M.status()
   local commands, command = unit()
   command [[SELECT ifnull(sum(count - claimed), 0), (SELECT ifnull(sum(size), 0) FROM claims),
     EXISTS (SELECT 1 FROM lanes WHERE {TO_SWEEP}) FROM lanes WHERE died IS NULL]]
-  command "SELECT failed FROM meta"
+  command "SELECT failed, {SENT}, max(held - now(), 0) FROM meta"
   command [[SELECT max(now() - (SELECT added FROM items WHERE lane = lanes.id AND claim IS NULL
     ORDER BY due, seq LIMIT 1)) FROM lanes WHERE head <= now()]]
   command "SELECT zone, rests - now(), why FROM zones WHERE rests > now() ORDER BY zone LIMIT 100"
@@ -373,10 +373,10 @@ function M.status()
   command [[SELECT ifnull(substr(why, 1, instr(why, ':') - 1), 'unknown'), count(*) FROM zones WHERE rests > now()
     GROUP BY 1]]
   return commands, function(results)
-    local counts = results[1].rows[1]
+    local counts, of_all = results[1].rows[1], results[2].rows[1]
     local status = {
-      waiting = counts[1], in_flight = counts[2], sweeps = counts[3] == 1, failed = results[2].rows[1][1],
-      oldest = results[3].rows[1][1] or nil, paused = {}, resting = {}, budgets = {},
+      waiting = counts[1], in_flight = counts[2], sweeps = counts[3] == 1, failed = of_all[1], calls = of_all[2],
+      held = of_all[3], oldest = results[3].rows[1][1] or nil, paused = {}, resting = {}, budgets = {},
     }
     for i, row in ipairs(results[4].rows) do
       status.paused[i] = { zone = row[1], seconds = row[2], why = row[3] or nil }
