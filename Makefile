@@ -16,7 +16,7 @@
 #   make coverage           the lines and branches that the specs run, with the marks; SPEC= KEEP=1 for a part
 #   make fuzz               every fuzz target for FUZZ_S=60 seconds; ARGS=answer for one
 #   make bench              ours beside its alternatives, with the marks; ARGS=word for some rows
-#   make proof              all of these that CI has no time for, one after another: some hours
+#   make proof              test and asan with every spec on every Lua, then what CI has no time for: some hours
 #   make clean
 #
 # Where pkg-config does not know the Lua or a library: LUA_INCDIR=, CURL_CFLAGS=, CURL_LIBS=, SQLITE_..., HIREDIS_....
@@ -235,7 +235,10 @@ bench: deps
 	$(SUBMAKE) -s all-luas LUAS='lua5.4 lua5.1 luajit'
 	@BUILD='$(BUILD)' spec/bench/run $(ARGS)
 
+proof: export CFPURGE_WHOLE = 1
 proof:
+	$(SUBMAKE) test
+	$(SUBMAKE) asan
 	$(SUBMAKE) tsan
 	$(SUBMAKE) oom
 	$(SUBMAKE) soak
