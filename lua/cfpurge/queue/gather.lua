@@ -1,9 +1,10 @@
 --- The adds of one turn, stored as one unit; each ends by itself, with its own counts or its own error.
 --
 -- An entry is what one add stores, or a part of a longer one. It stands for the id by which completion knows its
--- request. Entries gather in the `open` unit until the next step. A unit that does not fit the capacity as a whole is
--- taken apart: each of its entries becomes a unit. `first` to `last` is a chain of the entries that have ended and that
--- completion has not taken yet; nothing is made when one joins it.
+-- request. Entries gather in the `open` unit until a step finds none under way: so all that come during one transaction
+-- are in the next. A unit that does not fit the capacity as a whole is taken apart: each of its entries becomes a unit.
+-- `first` to `last` is a chain of the entries that have ended and that completion has not taken yet; nothing is made
+-- when one joins it.
 local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
 local tables = require "cfpurge.tables"
@@ -99,6 +100,9 @@ function Gather:submit(unit)
   if unit.groups[1] and unit.generation ~= core.generation() then
     self.link:refuse(unit, "forked")
   elseif unit.groups[1] then
+    if not unit.is_under_way then
+      unit.is_under_way, self.in_flight = true, self.in_flight + 1
+    end
     unit.commands, unit.decode = self.link.store.add(unit.groups, {
       delay = first.delay, again = first.again, capacity = first.capacity, tells_each = unit.entries[2] ~= nil,
     })
@@ -114,7 +118,19 @@ function Gather:flush()
   end
 end
 
-Gather.go_on = Gather.flush
+--- A step goes on with it. While a unit is under way, or those who wait for its end have not been told, more may come.
+function Gather:go_on()
+  if self.in_flight == 0 and self.count == 0 then
+    self:flush()
+  end
+end
+
+-- Where the last one has been told, the open unit goes with the next step.
+local function look_on(self)
+  if self.open and self.count == 0 then
+    completion.put_off(self.link.state, self)
+  end
+end
 
 -- ---- ends ----
 
@@ -180,6 +196,10 @@ function Gather:ended(unit, value, err)
       end
     end
   end
+  if unit.is_under_way then
+    unit.is_under_way, self.in_flight = false, self.in_flight - 1
+  end
+  look_on(self)
   if value then
     self.link.state.worker:hear(unit.entries[1].place.terms.delay)
   end
@@ -209,13 +229,15 @@ function Gather:take(entry)
     err = entry.refused(entry, err)
   end
   entry.is_taken, self.count = true, self.count - 1
+  look_on(self)
   return entry, value, err
 end
 
 --- The one of a link.
 function Gather.new(link)
   return setmetatable({
-    link = link, open = false, first = false, last = false, count = 0, is_put_off = false, next_put_off = false,
+    link = link, open = false, in_flight = 0, first = false, last = false, count = 0,
+    is_put_off = false, next_put_off = false,
     counted = { added = 0, merged = 0, generation = core.generation() },
   }, Gather)
 end
