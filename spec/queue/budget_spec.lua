@@ -70,6 +70,12 @@ for _, kind in ipairs { "sqlite", "redis" } do
       return kind == "sqlite" and ("%s/%d.db"):format(dir, serial) or ("unix://%s?db=%d"):format(redis, serial)
     end
 
+    local function environments(count)
+      local all = {}
+      for i = 1, count do all["e" .. i] = ("%032x"):format(i) end
+      return all
+    end
+
     -- One request for each tag: a lane each.
     local function fill(queue, zone, requests)
       for i = 1, requests do
@@ -80,10 +86,8 @@ for _, kind in ipairs { "sqlite", "redis" } do
     it("is used by four processes to 98%, and no 429 is met, one of them killed", function()
       local factor, seconds, store = 4, 12, target()
       local account = "budget-" .. kind .. tostring({}):match "%w+$"
-      local environments = {}
       local most = 25 + 5 * factor * seconds + 60
-      for i = 1, most do environments["e" .. i] = ("%032x"):format(i) end
-      local zone = edge.zone { plan = "pro", account = account, environments = environments }
+      local zone = edge.zone { plan = "pro", account = account, environments = environments(most) }
       edge.limits { zone = zone, plan = "pro", factor = factor, overall = false, headers = false }
       local queue, client = queue_of(store, { zone_id = zone })
       fill(queue, zone, most)
@@ -194,15 +198,58 @@ for _, kind in ipairs { "sqlite", "redis" } do
       end)
 
     it("is the whole plan, whatever share the client has", function()
-      local zone = edge.zone { environments = (function()
-        local all = {}
-        for i = 1, 20 do all["e" .. i] = ("%032x"):format(i) end
-        return all
-      end)() }
+      local zone = edge.zone { environments = environments(20) }
       local queue = queue_of(target(), { plan = "pro", share = 4, zone_id = zone })
       fill(queue, zone, 20)
       assert(queue:drain { deadline = 5 })
       assert.equal(20, edge.counts(zone).accepted)
+      queue:close()
+    end)
+
+    local function names_of(queue)
+      local names = {}
+      for _, budget in ipairs(queue:status().budgets) do names[budget.name .. ":" .. budget.bucket] = budget.left end
+      return names
+    end
+
+    it("is one for each account, where the plan is one for all", function()
+      local mine, zones = tostring({}):match "%w+$", {}
+      for i = 1, 3 do
+        zones[i] = edge.zone { plan = "pro", account = mine .. (i > 2 and "-2" or "-1"), environments = environments(10) }
+      end
+      local queue = queue_of(target(), { plan = "pro", zone_id = zones[1] })
+      for i = 1, 3 do fill(queue, zones[i], 10) end
+      assert.same({ waiting = 0, failed = 0 }, queue:drain { deadline = 10 })
+      local names = names_of(queue)
+      local one, two = names[mine .. "-1/pro:requests"], names[mine .. "-2/pro:requests"]
+      assert.truthy(one < two and two < 24.9, ("%s, %s"):format(one, two))
+      assert.equal(25, names["pro:requests"])
+      queue:close()
+      -- A credential that sees no account: all share the client's own.
+      local blind = edge.token { zones = { zones[1] }, read = false }
+      queue = queue_of(target(), { plan = "pro", zone_id = zones[1], api_token = blind })
+      for i = 1, 3 do assert(queue:add { tags = { "t" .. i } }) end
+      assert(queue:drain { deadline = 10 })
+      names = names_of(queue)
+      assert.same({ nil, true }, { names[mine .. "-1/pro:requests"], names["pro:requests"] < 25 })
+      queue:close()
+    end)
+
+    it("is each zone's own where the zones are found by the items", function()
+      local mine, zones, about = tostring({}):match "%w+$", {}, {}
+      for i, plan in ipairs { "pro", "free" } do
+        zones[i], about[i] = edge.zone { plan = plan, account = mine }
+      end
+      local token = edge.token { zones = zones }
+      local client = clients.without_zone { plan = "auto", zone = "auto", api_token = token }
+      local queue = assert(cfpurge.queue { store = target(), client = client, linger = 0.01 })
+      assert(queue:add { hosts = { "a." .. about[1].name, "b." .. about[2].name, "nowhere.example" } })
+      assert.same({ waiting = 0, failed = 1 }, queue:drain { deadline = 10 })
+      local names = names_of(queue)
+      assert.truthy(names[mine .. "/pro:requests"] < 25 and names[mine .. "/free:requests"] < 24.5)
+      assert.same({ 1, 1 }, { edge.counts(zones[1]).items, edge.counts(zones[2]).items })
+      local failed = queue:failed()[1]
+      assert.same({ "auto", "nowhere.example", "not_found" }, { failed.zone, failed.item, failed.error.kind })
       queue:close()
     end)
 

@@ -97,6 +97,31 @@ for _, store in ipairs(stores) do describe("an outcome, " .. store.name, functio
     assert.is_not_nil(rules.claim(terms()))
   end)
 
+  it("may take items to the lanes of other zones, where they are merged", function()
+    local rules = store.rules()
+    rules.add({ group("auto", "hosts", { "a", "b", "c", "d" }), group("one", "hosts", { "b" }) }, ROOM)
+    rules.set_budget("p", { requests = { 1, 10 } })
+    rules.set_zone("auto", "p")
+    local claims = { rules.claim(terms()), rules.claim(terms()) }
+    local auto = claims[1].zone == "auto" and claims[1] or claims[2]
+    rules.settle((claims[1] == auto and claims[2] or claims[1]).fence, settled { waiting = "all" })
+    rules.add({ group("auto", "hosts", { "a" }) }, ROOM)
+    assert.is_true(rules.settle(auto.fence, settled { failed = { { "d", "{}" } }, is_unsent = true,
+      moved = { { "one", { "a", "b" } }, { "two", { "c" } } } }))
+    assert.same({ 3, 0, 1 }, counts(rules))
+    assert.truthy(rules.status().budgets[1].left > 9.9)
+    local seen = {}
+    for _ = 1, 2 do
+      local claim = rules.claim(terms())
+      seen[claim.zone] = names(claim)
+      rules.settle(claim.fence, settled())
+    end
+    assert.same({ one = "a b", two = "c" }, seen)
+    assert.same({ nil, { 0, 0, 1 } }, { rules.claim(terms()), counts(rules) })
+    assert.is_false(rules.settle(auto.fence, settled { moved = { { "one", { "a" } } } }))
+    assert.same({ 0, 0, 1 }, counts(rules))
+  end)
+
   it("of what failed forgets it as soon as it is added again", function()
     local rules = store.rules()
     fail(rules, "z", "tags", { "a", "b" })

@@ -365,7 +365,7 @@ local function new(options)
   local terms = {
     full = { files = full, others = others }, linger = options.linger or 0.2, lease = options.lease or 60,
   }
-  terms.budget, terms.buckets, terms.overall = budgets.of_client(client_state)
+  terms.budget, terms.buckets, terms.overall, terms.plan = budgets.of_client(client_state)
   local queue = {
     state = state, link = link, store = store, handle = client_state.core, drains = 0,
     options = { store = options.store, capacity = options.capacity or 1000000, full = math.min(full, others) },

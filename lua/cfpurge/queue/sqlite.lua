@@ -283,6 +283,23 @@ local function settle_failed(here, failed)
   here("UPDATE items SET claim = NULL, due = next, next = NULL, tries = 0 WHERE claim = ?1 AND key IN {KEYS}", failed)
 end
 
+-- Items go to the lane of another zone, and are merged there as an add would be.
+local function settle_moved(here, zone, keys)
+  here([[INSERT OR IGNORE INTO lanes (zone, environment, op, kind)
+    SELECT ?2, environment, op, kind FROM lanes WHERE id = {CLAIMED}]], zone)
+  here([[UPDATE items SET item = i.item, again = nullif(max(ifnull(items.again, 0), ifnull(i.again, 0)), 0),
+    next = CASE WHEN items.claim IS NOT NULL THEN max(ifnull(items.next, 0), i.due, ifnull(i.next, 0))
+      ELSE nullif(max(items.due, ifnull(items.next, 0), i.due, ifnull(i.next, 0)), min(items.due, i.due)) END,
+    due = CASE WHEN items.claim IS NOT NULL THEN items.due ELSE min(items.due, i.due) END
+    FROM items AS i WHERE items.lane = {HEIR} AND i.key = items.key AND {MOVES}]], zone, keys)
+  here([[INSERT INTO items (lane, key, item, added, due, next, again)
+    SELECT {HEIR}, i.key, i.item, i.added, i.due, i.next, i.again FROM items AS i WHERE {MOVES}
+    ON CONFLICT DO NOTHING]], zone, keys)
+  here([[UPDATE lanes SET count = count + changes(), head = {HEAD} WHERE id = {HEIR}]], zone)
+  here("DELETE FROM items AS i WHERE {MOVES}", zone, keys)
+  here("UPDATE lanes SET count = count - changes() WHERE id = {CLAIMED}")
+end
+
 local function settle_zone(here, o)
   if o.rest then
     here "INSERT OR IGNORE INTO zones (zone) SELECT zone FROM lanes WHERE id = {CLAIMED}"
@@ -295,13 +312,17 @@ local function settle_zone(here, o)
 end
 
 --- What became of a claim: `failed` [[key, error], …] for good, `waiting` keys that wait again or "all", all others
---- accepted. Nothing changes where the claim is no longer ours. Decodes to whether it was.
+--- accepted; `moved` [[zone, keys], …] to lanes of these zones. Nothing changes where the claim is no longer ours.
+--- Decodes to whether it was.
 ---@param fence integer
 ---@param o table queue/outcome has made it
 function M.settle(fence, o)
   local commands, command = unit()
   local function here(text, ...)
     return command(text, fence, ...)
+  end
+  for _, group in ipairs(o.moved or {}) do
+    settle_moved(here, group[1], json.encode(group[2]))
   end
   if o.failed[1] then
     settle_failed(here, json.encode(o.failed))
@@ -320,10 +341,11 @@ function M.settle(fence, o)
     WHERE id = {CLAIMED}]]
   settle_zone(here, o)
   here([[UPDATE budgets SET left = CASE WHEN ?4 THEN 0 ELSE {FILLED} - CASE bucket WHEN 'urls' THEN 0 ELSE ?2 END
-    - (SELECT cost FROM claims WHERE fence = ?1) END, filled = now(), held = max(held, now() + ?3),
+    - CASE WHEN ?5 THEN 0 ELSE (SELECT cost FROM claims WHERE fence = ?1) END END,
+    filled = now(), held = max(held, now() + ?3),
     pending = max(pending - (SELECT cost FROM claims WHERE fence = ?1), 0)
     WHERE (name, bucket) IN (SELECT budget, bucket FROM claims WHERE fence = ?1)]], o.extra or 0, o.held or 0,
-    o.is_drained or false)
+    o.is_drained or false, o.is_unsent or false)
   if o.held_all then
     here("UPDATE meta SET held = max(held, now() + ?2) WHERE {CLAIMED} IS NOT NULL", o.held_all)
   end

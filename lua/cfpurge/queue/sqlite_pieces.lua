@@ -57,6 +57,10 @@ return {
   -- ?1 is the fence of a claim that ends.
   CLAIMED = "(SELECT lane FROM claims WHERE fence = ?1)",
   ITS_ZONE = "(SELECT zone FROM lanes WHERE id = {CLAIMED})",
+  -- ?2 is another zone, ?3 keys of the claim's items: `i`.
+  HEIR = [[(SELECT a.id FROM lanes AS a JOIN lanes AS l ON l.id = {CLAIMED} WHERE a.zone = ?2
+    AND a.environment = l.environment AND a.op = l.op AND a.kind = l.kind AND a.died IS NULL)]],
+  MOVES = "i.claim = ?1 AND i.key IN (SELECT value FROM json_each(?3))",
   KEYS = "(SELECT value ->> 0 FROM json_each(?2))",
 
   -- ?1 to ?5 are the place to go on after and the filter, ?6 how many, ?7 no later than when.

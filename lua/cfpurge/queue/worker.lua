@@ -7,6 +7,7 @@ local core = require "cfpurge.core"
 local events = require "cfpurge.queue.events"
 local items = require "cfpurge.queue.items"
 local outcomes = require "cfpurge.queue.outcome"
+local sorting = require "cfpurge.queue.sorting"
 local tables = require "cfpurge.tables"
 
 -- Seconds between looks where nothing is known to be due: what other processes add is found then.
@@ -87,7 +88,7 @@ function Worker:claim()
   self:ask(self.store.claim, function(claim)
     if claim and not self.is_working then
       -- It came too late: its items wait again.
-      self:settle(claim.fence, { failed = {}, waiting = "all" })
+      self:settle(claim.fence, { failed = {}, waiting = "all", is_unsent = true })
     elseif claim then
       self:take(claim)
       self.wakes = core.now()
@@ -141,6 +142,10 @@ function Worker:ended(claim, err, result)
   end
   outcomes.hold(outcome, self.handle:ordered(budgets.key(claim), claim.kind))
   self:settle(claim.fence, outcome)
+  self:tell(claim, outcome, err)
+end
+
+function Worker:tell(claim, outcome, err)
   if self.on_event then
     events.ended(self.on_event, claim, outcome, err)
   end
@@ -152,16 +157,30 @@ function Worker:take(claim)
   if not self.renews then
     self.renews = core.now() + self.terms.lease / 3
   end
-  if budgets.is_unknown(self.client_state, claim) then
+  if claim.zone == "auto" then
+    self:sort(claim)
+  elseif budgets.is_unknown(self.client_state, claim, self.terms) then
     self:learn(claim)
   else
     self:send(claim)
   end
 end
 
+-- Its items go to their zones' lanes.
+function Worker:sort(claim)
+  sorting.start(self.client_state, claim, function(outcome, err)
+    if not outcome then
+      self:ended(claim, err)
+    elseif self.flying[claim.fence] == claim then
+      self:settle(claim.fence, outcome)
+      self:tell(claim, outcome)
+    end
+  end)
+end
+
 -- The plan of its zone is read; then the items wait once more, for a claim that draws from it.
 function Worker:learn(claim)
-  budgets.learn(self.client_state, claim, function(name, buckets)
+  budgets.learn(self.client_state, claim, self.terms, function(name, buckets)
     if self.flying[claim.fence] ~= claim then
       return
     elseif not name then
@@ -170,7 +189,7 @@ function Worker:learn(claim)
     end
     self:begin(nothing, self.store.set_budget(name, buckets))
     self:begin(nothing, self.store.set_zone(claim.zone, name))
-    self:settle(claim.fence, { failed = {}, waiting = "all" })
+    self:settle(claim.fence, { failed = {}, waiting = "all", is_unsent = true })
   end)
 end
 
