@@ -1,6 +1,8 @@
 -- queue:metrics(): the store's figures as Prometheus reads them, with both stores.
 local cfpurge = require "cfpurge"
 local edge = require "spec.support.edge"
+local elsewhere = require "spec.support.where"
+local host = require "spec.support.host"
 local prometheus = require "spec.support.prometheus"
 local stores = require "spec.support.stores"
 
@@ -69,6 +71,29 @@ for _, store in ipairs(stores) do describe("a queue's metrics, " .. store.name, 
       is['cfpurge_queue_items{state="waiting"}'] })
     assert.is_nil(text:find "cfpurge_requests_total")
     adder:close()
+  end)
+
+  it("count in a forked child what the child has added", function()
+    if elsewhere "engine" then return end
+    local report = host.run([[
+      local queue = assert(require "cfpurge".queue { store = args.store, zone_id = args.zone })
+      assert(queue:add { tags = { "a", "b" } })
+      local function added() return tonumber(queue:metrics():match "\ncfpurge_queue_added_items_total (%d+)") end
+      local path = os.tmpname()
+      local pid = system.fork()
+      if pid == 0 then
+        local before = added()
+        assert(queue:add { tags = { "c" } })
+        local file = io.open(path, "w")
+        file:write(before, " ", added())
+        file:close()
+        system.exit(0)
+      end
+      assert(system.wait(pid) == 0)
+      local child = io.open(path):read "*a"
+      os.remove(path)
+      return { child = child, parent = added() }]], { args = { store = store.target(), zone = ("0"):rep(32) } })
+    assert.same({ child = "0 1", parent = 2 }, report)
   end)
 
   it("have the caller's labels, one set for this process and one for the store", function()
