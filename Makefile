@@ -13,6 +13,7 @@
 #   make tsan               eight threads under ThreadSanitizer
 #   make oom                every allocation failed in turn under AddressSanitizer; some minutes
 #   make soak N=200000      so many purges through a network of faults, with the figures
+#   make kills KILLS=300    so many kill -9 of the queue's adders, workers, command and nginx; nothing is lost
 #   make coverage           the lines and branches that the specs run, with the marks; SPEC= KEEP=1 for a part
 #   make fuzz               every fuzz target for FUZZ_S=60 seconds; ARGS=answer for one
 #   make bench              ours beside its alternatives, with the marks; ARGS=word for some rows
@@ -98,7 +99,7 @@ MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
 
 SUBMAKE = +@$(MAKE) --no-print-directory
 
-.PHONY: build stores engine all-luas libcfpurge.a install install-stores deps demo edge test lint asan valgrind tsan oom soak coverage fuzz bench proof clean FORCE
+.PHONY: build stores engine all-luas libcfpurge.a install install-stores deps demo edge test lint asan valgrind tsan oom soak kills coverage fuzz bench proof clean FORCE
 .DELETE_ON_ERROR:
 
 build: $(CORE) stores
@@ -221,6 +222,11 @@ N ?= 200000
 soak:
 	+@SOAK_N='$(N)' SPEC_TIMEOUT=$$(($(N) / 10 + 600)) $(MAKE) --no-print-directory test LUAS=lua5.4 SPEC=spec/soak_spec.lua
 
+KILLS ?= 300
+kills:
+	$(SUBMAKE) -s build LUA=luajit
+	+@KILLS='$(KILLS)' SPEC_TIMEOUT=$$(($(KILLS) + 300)) $(MAKE) --no-print-directory test LUAS=lua5.4 SPEC=spec/queue/kills_spec.lua
+
 # The specs start Luas in every way, and so the counters are where the objects are.
 coverage: COVERAGE = CC=gcc CFLAGS='-O0 -g --coverage'
 coverage: deps
@@ -242,6 +248,7 @@ proof:
 	$(SUBMAKE) tsan
 	$(SUBMAKE) oom
 	$(SUBMAKE) soak
+	$(SUBMAKE) kills
 	$(SUBMAKE) fuzz
 	$(SUBMAKE) coverage
 	$(SUBMAKE) bench
