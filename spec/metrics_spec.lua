@@ -127,6 +127,9 @@ describe("a client's metrics", function()
     local left = prometheus.read(text)[('cfpurge_budget_left{budget="%s/business",bucket="requests"}'):format(about.account)]
     assert.is_true(left and left < 50 and left > 45)
     assert.is_nil(text:find(zone, 1, true))
+    local is_zones = require "cfpurge.metrics".is_zones
+    for _, name in ipairs { "zone a", "of zone a/pro", "queue of zone a/pro" } do assert.is_true(is_zones(name)) end
+    assert.is_false(is_zones(about.account .. "/zone"))
     assert.same({ 10, 50 }, { client:stats().buckets.requests.rate, math.ceil(client:stats().buckets.requests.left) })
   end)
 

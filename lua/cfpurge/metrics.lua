@@ -91,7 +91,7 @@ end
 --- has no bounds, and a page is for more eyes than the API.
 ---@param name string
 function M.is_zones(name)
-  return name:find "^zone " ~= nil or name:find "^of zone " ~= nil
+  return (" " .. name):find(" zone ", 1, true) ~= nil
 end
 
 --- One text of several: each family stands in it once, and of equal series the first.

@@ -239,7 +239,7 @@
 ---@field within integer[] how many took at most so long as the bound, and longer than the one before
 
 ---@class cfpurge.Buckets
----@field name? string "account/plan"; nil: the client's own
+---@field name? string "account/plan", "queue account/plan" of what a queue sends; nil: the client's own
 ---@field requests cfpurge.Bucket
 ---@field urls cfpurge.Bucket
 
