@@ -78,6 +78,19 @@ describe("a queue in Redis", function()
     assert(queue:drain { deadline = 10 })
   end)
 
+  it("says where the server keeps less than an add needs", function()
+    local redis = server "--appendonly yes"
+    local queue = store.queue { store = redis:url() }
+    assert.matches("append%-only file[^,]*, which goes to the disk as appendfsync says$", queue:status().durability)
+    redis:command "CONFIG SET appendonly no"
+    assert.matches("appendonly is off", queue:status().durability)
+    redis:command "CONFIG SET maxmemory-policy allkeys-lru"
+    assert.matches("maxmemory%-policy allkeys%-lru drops what waits", queue:status().durability)
+    -- A server that tells nobody is no error.
+    redis:command "ACL SETUSER default -info"
+    assert.matches("as the server is set up to be", queue:status().durability)
+  end)
+
   it("whose scripts are flushed loads them again", function()
     local redis = server()
     local queue, _, zone = store.queue { store = redis:url() }

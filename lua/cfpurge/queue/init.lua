@@ -171,7 +171,7 @@ function Queue:status()
   local status, err = ask(queue, queue.store.status())
   if status then
     status.sweeps = nil
-    status.durability = queue.store.durability
+    status.durability = queue.store.durable and ask(queue, queue.store.durable()) or queue.store.durability
     status.working = queue.worker.is_working
   end
   return status, err
