@@ -79,17 +79,17 @@ local MERGE = [[UPDATE items SET item = j.value ->> 1,
   again = nullif(max(ifnull(again, 0), ifnull(?7, 0)), 0)
   FROM json_each(?5) AS j WHERE items.lane = {LANE} AND items.key = j.value ->> 0]]
 
--- An invalidate says nothing new where a purge of the same item waits that goes no later.
+-- An invalidate says nothing new where a purge of the same item is to go now, as it is itself.
 local INSERT = [[INSERT INTO items (lane, key, item, added, due, again)
   SELECT {LANE}, j.value ->> 0, j.value ->> 1, now(), now() + ?6, ?7 FROM json_each(?5) AS j
-  WHERE ?3 = 'purge' OR ?7 IS NOT NULL OR NOT EXISTS (SELECT 1 FROM items AS p WHERE p.lane = {PURGES}
-    AND p.key = j.value ->> 0 AND p.claim IS NULL AND p.due <= now() + ?6)
+  WHERE ?3 = 'purge' OR ?6 > 0 OR ?7 IS NOT NULL OR NOT EXISTS (SELECT 1 FROM items AS p WHERE p.lane = {PURGES}
+    AND p.key = j.value ->> 0 AND p.claim IS NULL AND p.due <= now())
   ON CONFLICT DO NOTHING]]
 local INSERT_EACH = INSERT .. " RETURNING key"
 
--- ?5 items, ?6 delay.
+-- ?5 items, ?6 delay. A purge that goes later leaves the invalidate that goes now.
 local SUPERSEDE = [[DELETE FROM items WHERE +lane = {INVALIDATES} AND +claim IS NULL AND next IS NULL AND again IS NULL
-  AND due <= now() + ?6 AND ?3 = 'purge' AND ?4 <> '' AND key IN (SELECT value ->> 0 FROM json_each(?5))]]
+  AND ?6 = 0 AND due <= now() AND ?3 = 'purge' AND ?4 <> '' AND key IN (SELECT value ->> 0 FROM json_each(?5))]]
 
 -- All that waits in the zone or the environment, and that this one empties.
 local DIE = [[UPDATE lanes SET died = now(), head = NULL WHERE zone = ?1 AND (?2 = '' OR environment = ?2)

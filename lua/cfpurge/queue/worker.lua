@@ -1,7 +1,8 @@
 --- Sends what waits: looks, claims, purges, settles; and keeps its claims while they are in flight.
 --
 -- At any time at most one look or claim of it is under way (`is_asking`), and at most `max_in_flight` claims are being
--- sent (`flying`, by fence). `wakes` is when it looks again. While there is nothing to claim it only reads.
+-- sent (`flying`, by fence). `wakes` is when it looks again, not before `not_before`. While there is nothing to claim
+-- it only reads.
 local budgets = require "cfpurge.queue.budgets"
 local core = require "cfpurge.core"
 local events = require "cfpurge.queue.events"
@@ -30,7 +31,8 @@ function Worker:look_at(instant)
 end
 
 function Worker:set_alarm()
-  local at = (self.is_working and not self.is_asking and self:has_room()) and self.wakes or math.huge
+  local may_ask = self.is_working and not self.is_asking and self:has_room() and self.wakes
+  local at = may_ask and math.max(self.wakes, self.not_before) or math.huge
   at = math.min(at, self.renews or math.huge)
   for instant in tables.entries(self.timers) do
     at = math.min(at, instant)
@@ -134,9 +136,16 @@ function Worker:ended(claim, err, result)
   end
   local outcome
   if err then
-    outcome = outcomes.failed(err, claim.kind, function(item)
-      return claim.kind == "everything" and "" or (self.handle:key(claim.kind, item))
+    outcome = outcomes.failed(err, claim, function(item)
+      return (self.handle:key(claim.kind, item))
     end, items.error_text)
+    if outcome.held and not claim.budget then
+      -- No budget holds it back: its zone rests as long.
+      outcome.rest = outcome.rest or { first = outcome.held, most = outcome.held, why = tostring(err) }
+    elseif outcomes.of(err) == "ended" then
+      -- The client takes nothing, or is closed: it would say so again at once.
+      self.not_before = core.now() + PAUSE
+    end
   else
     outcome = { failed = {}, waiting = {}, accepted = true, extra = result and (result.requests or 1) - 1 or 0 }
   end
@@ -257,7 +266,8 @@ function Worker:tick()
     self:renew()
     self:set_alarm()
   end
-  if self.is_working and not self.is_asking and self:has_room() and self.wakes and now >= self.wakes then
+  if self.is_working and not self.is_asking and self:has_room() and self.wakes
+    and now >= math.max(self.wakes, self.not_before) then
     if self.is_due then
       self.is_due = false
       self:claim()
@@ -332,7 +342,7 @@ function M.new(link, store, client_state, terms, max_in_flight)
     link = link, store = store, handle = client_state.core, client = client_state.client, client_state = client_state,
     terms = terms, max_in_flight = max_in_flight,
     flying = {}, unsettled = {}, timers = {}, in_flight = 0, is_working = false, is_asking = false, is_due = false,
-    wakes = false, renews = nil, generation = core.generation(),
+    wakes = false, not_before = 0, renews = nil, generation = core.generation(),
   }, Worker)
 end
 
