@@ -5,8 +5,8 @@ local M = {}
 local ANSWER = { first = 0.5, most = 60 }
 local REFUSED = { first = 60, most = 900 }
 
--- A longer wait than a day is somebody's mistake: nothing waits for ever. The code is that of the limit over all calls.
-local LONGEST, OVERALL = 86400, 10100
+-- A longer wait than a day is somebody's mistake: nothing waits for ever.
+local LONGEST = 86400
 
 -- Refusals of an item, or of a request because of what is in it: another try ends the same.
 local final = { item = true, size = true, request = true, plan = true }
@@ -33,24 +33,12 @@ function M.of(err)
   return "answer"
 end
 
-local function is_overall(err)
-  for _, entry in ipairs(err.errors or {}) do
-    if entry.code == OVERALL then
-      return true
-    end
-  end
-  return err.code == OVERALL
-end
-
 local function note(outcome, what, err)
   if what == "rate" then
     local seconds = math.min(err.retry_after or 1, LONGEST)
     outcome.held = math.max(outcome.held or 0, seconds)
     -- Somebody else draws from the budget too: what we counted is not there.
     outcome.is_drained = outcome.is_drained or err.status ~= nil
-    if is_overall(err) then
-      outcome.held_all = math.max(outcome.held_all or 0, seconds)
-    end
   elseif what == "refused" or (what == "answer" and not outcome.rest) then
     local rest = what == "refused" and REFUSED or ANSWER
     outcome.rest = { first = rest.first, most = rest.most, why = tostring(err) }
