@@ -126,6 +126,16 @@ describe("a purge with --queue", function()
     assert.truthy(status_of(target).waiting >= queued)
   end)
 
+  it("is told of in the help, in 80 columns", function()
+    for _, words in ipairs { { "--help" }, { "help", "files" }, { "help", "queue" }, { "queue", "work", "--help" },
+      { "queue", "drain", "-h" }, { "help", "queue", "status" }, { "queue", "--help", "failed" } } do
+      local out = fine(words)
+      assert.matches("queue", out)
+      for line in out:gmatch "[^\n]+" do assert.truthy(#line <= 80, line) end
+    end
+    assert.matches("Lists what was refused", fine { "help", "queue", "failed" })
+  end)
+
   it("that cannot be stored remains, and no login is told", function()
     local rest = dir .. "/rest"
     for _, target in ipairs { "redis://user:secret@127.0.0.1:1/0", dir .. "/none/queue.db" } do
