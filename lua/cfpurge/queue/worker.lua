@@ -130,8 +130,9 @@ function Worker:settle(fence, outcome)
 end
 
 function Worker:ended(claim, err, result)
-  if self.flying[claim.fence] ~= claim then
-    -- A forked child is told of the end of what its parent sends.
+  if self.flying[claim.fence] ~= claim or self.client_state.is_collected then
+    -- A forked child is told of the end of what its parent sends. And where Lua itself ends, lua-cjson may have been
+    -- finalized before the client: it then writes into memory that it has freed.
     return
   end
   local outcome
