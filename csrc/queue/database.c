@@ -141,6 +141,19 @@ static int database_look_at_owner(sqlite3 *db)
     return code;
 }
 
+/* Where two make a store at the same time, libsqlite3 tells one of them at once that it is locked: for a change of the
+ * log it asks no busy handler. */
+static int database_set_up(struct cf_database *database, const char *text)
+{
+    int64_t since = cf_clock_now();
+    int code, count = 0;
+
+    do
+        code = sqlite3_exec(database->db, text, NULL, NULL, NULL);
+    while (code == SQLITE_BUSY && cf_clock_now() - since < database->busy && database_wait_for_lock(database, count++));
+    return code;
+}
+
 static int database_open_database(struct cf_database *database, struct cf_work *work)
 {
     static const char setup[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
@@ -157,9 +170,9 @@ static int database_open_database(struct cf_database *database, struct cf_work *
         sqlite3_busy_handler(database->db, database_wait_for_lock, database);
         /* Before there is a log: so it is in the file itself. */
         if (owner == SQLITE_EMPTY)
-            code = sqlite3_exec(database->db, "PRAGMA application_id = " OWNER_TEXT, NULL, NULL, NULL);
+            code = database_set_up(database, "PRAGMA application_id = " OWNER_TEXT);
         if (code == SQLITE_OK)
-            code = sqlite3_exec(database->db, setup, NULL, NULL, NULL);
+            code = database_set_up(database, setup);
     }
     if (code == SQLITE_OK)
         code = sqlite3_create_function(database->db, "now", 0, SQLITE_UTF8, database, database_now, NULL, NULL);

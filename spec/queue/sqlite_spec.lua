@@ -102,6 +102,16 @@ describe("a queue in SQLite", function()
     if not host.watched then assert.is_true(longest < 0.1, longest) end
   end)
 
+  -- libsqlite3 then asks no busy handler.
+  it("that another process is making at the same time waits for it", function()
+    local path = store.target()
+    shell("sqlite3 %s 'PRAGMA application_id = 1667657845; CREATE TABLE other (one)'", path)
+    lock(path, 0.3)
+    local queue = store.queue { store = path }
+    assert(queue:add { tags = TAGS })
+    assert.equal("wal", shell("sqlite3 %s 'PRAGMA journal_mode'", path))
+  end)
+
   it("that is locked for longer than 10 seconds says so, and can be closed meanwhile", function()
     local queue, _, _, path = store.queue()
     assert(queue:add { tags = { "z" } })
