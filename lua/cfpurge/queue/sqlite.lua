@@ -170,6 +170,11 @@ end
 local function sweep(command)
   command [[INSERT OR IGNORE INTO lanes (zone, environment, op, kind)
     SELECT zone, environment, op, kind FROM lanes WHERE id = {DEAD}]]
+  command [[UPDATE lanes SET count = count + (SELECT count(*) FROM items AS i JOIN lanes AS d ON d.id = i.lane
+      WHERE i.seq IN {SOME_DEAD} AND max(i.due, ifnull(i.next, 0)) > d.died
+      AND NOT EXISTS (SELECT 1 FROM items AS k WHERE k.key = i.key AND k.lane = lanes.id))
+    WHERE died IS NULL AND (zone, environment, op, kind) IN
+      (SELECT zone, environment, op, kind FROM lanes WHERE id = {DEAD})]]
   command [[INSERT INTO items (lane, key, item, added, due, next, again)
     SELECT a.id, i.key, i.item, i.added, CASE WHEN i.due > d.died THEN i.due ELSE i.next END,
       CASE WHEN i.due > d.died THEN i.next END, i.again
@@ -181,7 +186,7 @@ local function sweep(command)
         ELSE nullif(max(due, ifnull(next, 0), excluded.due, ifnull(excluded.next, 0)), min(due, excluded.due)) END,
       due = CASE WHEN claim IS NOT NULL THEN due ELSE min(due, excluded.due) END,
       again = nullif(max(ifnull(again, 0), ifnull(excluded.again, 0)), 0)]]
-  command [[UPDATE lanes SET count = {COUNT}, head = {HEAD} WHERE changes() > 0 AND died IS NULL
+  command [[UPDATE lanes SET head = {HEAD} WHERE changes() > 0 AND died IS NULL
     AND (zone, environment, op, kind) IN (SELECT zone, environment, op, kind FROM lanes WHERE id = {DEAD})]]
   command "DELETE FROM items WHERE seq IN {SOME_DEAD}"
   command "DELETE FROM lanes WHERE id = {DEAD} AND NOT EXISTS (SELECT 1 FROM items WHERE lane = lanes.id)"
@@ -456,11 +461,14 @@ function M.retry(filter, limit, after, before)
   local here = filtered(command, filter, limit, after, before)
   here [[INSERT OR IGNORE INTO lanes (zone, environment, op, kind) SELECT DISTINCT zone, environment, op, kind
     FROM failed WHERE seq IN {SOME_FAILED}]]
+  here [[UPDATE lanes SET head = min(ifnull(head, now()), now()), count = count + (SELECT count(*) FROM failed AS f
+      WHERE f.seq IN {SOME_FAILED} AND f.zone = lanes.zone AND f.environment = lanes.environment AND f.op = lanes.op
+      AND f.kind = lanes.kind AND NOT EXISTS (SELECT 1 FROM items AS k WHERE k.key = f.key AND k.lane = lanes.id))
+    WHERE died IS NULL AND (zone, environment, op, kind) IN
+      (SELECT zone, environment, op, kind FROM failed WHERE seq IN {SOME_FAILED})]]
   here [[INSERT INTO items (lane, key, item, added, due) SELECT l.id, f.key, f.item, f.at, now() FROM failed AS f
     JOIN lanes AS l ON l.zone = f.zone AND l.environment = f.environment AND l.op = f.op AND l.kind = f.kind
     AND l.died IS NULL WHERE f.seq IN {SOME_FAILED} ON CONFLICT DO NOTHING]]
-  here [[UPDATE lanes SET count = {COUNT}, head = {HEAD} WHERE died IS NULL AND (zone, environment, op, kind)
-    IN (SELECT zone, environment, op, kind FROM failed WHERE seq IN {SOME_FAILED})]]
   return drop_failed(commands, command, here, limit)
 end
 

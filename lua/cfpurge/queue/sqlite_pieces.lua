@@ -17,7 +17,6 @@ return {
   -- Of the row of lanes that is updated.
   HEAD = "(SELECT min(due) FROM items WHERE lane = lanes.id AND claim IS NULL)",
   LIVING_HEAD = "CASE WHEN died IS NULL THEN {HEAD} END",
-  COUNT = "(SELECT count(*) FROM items WHERE lane = lanes.id)",
 
   -- ?1 to ?4 are linger, the size of a full request of files and of others, and the budget of a zone that has none;
   -- ?5 is how many calls there may be in 5 minutes, 0 for any number.
