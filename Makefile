@@ -29,6 +29,9 @@ BUILD  ?= build
 SPEC   ?= spec
 FUZZ_S ?= 60
 
+# The version stands in that file alone.
+VERSION := $(file <VERSION)
+
 LUA_VERSION  = $(patsubst lua%,%,$(LUA:luajit=lua5.1))
 INST_LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_VERSION)
 INST_LUADIR ?= $(PREFIX)/share/lua/$(LUA_VERSION)
@@ -46,7 +49,7 @@ CFLAGS   ?= -O2 -g
 WARNINGS ?= -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 COMPILE   = $(CC) -std=c11 -Icsrc $(WARNINGS) -fPIC -fvisibility=hidden $(CPPFLAGS) $(CFLAGS)
 # The Lua headers are not ours to warn about.
-LUA_CFLAGS = $(addprefix -isystem ,$(LUA_INCDIR))
+LUA_CFLAGS = $(addprefix -isystem ,$(LUA_INCDIR)) -DCF_VERSION=\"$(VERSION)\"
 
 # nodelete: libcurl's resolver threads may outlive the Lua state that would unload us.
 ifeq ($(shell uname -s),Darwin)
