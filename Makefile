@@ -178,7 +178,7 @@ install: build install-stores $(COMMAND)
 	install -m 755 $(COMMAND) $(DESTDIR)$(INST_BINDIR)/cfpurge
 	install -d $(DESTDIR)$(INST_LIBDIR)/cfpurge
 	install -m 755 $(CORE) $(DESTDIR)$(INST_LIBDIR)/cfpurge
-	cd lua && find cfpurge -name '*.lua' | while read -r file; do \
+	cd lua && find cfpurge -type f | while read -r file; do \
 	  install -d "$(DESTDIR)$(INST_LUADIR)/$${file%/*}" && \
 	  install -m 644 "$$file" "$(DESTDIR)$(INST_LUADIR)/$$file" || exit 1; done
 
