@@ -6,6 +6,7 @@
 #   make install            the modules, and the command with its man page and completions: LUA= PREFIX=/usr/local DESTDIR=
 #                           COMMAND=yes where another Lua has the command already, COMMAND=no without it
 #   make uninstall          with the same words
+#   make dist               a release of HEAD, whose version is in VERSION: source archive, rockspecs, source rocks
 #   make deps               installs the Debian packages that the targets below need
 #   make demo               every kind of purge shown on a real edge on this machine
 #   make edge               the same edge, to try things by hand
@@ -99,14 +100,14 @@ DEPS = gcc libc6-dev binutils make pkgconf libcurl4-openssl-dev $(SUITE_DEPS) \
   libsqlite3-dev sqlite3 libhiredis-dev libssl-dev redis-server \
   lua-cjson lua-socket lua-filesystem lua-argparse lua-expat lua-cqueues lua-luaossl lua-copas lua-luv neovim \
   nginx-light libnginx-mod-http-lua varnish openssl ca-certificates curl nghttp2-client \
-  lua-http lua-sec lua-busted lua-check luarocks mandoc clang clang-tidy libclang-rt-dev cppcheck valgrind \
+  lua-http lua-sec lua-busted lua-check luarocks zip mandoc clang clang-tidy libclang-rt-dev cppcheck valgrind \
   tmux procps iproute2
 MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
   dpkg-query -W -f '$${db:Status-Status}=$${Package} ' $(DEPS) 2>/dev/null))),$(DEPS))
 
 SUBMAKE = +@$(MAKE) --no-print-directory
 
-.PHONY: build stores engine all-luas libcfpurge.a install install-command install-stores uninstall deps demo edge test lint asan valgrind tsan oom soak kills coverage fuzz bench proof clean FORCE
+.PHONY: build stores engine all-luas libcfpurge.a install install-command install-stores uninstall dist deps demo edge test lint asan valgrind tsan oom soak kills coverage fuzz bench proof clean FORCE
 .DELETE_ON_ERROR:
 
 build: $(CORE) stores
@@ -207,7 +208,7 @@ ifneq ($(INST_SHAREDIR),)
 	  LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='$(BUILD)/$(LUA)/?.so;;' $(LUA) -e \
 	    "os.exit(require 'cfpurge.cli' { 'completion', '$${completion%%:*}' })" >$$to 2>$$to.log || { \
 	      echo "no completions: $$(head -n 1 $$to.log)"; exit; }; \
-	  install -D -m 644 $$to $(SHARE)/$${completion#*:} || exit; done
+	  file=$(SHARE)/$${completion#*:}; install -d $${file%/*} && install -m 644 $$to $$file || exit; done
 endif
 
 install-stores: stores
@@ -219,6 +220,9 @@ uninstall:
 	rm -rf $(DESTDIR)$(INST_LIBDIR)/cfpurge $(DESTDIR)$(INST_LUADIR)/cfpurge
 	@case '$(COMMAND)' in yes) ;; no) exit ;; *) [ "$(BIN_LUA)" = '$(COMMAND_LUA)' ] || exit 0 ;; esac; set -x; \
 	rm -f $(BIN) $(if $(INST_SHAREDIR),$(SHARE)/man/man1/cfpurge.1 $(foreach c,$(COMPLETIONS),$(SHARE)/$(lastword $(subst :, ,$c))))
+
+dist:
+	@.ci/dist '$(BUILD)/dist'
 
 deps:
 	@$(if $(MISSING),.ci/deps $(MISSING),:)

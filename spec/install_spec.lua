@@ -86,21 +86,44 @@ describe("installed", function()
     purges(dir .. "/own/bin/cfpurge")
   end)
 
-  local function rock(name)
-    host.must(("%sluarocks --lua-version 5.4 make --deps-mode=none --tree %s/rock %s-scm-1.rockspec 2>&1"):format(clean, dir,
-      name))
+  local made = {}
+
+  -- What `make dist` makes of this tree, as if it were committed.
+  local function dist()
+    made.dist = made.dist or host.must(([[mkdir -p %s/tree && git ls-files -zco --exclude-standard |
+      tar c --ignore-failed-read --null -T - | tar x -C %s/tree &&
+      cd %s/tree && git init -q && git add . && git -c user.name=spec -c user.email=spec@example.com commit -qm tree &&
+      %smake -s dist BUILD=../release]]):format(dir, dir, dir, clean))
+    return made.dist
+  end
+
+  -- Installs a source rock of the release, where no network is.
+  local function rock(name, flags)
+    dist()
+    made[name] = made[name] or host.must(("%sHTTPS_PROXY=127.0.0.1:1 https_proxy=127.0.0.1:1 MAKEFLAGS=-j2 luarocks "
+      .. "--lua-version 5.4 install %s --tree %s/rock %s/release/dist/%s-%s-1.src.rock 2>&1"):format(clean, flags, dir, dir, name,
+      release))
   end
 
   it("by LuaRocks, the command does the same", function()
     if elsewhere "lua5.4" then return end
-    rock "cfpurge"
+    rock("cfpurge", "--deps-mode=none")
     assert.equal("", host.must(("diff -r lua/cfpurge %s/rock/share/lua/5.4/cfpurge"):format(dir)))
     purges(dir .. "/rock/bin/cfpurge")
   end)
 
+  it("by LuaRocks, the specs are run on its Lua", function()
+    if elsewhere "lua5.4" then return end
+    for _, name in ipairs { "5.1", "5.4" } do
+      local said = host.must(("%sMAKEFLAGS=n luarocks --lua-version %s test cfpurge-scm-1.rockspec -- 'SPEC=spec/a b' 2>&1")
+        :format(clean, name))
+      assert.truthy(said:find(("spec/run 'lua%s' 'spec/a b'"):format(name), 1, true), said)
+    end
+  end)
+
   it("by LuaRocks, each store of the queue is a rock of its own, and who has not got it is told its name", function()
     if elsewhere "lua5.4" then return end
-    rock "cfpurge"
+    rock("cfpurge", "--deps-mode=none")
     local file = assert(io.open(dir .. "/queue.lua", "w"))
     file:write [[
       local cfpurge = require "cfpurge"
@@ -116,7 +139,8 @@ describe("installed", function()
       end
       assert.matches(("store: there is no cfpurge/%s.so: install the rock cfpurge%%-%s; or lib%%w+%%-dev"):format(name, name),
         add())
-      rock("cfpurge-" .. name)
+      -- It asks for the cfpurge of its own version.
+      rock("cfpurge-" .. name, "--deps-mode=one")
       assert.equal("1\n", add())
     end
   end)
