@@ -7,6 +7,7 @@
 #                           COMMAND=yes where another Lua has the command already, COMMAND=no without it
 #   make uninstall          with the same words
 #   make dist               a release of HEAD, whose version is in VERSION: source archive, rockspecs, source rocks
+#   make deb                Debian packages of HEAD; SUITE=trixie ARCH= ROOTS= in a clean root, tried in another one
 #   make deps               installs the Debian packages that the targets below need
 #   make demo               every kind of purge shown on a real edge on this machine
 #   make edge               the same edge, to try things by hand
@@ -107,7 +108,7 @@ MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
 
 SUBMAKE = +@$(MAKE) --no-print-directory
 
-.PHONY: build stores engine all-luas libcfpurge.a install install-command install-stores uninstall dist deps demo edge test lint asan valgrind tsan oom soak kills coverage fuzz bench proof clean FORCE
+.PHONY: build stores engine all-luas libcfpurge.a install install-command install-stores uninstall dist deb deps demo edge test lint asan valgrind tsan oom soak kills coverage fuzz bench proof clean FORCE
 .DELETE_ON_ERROR:
 
 build: $(CORE) stores
@@ -223,6 +224,9 @@ uninstall:
 
 dist:
 	@.ci/dist '$(BUILD)/dist'
+
+deb:
+	@ROOTS='$(ROOTS)' .debian/build '$(BUILD)/deb' $(SUITE) $(ARCH)
 
 deps:
 	@$(if $(MISSING),.ci/deps $(MISSING),:)
