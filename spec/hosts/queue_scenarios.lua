@@ -155,7 +155,7 @@ return {
     t.spawn(function() seen.on_done(t.queue:drain()) end)
     t.wait_until(function() return t.client:in_flight() == 1 end)
     t.sleep(0.05)
-    t.queue:cancel()
+    equal(1, #t.queue:cancel(), "cancelled")
     t.wait_until(ended { seen })
     equal("cancelled", seen.err and seen.err.kind, "kind")
     equal(1, all_of(must(t.queue:status())), "left")
