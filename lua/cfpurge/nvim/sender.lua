@@ -142,20 +142,20 @@ local function text_of(item)
   return require "cfpurge.cli.items".text_of(item)
 end
 
--- What was purged, in a few words.
+-- What is purged, in a few words.
 local function name_of(params, count)
   if params.purge_everything then
     return "everything"
   end
   local list = params.files or params.tags or params.hosts or params.prefixes
-  local item = type(list) == "table" and #list == 1 and list[1]
-  return item and text.cut(text_of(item), 100) or text.count_of(count, "item")
+  list = type(list) == "table" and list or {}
+  return #list == 1 and text.cut(text_of(list[1]), 100) or text.count_of(count or #list, "item")
 end
 
 -- Items that were not accepted, of which a line tells.
 local SHOWN = 5
 
-local function tell_failure(err)
+local function tell_failure(params, err)
   local items, count = {}, 0
   for _, failure in ipairs(err.failures or {}) do
     for _, item in ipairs(failure.items) do
@@ -164,12 +164,13 @@ local function tell_failure(err)
     end
   end
   local more = count > SHOWN and (" and %s more"):format(text.grouped(count - SHOWN)) or ""
-  M.tell("ERROR", tostring(err) .. (count > 1 and "; not accepted: " .. table.concat(items, ", ") .. more or ""))
+  M.tell("ERROR", ("%s: %s%s"):format(name_of(params), tostring(err),
+    count > 1 and "; not accepted: " .. table.concat(items, ", ") .. more or ""))
 end
 
 local function tell_result(params, result, err)
   if not result then
-    tell_failure(err)
+    tell_failure(params, err)
   elseif result.added then
     M.tell("INFO", "stored: " .. name_of(params, result.added + result.merged))
   else
@@ -209,7 +210,7 @@ function M.purge(params, call, on_done)
     end
   end)
   if not request then
-    tell_failure(err)
+    tell_failure(params, err)
   end
   return request, err
 end
