@@ -126,7 +126,9 @@ return {
     local value, err = t.queue:add(tag "a")
     check(not value and err.kind == "closed" and err.remaining, "an add after close: %s", tostring(err))
     local other, begun = t.new_queue(), t.now()
-    equal(1 + (seen.value and 1 or seen.err.accepted or 0), all_of(must(other:status())), "left")
+    -- What close has cut off may be stored all the same: Redis had it, and was too slow to say so.
+    local left = all_of(must(other:status()))
+    check(left == 2 or (left == 1 and not seen.value), "left: %d, stored: %s", left, tostring(seen.value ~= nil))
     none_left(other)
     check(t.now() - begun < 1.5, "waited %.1f s for a lease", t.now() - begun)
   end },
