@@ -64,11 +64,15 @@ local function take_back()
   end
 end
 
--- An item of a dead lane that asks for later purges than the one that killed it goes to the lane that lives.
+-- An item of a dead lane that asks for later purges than the one that killed it goes to the lane that lives. That one
+-- stands for the first purge of an item with `again`.
 local function move(dead, key, item)
   local due, next_due = item.due, item.next
   if due <= dead.died then due, next_due = next_due, nil end
-  if not due or due <= dead.died then return end
+  if not due or due <= dead.died then
+    if not item.again then return end
+    due, item.again = dead.died + item.again, nil
+  end
   local heir = alive(dead.zone, dead.environment, dead.op, dead.kind, true)
   local known = get('item:' .. heir, key)
   if known then
@@ -240,7 +244,7 @@ local function fail(one, key, item, text)
   forget_failed(name, key)
   call('HSET', P .. 'failures', name .. '\0' .. key, seq)
   set('failure', seq, { zone = one.zone, environment = one.environment, op = one.op, kind = one.kind, key = key,
-    item = item.item, error = text, at = now })
+    item = item.item, error = text, at = now, again = item.again })
   call('ZADD', P .. 'failed', seq, seq)
 end
 
