@@ -175,6 +175,14 @@ local function look(o)
   return at and tostring(math.max(tonumber(at) - now, 0.001)) or false
 end
 
+-- By the clock: a store that forgot its last claims, since it died or a replica took over, gives none of them again.
+local function new_fence()
+  local last = tonumber(call('HGET', P .. 'meta', 'fence') or 0)
+  local fence = string.format('%.0f', math.max(last + 1, math.floor(now * 1e4)))
+  call('HSET', P .. 'meta', 'fence', fence)
+  return fence
+end
+
 local function claim(o)
   take_back()
   sweep()
@@ -190,7 +198,7 @@ local function claim(o)
     set_head(one.id)
     return false
   end
-  local fence = tostring(call('HINCRBY', P .. 'meta', 'fence', 1))
+  local fence = new_fence()
   local reply = { fence, one.zone, one.environment, one.op, one.kind,
     budget and name:match('^(.*)%z') or '' }
   for _, key in ipairs(keys) do

@@ -198,7 +198,8 @@ function M.claim(o)
   if o.buckets then
     make_budget(command, o.budget, o.buckets)
   end
-  command "UPDATE meta SET fence = fence + 1"
+  -- By the clock: a store whose file was deleted, or comes from a backup, hands out no fence that a worker still has.
+  command "UPDATE meta SET fence = max(fence + 1, CAST(now() * 1e4 AS INTEGER))"
   command([[INSERT INTO claims (fence, lane, lease, size, budget, bucket) SELECT {FENCE}, l.id, now() + ?6, 0,
     b.name, b.bucket FROM {JOINED} WHERE {READY} ORDER BY l.served LIMIT 1]],
     o.linger, o.full.files, o.full.others, o.budget, o.overall or 0, o.lease)
