@@ -103,6 +103,8 @@ DEPS = gcc libc6-dev binutils make pkgconf libcurl4-openssl-dev $(SUITE_DEPS) \
   nginx-light libnginx-mod-http-lua varnish openssl ca-certificates curl nghttp2-client \
   lua-http lua-sec lua-busted lua-check luarocks zip mandoc clang clang-tidy libclang-rt-dev cppcheck valgrind \
   tmux procps iproute2
+# Hosts of lua/README.md that bring much and run in `make proof` alone; Tarantool is in no later Debian.
+HOST_DEPS = love mpv xvfb xauth knot-resolver $(if $(filter VERSION_ID="12",$(file </etc/os-release)),tarantool)
 MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
   dpkg-query -W -f '$${db:Status-Status}=$${Package} ' $(DEPS) 2>/dev/null))),$(DEPS))
 
@@ -288,6 +290,7 @@ bench: deps
 
 proof: export CFPURGE_WHOLE = 1
 proof:
+	$(SUBMAKE) deps DEPS='$(DEPS) $(HOST_DEPS)'
 	$(SUBMAKE) test
 	$(SUBMAKE) asan
 	$(SUBMAKE) tsan

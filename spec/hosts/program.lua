@@ -78,6 +78,10 @@ local function command(host, options)
     return ('CFPURGE_ROOT="$PWD" CFPURGE_SPEC_DIR="$(mktemp -d %s/prosody.XXXXXX)" %s'):format(edge.up().EDGE,
       options.env or ""),
       "$(command -v prosody) -F --config spec/hosts/prosody/prosody.cfg.lua"
+  elseif host == "love" then
+    return "", "xvfb-run -a love spec/hosts/love"
+  elseif host == "mpv" then
+    return "", "mpv --no-config --idle --vo=null --ao=null --script=spec/hosts/mpv.lua"
   end
   return "", ("%s spec/hosts/%s.lua"):format(os.getenv "CFPURGE_LUA" or "lua5.4", host)
 end
