@@ -1,8 +1,8 @@
 -- mpv for the specs: the contract, with a step(0) in a timer; or the recipe RECIPE, which is sent MESSAGES.
 --
--- With TURNS the player plays 60 frames a second: so many turns with messages, and as many without; then it prints how many
--- frames came late or were lost in both, and the longest run of the recipe's timer: mpv gives each script a thread, so that
--- a script that waits would lose no frame, but be deaf.
+-- With TURNS the player plays 60 frames a second: so many turns with messages, and as many without; then it prints how
+-- many frames came late or were lost in both, and the longest of the recipe's timer: mpv gives each script a thread,
+-- so that a script that waits would lose no frame, but be deaf.
 local mp = mp -- luacheck: ignore
 
 local function quit()

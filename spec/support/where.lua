@@ -9,7 +9,7 @@
 --   text           of Lua alone, with no memory of ours: the sanitizers and valgrind learn nothing from it
 --   unwatched      it preloads, measures time, or has a build of its own: it fails where the memory is watched
 --   lua5.4 luajit  of these Luas alone: what is built for them, a host that has no other
---   in:FILE        of a program (its path, or its name) that may be missing, or of a module of it: on the Lua that it is linked with
+--   in:FILE        of a program that may be missing, or of a module of one: on the Lua that it is linked with
 --
 -- All words must hold. CFPURGE_WHOLE=1 (`make proof`) lifts the first three, which save time.
 local busted = require "busted"

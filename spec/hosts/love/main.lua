@@ -1,7 +1,7 @@
 -- LÖVE for the specs: the contract, with a step(0) in each frame; or the recipe RECIPE, whose F5 is pressed.
 --
--- With TURNS, so many turns of PRESSES purges each with the recipe's update, and as many without it; then it prints how many
--- of their frames at 60 Hz came late, and the longest update.
+-- With TURNS, so many turns of PRESSES purges each with the recipe's update, and as many without it; then it prints how
+-- many of their frames at 60 Hz came late, and the longest update.
 local love = love -- luacheck: ignore
 local timer = love.timer
 
