@@ -297,6 +297,7 @@ proof:
 	$(SUBMAKE) oom
 	$(SUBMAKE) soak
 	$(SUBMAKE) kills
+	$(SUBMAKE) deb SUITE=trixie
 	$(SUBMAKE) fuzz
 	$(SUBMAKE) coverage
 	$(SUBMAKE) bench
