@@ -42,21 +42,28 @@ function M.key(claim)
   return "queue " .. (claim.budget and claim.budget:match "^.+/[^/]+$" or "client")
 end
 
---- Must the plan or the account of this claim's zone be read before it is sent? Where the store knows a plan, the
---- client is told.
----@param claim table
----@param terms {plan: string?} the client's, for all zones
-function M.is_unknown(state, claim, terms)
+-- The client is told what the store knows of the zone's plan, and does not ask for it.
+local function adopt(state, claim)
   local account, plan = (claim.budget or ""):match "^(.+)/([^/]+)$"
-  if not state.plans then
-    return terms.plan ~= nil and plan ~= terms.plan and not (state.blind and state.blind[claim.zone])
-  elseif not claim.budget then
-    return true
-  end
   if account and plans.is_wanted(state, claim.zone) and not names.is_name(claim.zone) then
     state.plans[claim.zone] = state.core:plan(claim.zone, account, plan)
     state.plan_names[claim.zone] = claim.budget
   end
+end
+
+--- Must the plan or the account of this claim's zone be read before it is sent? Of workers with different plans the one
+--- that started last has told the store: each does so once.
+---@param claim table
+---@param terms {plan: string?} the client's, for all zones
+function M.is_unknown(state, claim, terms)
+  if not state.plans then
+    local plan = (claim.budget or ""):match "^.+/([^/]+)$"
+    local has_told = plan and state.accounts and state.accounts[claim.zone]
+    return terms.plan ~= nil and plan ~= terms.plan and not (has_told or (state.blind and state.blind[claim.zone]))
+  elseif not claim.budget or claim.is_stale then
+    return true
+  end
+  adopt(state, claim)
   return false
 end
 
@@ -122,6 +129,9 @@ function M.learn(state, claim, terms, done)
           ended(account and { id = zone_id, account = account } or nil, failure)
         end)
       end
+      if claim.is_stale then
+        state.plans[zone_id], state.plan_names[zone_id] = nil, nil
+      end
       plans.ask(request, zone_id, {}, function(failure)
         ended(not failure and { id = zone_id } or nil, failure)
       end)
@@ -130,9 +140,10 @@ function M.learn(state, claim, terms, done)
     if zone and zone.account then
       local rates = state.core:rates()
       tell(zone.account .. "/" .. terms.plan, rates and buckets(rates))
-    elseif zone then
+    elseif zone and not plans.is_wanted(state, zone.id) then
       tell(of_zone(state, zone.id))
     else
+      adopt(state, claim)
       tell(nil)
     end
   end)

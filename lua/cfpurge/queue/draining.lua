@@ -22,6 +22,8 @@ function Draining:seen(status, err)
     self:finish(nil, err)
   elseif left == 0 and not status.sweeps then
     self:finish { waiting = 0, failed = status.failed }
+  elseif self.worker:problem() then
+    self:finish(nil, self.worker:problem())
   elseif self.ends and core.now() >= self.ends then
     self:finish(nil, core.error("timeout", ("%d items were not accepted before the deadline"):format(left),
       { waiting = left }))

@@ -107,13 +107,15 @@ end
 local NO_CLIENT = "client: this queue only adds: cfpurge.queue was given no client that sends"
 
 --- From now on this process sends what waits, moved by its host's loop. It raises where the queue has no client.
----@return true?, cfpurge.Error? err where no loop runs that could
+---@return true?, cfpurge.Error? err where no loop runs that could, or the queue or its client is closed
 function Queue:work()
   local queue = inside(self, "work")
   if queue.adder then
     error(NO_CLIENT, 2)
   elseif not queue.state.open then
     return nil, core.error("closed", "the queue was closed")
+  elseif queue.worker:problem() then
+    return nil, queue.worker:problem()
   end
   queue.state.busy = true
   local loop, problem = loops.drive(queue.state)

@@ -84,11 +84,11 @@ function M.claim(o)
       return nil
     end
     local items = {}
-    for i = 7, #reply, 3 do
+    for i = 8, #reply, 3 do
       items[#items + 1] = { key = reply[i], item = reply[i + 1], tries = reply[i + 2] }
     end
     return { fence = tonumber(reply[1]), zone = reply[2], environment = reply[3], op = reply[4], kind = reply[5],
-      budget = reply[6] ~= "" and reply[6] or nil, items = items }
+      budget = reply[6] ~= "" and reply[6] or nil, is_stale = reply[7] == 1, items = items }
   end)
 end
 

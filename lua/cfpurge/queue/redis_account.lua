@@ -5,7 +5,7 @@ return [==[
 
 local function set_zone(zone, budget)
   local known = get('zones', zone) or { rests = 0, refusals = 0 }
-  known.budget = budget
+  known.budget, known.learned = budget, now
   set('zones', zone, known)
 end
 

@@ -199,8 +199,9 @@ local function claim(o)
     return false
   end
   local fence = new_fence()
-  local reply = { fence, one.zone, one.environment, one.op, one.kind,
-    budget and name:match('^(.*)%z') or '' }
+  local zone = get('zones', one.zone)
+  local reply = { fence, one.zone, one.environment, one.op, one.kind, budget and name:match('^(.*)%z') or '',
+    zone and zone.learned and zone.learned <= now - STALE and 1 or 0 }
   for _, key in ipairs(keys) do
     local item = get('item:' .. one.id, key)
     item.claim = fence
@@ -264,9 +265,10 @@ local function set_rest(one, o)
     zone.rests = now + math.min(o.rest.first * 2 ^ math.min(zone.refusals - 1, 20), o.rest.most)
   elseif o.accepted and zone and zone.refusals > 0 then
     zone.refusals, zone.rests, zone.why = 0, 0, nil
-  else
+  elseif not (o.is_drained and zone) then
     return
   end
+  if o.is_drained and zone.learned and zone.learned <= now - DOUBTFUL then zone.learned = 0 end
   set('zones', one.zone, zone)
   for _, id in ipairs(call('SMEMBERS', P .. 'of:' .. one.zone)) do set_head(id) end
 end

@@ -10,7 +10,7 @@
 --   heads     zset     lane -> when its first item is due, or when its zone has rested
 --   dead      set      lanes that were superseded, and have something to sweep
 --   claims    zset     fence -> lease;  claim:FENCE { lane, keys, size, budget, cost }
---   zones     hash     zone -> { rests, refusals, why, budget };  flying hash: zone -> claims
+--   zones     hash     zone -> { rests, refusals, why, budget, learned };  flying hash: zone -> claims
 --   budgets   hash     name NUL bucket -> { rate, size, most, left, filled, held, pending }
 --   sent      hash     slot of 10 seconds -> requests
 --   failed    zset     seq -> at;  failure hash: seq -> the item;  failures hash: its identity -> seq
@@ -21,6 +21,8 @@ local pack, unpack_ = cmsgpack.pack, cmsgpack.unpack
 local time = call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 local VERSION, SWEPT, EXPIRED, SLOT, SLOTS, PAGE = 1, 500, 4, 10, 31, 100
+-- A zone's plan is read again after a day, and where a 429 does not fit it after an hour; in seconds.
+local STALE, DOUBTFUL = 86400, 3600
 
 local function get(key, field)
   local text = call('HGET', P .. key, field)

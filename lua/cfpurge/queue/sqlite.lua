@@ -218,8 +218,9 @@ function M.claim(o)
   command [[INSERT INTO sent (slot, count) SELECT {NOW_SLOT}, 1 FROM claims WHERE fence = {FENCE}
     ON CONFLICT (slot) DO UPDATE SET count = count + 1]]
   command "DELETE FROM sent WHERE slot <= {NOW_SLOT} - {SLOTS}"
-  local at = command [[SELECT c.fence, l.zone, l.environment, l.op, l.kind, c.budget FROM claims AS c
-    JOIN lanes AS l ON l.id = c.lane WHERE c.fence = {FENCE}]]
+  local at = command [[SELECT c.fence, l.zone, l.environment, l.op, l.kind, c.budget, z.learned <= now() - {STALE}
+    FROM claims AS c JOIN lanes AS l ON l.id = c.lane LEFT JOIN zones AS z ON z.zone = l.zone
+    WHERE c.fence = {FENCE}]]
   command "SELECT key, item, tries FROM items WHERE claim = {FENCE} ORDER BY due, seq"
   return commands, function(results)
     local row = results[at].rows[1]
@@ -231,7 +232,7 @@ function M.claim(o)
       items[i] = { key = one[1], item = one[2], tries = one[3] }
     end
     return { fence = row[1], zone = row[2], environment = row[3], op = row[4], kind = row[5], items = items,
-      budget = row[6] or nil }
+      budget = row[6] or nil, is_stale = row[7] == 1 }
   end
 end
 
@@ -291,6 +292,9 @@ local function settle_zone(here, o)
       o.rest.first, o.rest.most, o.rest.why)
   elseif o.accepted then
     here "UPDATE zones SET refusals = 0, rests = 0, why = NULL WHERE refusals > 0 AND zone = {ITS_ZONE}"
+  end
+  if o.is_drained then
+    here "UPDATE zones SET learned = 0 WHERE learned <= now() - {DOUBTFUL} AND zone = {ITS_ZONE}"
   end
 end
 
@@ -355,11 +359,11 @@ function M.wake()
   return commands, function() end
 end
 
---- From now on the zone draws from this budget.
+--- From now on the zone draws from this budget, until it is to be read again.
 function M.set_zone(zone, budget)
   local commands, command = unit()
-  command([[INSERT INTO zones (zone, budget) VALUES (?1, ?2)
-    ON CONFLICT (zone) DO UPDATE SET budget = excluded.budget]], zone, budget)
+  command([[INSERT INTO zones (zone, budget, learned) VALUES (?1, ?2, now())
+    ON CONFLICT (zone) DO UPDATE SET budget = excluded.budget, learned = excluded.learned]], zone, budget)
   return commands, function() end
 end
 

@@ -39,7 +39,7 @@ return {
   "CREATE INDEX IF NOT EXISTS claims_leases ON claims (lease)",
   "CREATE INDEX IF NOT EXISTS claims_lanes ON claims (lane)",
   [[CREATE TABLE IF NOT EXISTS zones (zone TEXT PRIMARY KEY, rests REAL NOT NULL DEFAULT 0,
-    refusals INTEGER NOT NULL DEFAULT 0, why TEXT, budget TEXT) WITHOUT ROWID]],
+    refusals INTEGER NOT NULL DEFAULT 0, why TEXT, budget TEXT, learned REAL) WITHOUT ROWID]],
   [[CREATE TABLE IF NOT EXISTS budgets (name TEXT NOT NULL, bucket TEXT NOT NULL, rate REAL NOT NULL,
     size REAL NOT NULL, most INTEGER, left REAL NOT NULL, filled REAL NOT NULL, held REAL NOT NULL DEFAULT 0,
     pending REAL NOT NULL DEFAULT 0,

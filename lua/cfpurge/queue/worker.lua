@@ -89,8 +89,8 @@ end
 function Worker:claim()
   self:ask(self.store.claim, function(claim)
     if claim and not self.is_working then
-      -- It came too late: its items wait again.
-      self:settle(claim.fence, { failed = {}, waiting = "all", is_unsent = true })
+      -- It came too late.
+      self:give_back(claim)
     elseif claim then
       self:take(claim)
       self.wakes = core.now()
@@ -130,6 +130,12 @@ function Worker:settle(fence, outcome)
   end, self.store.settle(fence, outcome))
 end
 
+-- Its items wait again: nothing of it was sent.
+function Worker:give_back(claim)
+  claim.is_preparing = false
+  self:settle(claim.fence, { failed = {}, waiting = "all", is_unsent = true })
+end
+
 function Worker:ended(claim, err, result)
   if self.flying[claim.fence] ~= claim or self.client_state.is_collected then
     -- A forked child is told of the end of what its parent sends. And where Lua itself ends, lua-cjson may have been
@@ -151,6 +157,7 @@ function Worker:ended(claim, err, result)
   else
     outcome = { failed = {}, waiting = {}, accepted = true, extra = result and (result.requests or 1) - 1 or 0 }
   end
+  outcome.is_unsent = claim.is_unsent
   outcomes.hold(outcome, self.handle:ordered(budgets.key(claim), claim.kind))
   self:settle(claim.fence, outcome)
   self:tell(claim, outcome, err)
@@ -168,6 +175,8 @@ function Worker:take(claim)
   if not self.renews then
     self.renews = core.now() + self.terms.lease / 3
   end
+  -- Until it is with the client.
+  claim.is_preparing, claim.is_unsent = true, true
   if claim.zone == "auto" then
     self:sort(claim)
   elseif budgets.is_unknown(self.client_state, claim, self.terms) then
@@ -180,6 +189,10 @@ end
 -- Its items go to their zones' lanes.
 function Worker:sort(claim)
   sorting.start(self.client_state, claim, function(outcome, err)
+    if not claim.is_preparing then
+      return
+    end
+    claim.is_preparing = false
     if not outcome then
       self:ended(claim, err)
     elseif self.flying[claim.fence] == claim then
@@ -192,19 +205,23 @@ end
 -- The plan of its zone is read; then the items wait once more, for a claim that draws from it.
 function Worker:learn(claim)
   budgets.learn(self.client_state, claim, self.terms, function(name, buckets)
-    if self.flying[claim.fence] ~= claim then
+    if self.flying[claim.fence] ~= claim or not claim.is_preparing then
       return
     elseif not name then
+      if claim.is_stale then
+        self:begin(nothing, self.store.set_zone(claim.zone, claim.budget))
+      end
       -- The purge tells why, or gets through.
       return self:send(claim)
     end
     self:begin(nothing, self.store.set_budget(name, buckets))
     self:begin(nothing, self.store.set_zone(claim.zone, name))
-    self:settle(claim.fence, { failed = {}, waiting = "all", is_unsent = true })
+    self:give_back(claim)
   end)
 end
 
 function Worker:send(claim)
+  claim.is_preparing, claim.is_unsent = false, false
   local params, options = items.decode(claim)
   -- One sending for each token: the store decides about another, and hears of a 429 at once.
   options.max_retries, options.max_retry_wait = 0, 0
@@ -221,6 +238,7 @@ function Worker:send(claim)
   if request then
     claim.request = not request:done() and request or nil
   else
+    claim.is_unsent = true
     self:ended(claim, err)
   end
 end
@@ -263,6 +281,9 @@ end
 function Worker:tick()
   local now = core.now()
   self:notice_fork()
+  if self.is_working and self:problem() then
+    self:rest()
+  end
   self:run_timers(now)
   if self.renews and now >= self.renews then
     self:renew()
@@ -283,6 +304,12 @@ function Worker:tick()
 end
 
 -- ---- its beginning and end ----
+
+--- Why it can send nothing, ever.
+---@return cfpurge.Error?
+function Worker:problem()
+  return not self.client_state.open and core.error("closed", "the queue's client was closed") or nil
+end
 
 function Worker:work()
   if not self.is_working then
@@ -320,6 +347,8 @@ function Worker:stop()
   for _, claim in tables.entries(self.flying) do
     if claim.request then
       claim.request:cancel()
+    elseif claim.is_preparing then
+      self:give_back(claim)
     end
   end
   return was_active
