@@ -1,4 +1,5 @@
--- A program that brings an OpenSSL of its own (spec/hosts/openssl.c), in each way that the linker knows.
+-- A program that brings an OpenSSL of its own (spec/hosts/openssl.c), in each way that the linker knows; and a libcurl with
+-- GnuTLS, one of the ways out.
 local elsewhere = require "spec.support.where"
 if elsewhere "lua5.4 unwatched" then return end
 
@@ -12,7 +13,6 @@ local system = host.must "openssl version":match "^OpenSSL %S+"
 
 -- How a purge over TLS ended, and the one libssl that the program then has in memory.
 local SCRIPT = [[
-package.path, package.cpath = %q, %q
 assert(require "cfpurge".new { %s }:purge { tags = { "a" } })
 local found = {}
 for line in io.lines "/proc/self/maps" do found[line:match "%%s(/%%S*libssl%%S*)" or 1] = true end
@@ -20,7 +20,7 @@ found[1] = nil
 local path = next(found)
 print("accepted with " .. path, next(found, path))]]
 
-local function run(program, flags)
+local function run(program, flags, script, cpath)
   host.must(("cc -std=c11 %s -Wall -Wextra -Werror -o %s/%s $(pkg-config --cflags lua5.4) %s "
     .. "$(pkg-config --libs lua5.4)"):format(host.flags, dir, program, flags))
   local options = {}
@@ -28,12 +28,14 @@ local function run(program, flags)
     options[#options + 1] = ("%s = %q"):format(name, value)
   end
   local file = assert(io.open(dir .. "/" .. program .. ".lua", "w"))
-  file:write(SCRIPT:format(package.path, package.cpath, table.concat(options, ", ")))
+  file:write(("package.path, package.cpath = %q, %q\n"):format(package.path, (cpath or "") .. package.cpath),
+    (script or SCRIPT):format(table.concat(options, ", ")))
   file:close()
   return host.must(("timeout -k 2 20 %s/%s %s/%s.lua"):format(dir, program, dir, program))
 end
 
 describe("a program with an OpenSSL of its own", function()
+  if elsewhere "openssl" then return end
   for name, case in pairs {
     ["of the same version"] = { "same", "spec/hosts/openssl.c " .. STATIC, system },
     ["of another version"] = { "other", "spec/hosts/openssl.c spec/hosts/old_openssl.c -Wl,-E", "OpenSSL 1.1.1w" },
@@ -67,4 +69,39 @@ describe("a program with an OpenSSL of its own", function()
       assert.equal(case[4], said:match "\naccepted with (%S+)/libssl[^/]*\tnil\n", said)
     end)
   end
+end)
+
+-- The core that runs here, on another libcurl: both have one interface.
+describe("a libcurl with GnuTLS", function()
+  local script = [[
+local core = require "cfpurge.core"
+print(core.libcurl())
+local options = { %s }
+local c = require "cfpurge".new(options)
+local one, two = c:start { tags = { "a" } }, c:start { tags = { "b" } }
+local longest, left = 0, 2
+while left > 0 do
+  local before = os.clock()
+  left = c:step(10)
+  longest = math.max(longest, os.clock() - before)
+end
+assert(one:result())
+assert(two:result())
+print(("connections %%d, longest %%.1f ms"):format(c:stats().connections, longest * 1000))
+options.ca_file = nil
+print(select(2, require "cfpurge".new(options):purge { tags = { "a" } }))]]
+
+  it("is served, and in a program that exports a static OpenSSL", function()
+    local build = package.cpath:match "([^;]*)/lua5%.4/%?%.so"
+    host.must(("mkdir -p %s/core/cfpurge && cc %s -shared -o %s/core/cfpurge/core.so $(ls csrc/*/*.c | sed -n "
+      .. "'s|^csrc/\\(binding/.*\\)c$|%s/lua5.4/obj/\\1o|p; s|^csrc/\\([be][an][sg].*\\)c$|%s/obj/\\1o|p') "
+      .. "-l:libcurl-gnutls.so.4"):format(dir, host.flags, dir, build, build))
+    local said = run("gnutls", "spec/hosts/openssl.c " .. STATIC, script, dir .. "/core/?.so;")
+    assert.truthy(said:find(" GnuTLS/", 1, true), said)
+    -- Both purges are streams of one connection, once it has told that it is HTTP/2.
+    local connections, longest = said:match "\nconnections (%d+), longest (%S+) ms\n"
+    assert.equal("1", connections, said)
+    print("a new connection with GnuTLS: " .. longest .. " ms in one call")
+    assert.truthy(said:find("\ntls: ", 1, true), said)
+  end)
 end)

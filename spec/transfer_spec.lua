@@ -67,8 +67,9 @@ describe("TLS", function()
     end)
   end
 
-  -- A worker of nginx may not read what its master can.
+  -- A worker of nginx may not read what its master can. The GnuTLS of libcurl 7.88 takes no CAs from memory.
   it("reads ca_file when the client is made, and not again", function()
+    if elsewhere "openssl" then return end
     local copy = host.dir() .. "/ca.pem"
     host.must(("cp %s %s"):format(env.CA_FILE, copy))
     local c = client.new { base_url = env.API_TLS, ca_file = copy }

@@ -41,6 +41,10 @@ struct tls_datum {
     unsigned size;
 };
 static int (*gnutls_get_protocol)(const void *session, struct tls_datum *name);
+/* Whose connections can be asked; CURLSSLBACKEND_NONE: another library's. */
+static curl_sslbackend library;
+/* It is not OpenSSL, whose configuration says which versions of TLS are too old: libcurl allows all to the others. */
+static bool is_other;
 static _Atomic(void *) shared_store;
 
 static bool tls_is_hashed(const char *path)
@@ -116,12 +120,16 @@ static void tls_look(void)
     const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
     void *libcurl = tls_libcurl();
 
-    if (tls_version_of("GnuTLS"))
+    if (tls_version_of("GnuTLS")) {
         tls_resolve(libcurl, &gnutls_get_protocol, "gnutls_alpn_get_selected_protocol");
-    if (!tls_openssl_version())
+        library = gnutls_get_protocol ? CURLSSLBACKEND_GNUTLS : CURLSSLBACKEND_NONE;
+    }
+    is_other = !tls_openssl_version();
+    if (is_other)
         return;
     tls_warm_up(libcurl);
     tls_resolve(libcurl, &openssl.get_protocol, "SSL_get0_alpn_selected");
+    library = openssl.get_protocol ? CURLSSLBACKEND_OPENSSL : CURLSSLBACKEND_NONE;
 #ifdef CF_HAVE_CA_PATHS
     if (info->age >= CURLVERSION_SEVENTH) {
         if (!bundle_only && tls_is_hashed(info->capath)) {
@@ -173,8 +181,8 @@ static CURLcode tls_add_bundle(CURL *easy, void *ctx, void *unused)
     return CURLE_OK;
 }
 
-/* The CAs of an option; NULL for none. Not every libcurl speaks TLS to a proxy: one that does not needs none for it. Not
- * every TLS library takes them from memory: libcurl reads the file for such a one. */
+/* The CAs of an option; NULL for none. Not every libcurl speaks TLS to a proxy: one that does not needs none for it.
+ * Not every TLS library takes them from memory: libcurl reads the file for such a one. */
 static CURLcode tls_set_ca(CURL *easy, const struct cf_ca *ca)
 {
 #ifdef CF_HAVE_CA_BLOB
@@ -221,6 +229,12 @@ CURLcode cf_tls_apply(CURL *easy, const struct cf_ca *ca)
     cf_tls_prepare();
     if (directory)
         return tls_set_places(easy, ca, directory);
+    if (is_other) {
+        curl_easy_setopt(easy, CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+        code = curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+        if (code != CURLE_OK && code != CURLE_NOT_BUILT_IN)
+            return code;
+    }
     if (!bundle)
         return ca ? tls_set_ca(easy, ca) : CURLE_OK;
     code = tls_set_places(easy, ca, NULL);
@@ -228,26 +242,18 @@ CURLcode cf_tls_apply(CURL *easy, const struct cf_ca *ca)
                             : curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, ca ? tls_add_bundle : tls_share_store);
 }
 
-/* The library whose connections can be asked. */
-static curl_sslbackend tls_asked(void)
-{
-    return openssl.get_protocol  ? CURLSSLBACKEND_OPENSSL
-           : gnutls_get_protocol ? CURLSSLBACKEND_GNUTLS
-                                 : CURLSSLBACKEND_NONE;
-}
-
 bool cf_tls_may_stream(void)
 {
     cf_tls_prepare();
-    return !cf_libcurl_mixes_answers() || (tls_asked() != CURLSSLBACKEND_NONE && cf_libcurl_asks_before_sending());
+    return !cf_libcurl_mixes_answers() || (library != CURLSSLBACKEND_NONE && cf_libcurl_asks_before_sending());
 }
 
 const void *cf_tls_of(CURL *easy)
 {
     struct curl_tlssessioninfo *info = NULL;
 
-    if (tls_asked() == CURLSSLBACKEND_NONE || curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &info) != CURLE_OK ||
-        !info || info->backend != tls_asked())
+    if (library == CURLSSLBACKEND_NONE || curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &info) != CURLE_OK || !info ||
+        info->backend != library)
         return NULL;
     return info->internals;
 }
@@ -258,7 +264,7 @@ enum cf_tls_protocol cf_tls_protocol(const void *connection)
 
     if (!connection)
         return CF_TLS_UNKNOWN;
-    if (openssl.get_protocol)
+    if (library == CURLSSLBACKEND_OPENSSL)
         openssl.get_protocol(connection, &name.data, &name.size);
     else if (gnutls_get_protocol(connection, &name) != 0)
         name.size = 0;

@@ -8,6 +8,7 @@
 --   once           the same, and slow: on lua5.4
 --   text           of Lua alone, with no memory of ours: the sanitizers and valgrind learn nothing from it
 --   unwatched      it preloads, measures time, or has a build of its own: it fails where the memory is watched
+--   openssl        it says what libcurl does with OpenSSL: not where it has another TLS library
 --   lua5.4 luajit  of these Luas alone: what is built for them, a host that has no other
 --   in:FILE        of a program that may be missing, or of a module of one: on the Lua that it is linked with
 --
@@ -23,6 +24,7 @@ local WHY = {
   once = not whole and lua ~= "lua5.4" and "the same on every Lua: lua5.4 shows it",
   text = not whole and watched and "of Lua alone: nothing to watch",
   unwatched = watched and "not where the memory is watched",
+  openssl = not require("cfpurge.core").libcurl():find("OpenSSL/", 1, true) and "libcurl has another TLS library than OpenSSL",
 }
 
 -- Why not in this program; LuaJIT is the one that a program can have within.
