@@ -96,7 +96,8 @@ STORE_SO = $(STORES:%=$(BUILD)/$(LUA)/cfpurge/%.so)
 # Debian 12 has the LuaJIT of OpenResty beside another one, and no Valkey; from 13 on there is no other, and Valkey.
 SUITE_DEPS = $(if $(filter VERSION_ID="12",$(file </etc/os-release)),luajit2 libluajit2-5.1-dev,luajit libluajit-5.1-dev \
   valkey-server)
-DEPS = gcc libc6-dev binutils make pkgconf libcurl4-openssl-dev $(SUITE_DEPS) \
+# git brings a libcurl with GnuTLS in every suite, by another package in each.
+DEPS = gcc libc6-dev binutils make pkgconf git libcurl4-openssl-dev $(SUITE_DEPS) \
   lua5.1 liblua5.1-0-dev lua5.2 liblua5.2-dev lua5.3 liblua5.3-dev lua5.4 liblua5.4-dev \
   libsqlite3-dev sqlite3 libhiredis-dev libssl-dev redis-server haproxy prosody lua-event \
   lua-cjson lua-socket lua-filesystem lua-argparse lua-expat lua-cqueues lua-luaossl lua-copas lua-luv neovim \

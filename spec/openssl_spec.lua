@@ -93,9 +93,11 @@ print(select(2, require "cfpurge".new(options):purge { tags = { "a" } }))]]
 
   it("is served, and in a program that exports a static OpenSSL", function()
     local build = package.cpath:match "([^;]*)/lua5%.4/%?%.so"
-    host.must(("mkdir -p %s/core/cfpurge && cc %s -shared -o %s/core/cfpurge/core.so $(ls csrc/*/*.c | sed -n "
-      .. "'s|^csrc/\\(binding/.*\\)c$|%s/lua5.4/obj/\\1o|p; s|^csrc/\\([be][an][sg].*\\)c$|%s/obj/\\1o|p') "
-      .. "-l:libcurl-gnutls.so.4"):format(dir, host.flags, dir, build, build))
+    local objects = host.must("cd csrc && ls base/*.c engine/*.c binding/*.c"):gsub("(%w+)(/%S+)%.c\n", function(layer, file)
+      return build .. (layer == "binding" and "/lua5.4" or "") .. "/obj/" .. layer .. file .. ".o "
+    end)
+    host.must(("mkdir -p %s/core/cfpurge && cc %s -shared -o %s/core/cfpurge/core.so %s -l:libcurl-gnutls.so.4"):format(
+      dir, host.flags, dir, objects))
     local said = run("gnutls", "spec/hosts/openssl.c " .. STATIC, script, dir .. "/core/?.so;")
     assert.truthy(said:find(" GnuTLS/", 1, true), said)
     -- Both purges are streams of one connection, once it has told that it is HTTP/2.
