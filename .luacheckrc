@@ -21,3 +21,4 @@ files["spec/edge"] = { std = "ngx_lua" }
 files["spec/fuzz"] = { std = "max", read_globals = { "write", "key", "environment", "core" } }
 files["spec/hosts"] = { std = "max+ngx_lua+busted", read_globals = { "vim" } }
 files["spec/hosts/prosody/*.lua"] = { read_globals = { "prosody", module = { other_fields = true } } }
+files["spec/hosts/haproxy.lua"] = { read_globals = { "core" } }

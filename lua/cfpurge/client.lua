@@ -376,6 +376,8 @@ local function new(options)
   return state.client
 end
 
+loops.hold_in(Client)
+
 return {
   new = new,
 

@@ -58,6 +58,7 @@ end
 --- Calls a callback of the user; an error in it breaks nothing here.
 function M.call(state, callback, ...)
   local ok, raised = pcall(callback, ...)
+  loops.hold()
   if not ok then
     keep_failure(state, raised)
   end
@@ -124,6 +125,7 @@ local function report(state)
   while state.untold do
     local request = state.untold
     local ok, raised = pcall(tell, state, request)
+    loops.hold()
     if not ok and request.ended and request.on_done == false then
       -- Where there is no memory to keep it until the others have been told, it is raised at once.
       ok = pcall(keep_failure, state, raised)

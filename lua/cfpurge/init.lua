@@ -3,7 +3,8 @@ local client = require "cfpurge.client"
 local core = require "cfpurge.core"
 local metrics = require "cfpurge.metrics"
 
--- Now: when they are needed the host may have other paths.
+-- Now: when they are needed the host may have other paths, or none.
+pcall(require("cfpurge.loop").pick, "auto")
 require "cfpurge.bulk.auto"
 require "cfpurge.dry_run"
 

@@ -265,4 +265,6 @@ function M.left(options, ends)
   return copy
 end
 
+loops.hold_in(Request)
+
 return M

@@ -116,7 +116,7 @@ describe("the choice", function()
 
   -- The loops themselves are not loaded here: only what is running is pretended.
   local function picked(pretend)
-    local names, before = { "openresty", "luv", "prosody", "cqueues", "copas", "blocking" }, {}
+    local names, before = { "openresty", "luv", "haproxy", "prosody", "cqueues", "copas", "blocking" }, {}
     local globals = { ngx = true, vim = true, prosody = true }
     local function set(name, value)
       if globals[name] then rawset(_G, name, value) else package.loaded[name] = value end

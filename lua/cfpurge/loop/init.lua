@@ -1,7 +1,7 @@
 --- Which loop a call belongs to, by what is running at the call; and which loops were asked to step a client.
 
 local names = {}
-for _, name in ipairs { "openresty", "luv", "prosody", "cqueues", "copas", "blocking" } do
+for _, name in ipairs { "openresty", "luv", "haproxy", "prosody", "cqueues", "copas", "blocking" } do
   names[name] = "cfpurge.loop." .. name
 end
 
@@ -12,12 +12,17 @@ end
 
 local loaded = package.loaded
 
+local core = rawget(_G, "core")
+local in_haproxy = type(core) == "table" and core.msleep and core.register_task
+
 local function running()
   local ngx, vim, prosody = rawget(_G, "ngx"), rawget(_G, "vim"), rawget(_G, "prosody")
   if ngx and ngx.get_phase then
     return "openresty"
   elseif vim and (vim.uv or vim.loop) then
     return "luv"
+  elseif in_haproxy then
+    return "haproxy"
   elseif prosody and prosody.process_type == "prosody" then
     return "prosody"
   elseif loaded.cqueues and loaded.cqueues.running() then
@@ -43,6 +48,26 @@ local M = {
 function M.is_held()
   local may_yield = rawget(coroutine, "isyieldable")
   return may_yield ~= nil and not may_yield()
+end
+
+--- HAProxy interrupts a task between any two instructions, by a hook, and others then run. None of ours: until the task
+--- sleeps, there is no hook.
+function M.hold()
+  if in_haproxy then
+    debug.sethook()
+  end
+end
+
+--- The methods of a class hold HAProxy off.
+function M.hold_in(class)
+  for name, method in pairs(in_haproxy and class or {}) do
+    if type(method) == "function" then
+      class[name] = function(...)
+        M.hold()
+        return method(...)
+      end
+    end
+  end
 end
 
 --- May an iterator that is asked now yield to the host? Elsewhere it runs in a coroutine of its own.

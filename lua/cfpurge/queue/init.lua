@@ -387,4 +387,6 @@ local function new(options)
   return state.client
 end
 
+loops.hold_in(Queue)
+
 return { new = new }

@@ -1,0 +1,24 @@
+-- In HAProxy: its tasks. Where each thread has a state of its own, that of the first one runs the program.
+local program = require "spec.hosts.program"
+-- What is not loaded now may be out of reach of its tasks.
+require "spec.hosts.contract"
+require "cfpurge"
+
+local host = { spawn = core.register_task }
+
+function host.wait_until(fn)
+  while not fn() do
+    core.msleep(2)
+  end
+end
+
+local function main()
+  program.start(host)
+  os.exit(0)
+end
+
+if program.main then
+  main()
+elseif core.thread <= 1 then
+  core.register_task(main)
+end

@@ -1,0 +1,113 @@
+-- HAProxy, the real one, with the Lua that it is built with.
+local elsewhere = require "spec.support.where"
+local program = require "spec.hosts.program"
+local host = require "spec.support.host"
+
+local version = host.must "PATH=$PATH:/usr/sbin haproxy -vv":match "Built with Lua version : Lua (%d%.%d)"
+if elsewhere("unwatched lua" .. version) then return end
+
+local function run(code, options)
+  return program.run("haproxy", code, options)
+end
+
+describe("HAProxy", function()
+  it("the contract holds", function()
+    assert.same({}, program.contract "haproxy")
+  end)
+
+  it("the contract holds where each thread has a state of its own", function()
+    assert.same({}, program.contract("haproxy", { env = "CFPURGE_LOAD=each", stores = {} }))
+  end)
+
+  it("a purge lets the others go on, and nothing is stepped afterwards", function()
+    local value = run([[
+      local client, over, longest, now = new(), false, 0, require("cfpurge.core").now
+      host.spawn(function()
+        while not over do
+          local before = now()
+          core.msleep(1)
+          longest = math.max(longest, now() - before)
+        end
+      end)
+      local steps, step, before = 0, client.step, os.clock()
+      function client:step(...) steps = steps + 1 return step(self, ...) end
+      assert(client:purge { tags = { "a" } })
+      local cpu = os.clock() - before
+      core.msleep(20)
+      before = steps
+      core.msleep(50)
+      over = true
+      return { longest = longest, steps = before, later = steps - before, cpu = cpu }
+    ]], { answers = { { delay = 0.5, pass = true } } })
+    assert.equal(0, value.later)
+    assert.is_true(value.longest < 0.1, value.longest .. " s")
+    assert.is_true(value.steps <= 350, value.steps .. " steps")
+    assert.is_true(value.cpu < 0.25, value.cpu .. " s")
+  end)
+
+  it("outside its tasks a purge names start, and start says where it may be called", function()
+    local PURGE = "purge waits in a task, an action or a service of HAProxy: use start"
+    local START = "begin in a task, an action or a service of HAProxy, in no coroutine of your own"
+    local code = [[
+      local client, problems = new(), {}
+      local function try()
+        problems.purge = select(2, client:purge { tags = { "a" } }).message
+        problems.start = select(2, client:start { tags = { "a" } }).message
+        problems.left = client:in_flight()
+      end
+      if args.main then try() else coroutine.wrap(try)() end
+      return problems
+    ]]
+    for _, main in ipairs { true, false } do
+      local value = run(code, { main = main })
+      assert.same({ purge = START, start = START, left = 0 }, value)
+    end
+    local value = run([[
+      local client, problem, result = new(), nil, nil
+      assert(client:start({ tags = { "a" } }, nil, function() result = true end))
+      coroutine.wrap(function() problem = select(2, client:purge { tags = { "b" } }).message end)()
+      host.wait_until(function() return result end)
+      return { problem = problem }
+    ]])
+    assert.same({ problem = PURGE }, value)
+  end)
+
+  it("does not interrupt what we do", function()
+    local value = run [[
+      local client, list = new(), {}
+      for i = 1, 20000 do list[i] = "t" .. i end
+      local interrupted, inside, done, other = 0, false, nil, 0
+      host.spawn(function()
+        while not done do
+          if inside then interrupted = interrupted + 1 end
+          other = other + 1
+          core.msleep(0)
+        end
+      end)
+      local turns = 0
+      for _ = 1, 10 do
+        core.msleep(1)
+        inside = true
+        local request = assert(client:start({ tags = list }, nil, function() turns = turns + 1 end))
+        inside = false
+        request:cancel()
+      end
+      done = true
+      return { interrupted = interrupted, turns = turns, other = other > 0 }
+    ]]
+    assert.same({ interrupted = 0, turns = 10, other = true }, value)
+  end)
+
+  it("an on_done that sleeps holds up nobody", function()
+    local value = run [[
+      local client, woken, during = new(), false, nil
+      assert(client:start({ tags = { "a" } }, nil, function() core.msleep(300) woken = true end))
+      core.msleep(100)
+      during = assert(client:purge { tags = { "b" } }).accepted
+      local before = woken
+      host.wait_until(function() return woken end)
+      return { during = during, before = before, left = client:in_flight() }
+    ]]
+    assert.same({ during = 1, before = false, left = 0 }, value)
+  end)
+end)
