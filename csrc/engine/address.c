@@ -1,6 +1,6 @@
 /* Checks where a request may go, base_url and proxy, by the parser that will use them: libcurl's; and has it write
  * names in ASCII. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "engine/address.h"
 
 #include <arpa/inet.h>

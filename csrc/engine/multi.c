@@ -1,5 +1,5 @@
 /* The engine's CURLMs, one for each lane: opening them, their callbacks, and starting anew after a fork or an error. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "engine/engine_private.h"
 
 #include <fcntl.h>

@@ -4,7 +4,7 @@
  * one call. A hashed directory alone costs 2 ms, once. Where the system has only a bundle, the first connection of the
  * process parses it here, and all later ones share its X509_STORE. Other TLS libraries read a whole directory for every
  * connection: for them libcurl's own choice stands. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "engine/tls.h"
 
 #include <dirent.h>

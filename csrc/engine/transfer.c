@@ -1,5 +1,5 @@
 /* One request on one easy handle: owns its copies, goes through as many attempts as it is given, fills a response. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "engine/transfer.h"
 
 #include <stdio.h>
