@@ -1,6 +1,6 @@
 # cfpurge: build, install, try and check. GNU make.
 #
-#   make                    build/$(LUA)/cfpurge/core.so; LUA=lua5.4 or lua5.1 lua5.2 lua5.3 luajit
+#   make                    build/$(LUA)/cfpurge/core.so; LUA=lua5.4 or lua5.1 lua5.2 lua5.3 lua5.5 luajit
 #   make all-luas           the same for every Lua in LUAS
 #   make libcfpurge.a       build/$(LUA)/libcfpurge.a, for a host that links luaopen_cfpurge_core itself
 #   make install            the modules and the command: LUA= PREFIX=/usr/local DESTDIR=
@@ -15,14 +15,18 @@
 #   make soak N=200000      so many purges through a network of faults, with the figures
 #   make coverage           the lines and branches that the specs run, with the marks; SPEC= KEEP=1 for a part
 #   make fuzz               every fuzz target for FUZZ_S=60 seconds; ARGS=answer for one
+#   make debian SUITE=trixie    `make demo` and `make test` in a fresh Debian, or bookworm, sid; ARCH=i386 LUAS= ROOTS=folder
 #   make bench              ours beside its alternatives, with the marks; ARGS=word for some rows
 #   make proof              all of these that CI has no time for, one after another: some hours
 #   make clean
 #
 # Where pkg-config does not know the Lua or libcurl: LUA_INCDIR=, CURL_CFLAGS=, CURL_LIBS=.
 
+# Debian 14, forky, has Lua 5.5 and no modules for 5.2; sid has no number.
+IS_NEWER := $(if $(filter VERSION_ID="11" VERSION_ID="12" VERSION_ID="13",$(file </etc/os-release)),,yes)
+
 LUA    ?= lua5.4
-LUAS   ?= lua5.1 lua5.2 lua5.3 lua5.4 luajit
+LUAS   ?= lua5.1 $(if $(IS_NEWER),,lua5.2) lua5.3 lua5.4 $(if $(IS_NEWER),lua5.5) luajit
 PREFIX ?= /usr/local
 BUILD  ?= build
 SPEC   ?= spec
@@ -74,21 +78,24 @@ sqlite_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,sqlite.o database.o gate.o)
 redis_O  = $(addprefix $(BUILD)/$(LUA)/obj/queue/,redis.o redis_connection.o redis_url.o resolve.o)
 STORE_SO = $(STORES:%=$(BUILD)/$(LUA)/cfpurge/%.so)
 
-# Debian 12 has the LuaJIT of OpenResty beside another one; from 13 on there is no other.
+# Debian 12 has the LuaJIT of OpenResty beside another one; from 13 on there is no other. From 14 on Varnish is Vinyl Cache.
 LUAJIT_DEPS = $(if $(filter VERSION_ID="12",$(file </etc/os-release)),luajit2 libluajit2-5.1-dev,luajit libluajit-5.1-dev)
-DEPS = gcc libc6-dev binutils make pkgconf libcurl4-openssl-dev $(LUAJIT_DEPS) \
-  lua5.1 liblua5.1-0-dev lua5.2 liblua5.2-dev lua5.3 liblua5.3-dev lua5.4 liblua5.4-dev \
+SUITE_DEPS = $(LUAJIT_DEPS) $(if $(IS_NEWER),lua5.5 liblua5.5-dev vinyl-cache,lua5.2 liblua5.2-dev varnish)
+DEPS = gcc libc6-dev binutils make pkgconf libcurl4-openssl-dev $(SUITE_DEPS) \
+  lua5.1 liblua5.1-0-dev lua5.3 liblua5.3-dev lua5.4 liblua5.4-dev \
   libsqlite3-dev sqlite3 libhiredis-dev redis-server \
   lua-cjson lua-socket lua-filesystem lua-argparse lua-expat lua-cqueues lua-luaossl lua-copas lua-luv neovim \
-  nginx-light libnginx-mod-http-lua varnish openssl ca-certificates curl nghttp2-client \
+  nginx-light libnginx-mod-http-lua openssl ca-certificates curl nghttp2-client \
   lua-http lua-sec lua-busted lua-check luarocks clang clang-tidy libclang-rt-dev cppcheck valgrind \
-  tmux procps iproute2
+  tmux procps iproute2 musl-tools musl-dev debootstrap
+# Debian has no lua-cjson for Lua 5.5: .ci/cjson builds this one.
+CJSON = $(and $(IS_NEWER),$(if $(wildcard /usr/local/lib/lua/5.5/cjson.so),,/usr/local/lib/lua/5.5/cjson.so))
 MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
   dpkg-query -W -f '$${db:Status-Status}=$${Package} ' $(DEPS) 2>/dev/null))),$(DEPS))
 
 SUBMAKE = +@$(MAKE) --no-print-directory
 
-.PHONY: build engine all-luas libcfpurge.a install deps demo edge test lint asan valgrind tsan oom soak coverage fuzz bench proof clean FORCE
+.PHONY: build engine all-luas libcfpurge.a install deps demo edge test lint asan valgrind tsan oom soak coverage fuzz bench debian proof clean FORCE
 .DELETE_ON_ERROR:
 
 build: $(CORE) $(STORE_SO)
@@ -166,6 +173,7 @@ install: build $(COMMAND)
 
 deps:
 	@$(if $(MISSING),.ci/deps $(MISSING),:)
+	@$(if $(CJSON),.ci/cjson $(CJSON),:)
 
 demo: deps
 	$(SUBMAKE) build
@@ -216,6 +224,9 @@ fuzz: deps
 bench: deps
 	$(SUBMAKE) -s all-luas LUAS='lua5.4 lua5.1 luajit'
 	@BUILD='$(BUILD)' spec/bench/run $(ARGS)
+
+debian:
+	@LUAS='$(if $(filter file,$(origin LUAS)),,$(LUAS))' ROOTS='$(ROOTS)' spec/debian '$(SUITE)' $(ARCH)
 
 proof:
 	$(SUBMAKE) tsan
