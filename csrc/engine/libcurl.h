@@ -27,6 +27,10 @@
 #define CF_HAVE_QUICK_EXIT 1
 #endif
 
+/* 8.20: a multi handle has the resolver's threads, and its cleaning up joins them where this is not set. A number: the
+ * running libcurl may be newer than its headers were. An older one refuses it. */
+#define CF_CURLMOPT_QUICK_EXIT ((CURLMoption)21)
+
 /* 7.70 tells where libcurl was built to look for CA certificates. */
 #if LIBCURL_VERSION_NUM >= 0x074600
 #define CF_HAVE_CA_PATHS 1
@@ -56,6 +60,22 @@ static inline bool cf_libcurl_is_since(unsigned version)
     if (running == 0)
         running = curl_version_info(CURLVERSION_NOW)->version_num;
     return running >= version;
+}
+
+/* Was the running libcurl built with this, one of CURL_VERSION_SSL and its kind? */
+static inline bool cf_libcurl_has(int feature)
+{
+    static _Atomic int features;
+
+    if (features == 0)
+        features = curl_version_info(CURLVERSION_NOW)->features;
+    return (features & feature) != 0;
+}
+
+/* The names of the protocols that we speak: libcurl refuses those that it was built without. */
+static inline const char *cf_libcurl_protocols(void)
+{
+    return cf_libcurl_has(CURL_VERSION_SSL) ? "http,https" : "http";
 }
 
 /* The running libcurl calls CURLOPT_PREREQFUNCTION. */

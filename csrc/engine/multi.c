@@ -207,6 +207,7 @@ static bool multi_open_lane(struct cf_engine *engine, struct cf_lane *lane)
         curl_multi_setopt(multi, CURLMOPT_TIMERDATA, lane) != CURLM_OK ||
         curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, lane->max_connections) != CURLM_OK)
         return false;
+    curl_multi_setopt(multi, CF_CURLMOPT_QUICK_EXIT, 1L);
     if (lane == &engine->lanes[CF_LANE_STREAMS]) {
         curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, STREAM_CONNECTIONS);
 #ifdef CF_HAVE_MAX_CONCURRENT_STREAMS

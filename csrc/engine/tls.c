@@ -189,6 +189,8 @@ CURLcode cf_tls_apply(CURL *easy, const struct cf_ca *ca)
     CURLcode code = CURLE_OK;
 
     cf_tls_prepare();
+    if (!cf_libcurl_has(CURL_VERSION_SSL))
+        return CURLE_OK;
     if (directory)
         return tls_set_places(easy, ca, directory);
     if (!bundle)
@@ -201,6 +203,8 @@ CURLcode cf_tls_apply(CURL *easy, const struct cf_ca *ca)
 bool cf_tls_may_stream(void)
 {
     cf_tls_prepare();
+    if (!cf_libcurl_has(CURL_VERSION_HTTP2))
+        return false;
     return !cf_libcurl_mixes_answers() || (openssl.get_protocol && cf_libcurl_asks_before_sending());
 }
 

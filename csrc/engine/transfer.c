@@ -242,7 +242,7 @@ static CURLcode transfer_set_up(struct cf_transfer *transfer)
     }
 #endif
 #ifdef CF_HAVE_PROTOCOLS_STR
-    SET(CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(CURLOPT_PROTOCOLS_STR, cf_libcurl_protocols());
 #else
     SET(CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
 #endif
