@@ -8,7 +8,7 @@
 #   make demo               every kind of purge shown on a real edge on this machine
 #   make edge               the same edge, to try things by hand
 #   make test               the specs on every Lua; LUAS=lua5.4 SPEC=spec/x_spec.lua ARGS=... for a part
-#   make lint               warnings of gcc and clang, analysers, luacheck, layers, exports, the rockspec
+#   make lint               warnings of gcc and clang, analysers, luacheck, layers, exports, the rockspecs
 #   make asan, valgrind     the specs on lua5.4 with the memory watched
 #   make tsan               eight threads under ThreadSanitizer
 #   make oom                every allocation failed in turn under AddressSanitizer; some minutes
@@ -20,7 +20,7 @@
 #   make proof              all of these that CI has no time for, one after another: some hours
 #   make clean
 #
-# Where pkg-config does not know the Lua or libcurl: LUA_INCDIR=, CURL_CFLAGS=, CURL_LIBS=.
+# Where pkg-config does not know the Lua or a library: LUA_INCDIR=, CURL_CFLAGS=, CURL_LIBS=, SQLITE_..., HIREDIS_....
 
 # Debian 14, forky, has Lua 5.5 and no modules for 5.2; sid has no number.
 IS_NEWER := $(if $(filter VERSION_ID="11" VERSION_ID="12" VERSION_ID="13",$(file </etc/os-release)),,yes)
@@ -68,14 +68,23 @@ BINDING_O = $(BINDING:csrc/%.c=$(BUILD)/$(LUA)/obj/%.o)
 CORE      = $(BUILD)/$(LUA)/cfpurge/core.so
 ARCHIVE   = $(BUILD)/$(LUA)/libcfpurge.a
 
-# The stores of the queue are shared objects of their own: each is built where pkg-config finds its library.
-PACKAGE_OF_sqlite = sqlite3
-PACKAGE_OF_redis  = hiredis
-STORES  = $(foreach name,sqlite redis,$(if $(shell pkg-config --exists $(PACKAGE_OF_$(name)) 2>/dev/null && echo 1),$(name)))
+# The stores of the queue are shared objects of their own: each is built where pkg-config finds its library, and those
+# alone where STORES names some.
+found = $(shell pkg-config --exists $(1) 2>/dev/null && echo 1)
+STORES ?= $(if $(call found,sqlite3),sqlite) $(if $(call found,hiredis),redis)
+SQLITE_CFLAGS  ?= $(shell pkg-config --cflags sqlite3)
+SQLITE_LIBS    ?= $(shell pkg-config --libs sqlite3)
+HIREDIS_CFLAGS ?= $(shell pkg-config --cflags hiredis)
+HIREDIS_LIBS   ?= $(shell pkg-config --libs hiredis)
+# TLS to Redis where hiredis has it: from Debian 13 on.
+HIREDIS_TLS = $(call found,hiredis_ssl openssl)
+STORE_CFLAGS = $(SQLITE_CFLAGS) $(HIREDIS_CFLAGS) $(if $(HIREDIS_TLS),-DCF_HAVE_HIREDIS_SSL)
+sqlite_LIBS = $(SQLITE_LIBS)
+redis_LIBS  = $(HIREDIS_LIBS) $(if $(HIREDIS_TLS),$(shell pkg-config --libs hiredis_ssl openssl))
 STORE_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,store.o unit.o values.o thread.o) \
   $(addprefix $(BUILD)/obj/base/,buffer.o memory.o clock.o poller.o generation.o sigpipe.o)
 sqlite_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,sqlite.o database.o gate.o)
-redis_O  = $(addprefix $(BUILD)/$(LUA)/obj/queue/,redis.o redis_connection.o redis_url.o resolve.o)
+redis_O  = $(addprefix $(BUILD)/$(LUA)/obj/queue/,redis.o redis_connection.o redis_tls.o redis_url.o resolve.o)
 STORE_SO = $(STORES:%=$(BUILD)/$(LUA)/cfpurge/%.so)
 
 # Debian 12 has the LuaJIT of OpenResty beside another one; from 13 on there is no other. From 14 on Varnish is Vinyl Cache.
@@ -83,7 +92,7 @@ LUAJIT_DEPS = $(if $(filter VERSION_ID="12",$(file </etc/os-release)),luajit2 li
 SUITE_DEPS = $(LUAJIT_DEPS) $(if $(IS_NEWER),lua5.5 liblua5.5-dev vinyl-cache,lua5.2 liblua5.2-dev varnish)
 DEPS = gcc libc6-dev binutils make pkgconf libcurl4-openssl-dev $(SUITE_DEPS) \
   lua5.1 liblua5.1-0-dev lua5.3 liblua5.3-dev lua5.4 liblua5.4-dev \
-  libsqlite3-dev sqlite3 libhiredis-dev redis-server \
+  libsqlite3-dev sqlite3 libhiredis-dev libssl-dev redis-server \
   lua-cjson lua-socket lua-filesystem lua-argparse lua-expat lua-cqueues lua-luaossl lua-copas lua-luv neovim \
   nginx-light libnginx-mod-http-lua openssl ca-certificates curl nghttp2-client \
   lua-http lua-sec lua-busted lua-check luarocks clang clang-tidy libclang-rt-dev cppcheck valgrind \
@@ -95,10 +104,13 @@ MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
 
 SUBMAKE = +@$(MAKE) --no-print-directory
 
-.PHONY: build engine all-luas libcfpurge.a install deps demo edge test lint asan valgrind tsan oom soak coverage fuzz bench debian proof clean FORCE
+.PHONY: build stores engine all-luas libcfpurge.a install install-stores deps demo edge test lint asan valgrind tsan oom soak coverage fuzz bench debian proof clean FORCE
 .DELETE_ON_ERROR:
 
-build: $(CORE) $(STORE_SO)
+build: $(CORE) stores
+	@:
+
+stores: $(STORE_SO)
 	@:
 
 engine: $(ENGINE_O)
@@ -119,7 +131,7 @@ $(CORE): $(ENGINE_O) $(BINDING_O)
 .SECONDEXPANSION:
 $(BUILD)/$(LUA)/cfpurge/sqlite.so $(BUILD)/$(LUA)/cfpurge/redis.so: $$($$(basename $$(@F))_O) $(STORE_O)
 	@mkdir -p $(@D)
-	$(CC) $(SHARED) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PACKAGE_OF_$(basename $(@F)))) -lpthread $(LDLIBS)
+	$(CC) $(SHARED) $(CFLAGS) $(LDFLAGS) -o $@ $^ $($(basename $(@F))_LIBS) -lpthread $(LDLIBS)
 
 $(ARCHIVE): $(ENGINE_O) $(BINDING_O)
 	@rm -f $@
@@ -129,13 +141,14 @@ $(BUILD)/obj/%.o: csrc/%.c $(BUILD)/obj/flags
 	@mkdir -p $(@D)
 	$(COMPILE) $(CURL_CFLAGS) -MMD -MP -c -o $@ $<
 
+$(BUILD)/$(LUA)/obj/queue/%.o: LUA_CFLAGS += $(STORE_CFLAGS)
 $(BUILD)/$(LUA)/obj/%.o: csrc/%.c $(BUILD)/$(LUA)/obj/flags
 	@mkdir -p $(@D)
 	$(COMPILE) $(LUA_CFLAGS) -MMD -MP -c -o $@ $<
 
 # Other flags, other objects: a file that changes only when they do.
 $(BUILD)/obj/flags: NOTE = $(COMPILE) $(CURL_CFLAGS)
-$(BUILD)/$(LUA)/obj/flags: NOTE = $(COMPILE) $(LUA_CFLAGS) $(LDFLAGS) $(CURL_LIBS) $(LDLIBS)
+$(BUILD)/$(LUA)/obj/flags: NOTE = $(COMPILE) $(LUA_CFLAGS) $(STORE_CFLAGS) $(LDFLAGS) $(CURL_LIBS) $(LDLIBS)
 %/obj/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(NOTE)' | cmp -s - $@ || printf '%s\n' '$(NOTE)' > $@
@@ -162,14 +175,18 @@ $(COMMAND): FORCE
 	  echo 'os.exit(require "cfpurge.cli"(arg))'; } > $@
 $(COMMAND): export INST_BINDIR := $(INST_BINDIR)
 
-install: build $(COMMAND)
+install: build install-stores $(COMMAND)
 	install -d $(DESTDIR)$(INST_BINDIR)
 	install -m 755 $(COMMAND) $(DESTDIR)$(INST_BINDIR)/cfpurge
 	install -d $(DESTDIR)$(INST_LIBDIR)/cfpurge
-	install -m 755 $(CORE) $(STORE_SO) $(DESTDIR)$(INST_LIBDIR)/cfpurge
+	install -m 755 $(CORE) $(DESTDIR)$(INST_LIBDIR)/cfpurge
 	cd lua && find cfpurge -name '*.lua' | while read -r file; do \
 	  install -d "$(DESTDIR)$(INST_LUADIR)/$${file%/*}" && \
 	  install -m 644 "$$file" "$(DESTDIR)$(INST_LUADIR)/$$file" || exit 1; done
+
+install-stores: stores
+	install -d $(DESTDIR)$(INST_LIBDIR)/cfpurge
+	$(if $(STORE_SO),install -m 755 $(STORE_SO) $(DESTDIR)$(INST_LIBDIR)/cfpurge)
 
 deps:
 	@$(if $(MISSING),.ci/deps $(MISSING),:)

@@ -38,6 +38,7 @@ build = {
    install_target = "install",
    variables = {
       BUILD = "build/rock",
+      STORES = "", -- of the queue: the rocks cfpurge-sqlite and cfpurge-redis
       CC = "$(CC)",
       CFLAGS = "$(CFLAGS)",
       WARNINGS = "",

@@ -1,4 +1,7 @@
 -- What the command shows, and to whom: lua/cfpurge/cli/text.lua, report.lua, failure.lua.
+local elsewhere = require "spec.support.where"
+if elsewhere "engine" then return end
+
 local cjson = require("cjson").new()
 local command = require "spec.support.command"
 local edge = require "spec.support.edge"

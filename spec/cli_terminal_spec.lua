@@ -1,4 +1,7 @@
 -- The command in a terminal: what it asks, shows and gives up.
+local elsewhere = require "spec.support.where"
+if elsewhere "engine" then return end
+
 local command = require "spec.support.command"
 local edge = require "spec.support.edge"
 local lists = require "spec.support.lists"

@@ -1,4 +1,7 @@
 -- What there is once a process: forks, threads, signals.
+local elsewhere = require "spec.support.where"
+if elsewhere "engine" then return end
+
 local edge = require "spec.support.edge"
 local client = require "spec.support.client"
 local host = require "spec.support.host"

@@ -1,4 +1,5 @@
 -- A peer that is wrong below HTTP: its certificate, its TLS, its HTTP/2 frames.
+local elsewhere = require "spec.support.where"
 local edge = require "spec.support.edge"
 local clients = require "spec.support.client"
 local peer = require "spec.support.peer"
@@ -19,7 +20,7 @@ local function at(port, options)
 end
 
 describe("a TLS peer", function()
-  if (os.getenv "CFPURGE_LUA" or "lua5.4") ~= "lua5.4" then return pending "the engine's: once is enough" end
+  if elsewhere "once" then return end
 
   teardown(function()
     clients.close()

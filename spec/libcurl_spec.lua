@@ -1,10 +1,11 @@
 -- Where libcurl refuses a call: each one in turn that it may refuse (spec/hosts/failing_curl.c), in every part of a purge.
+local elsewhere = require "spec.support.where"
+if elsewhere "engine unwatched" then return end
+
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
 
 local env = edge.up()
--- libcurl is the same for every Lua.
-local once = (os.getenv "CFPURGE_LUA" or "lua5.4") ~= "lua5.4"
 
 -- A client and a purge with the k-th call refused, then purges without: { what failed, how new ended, how the purge did, how
 -- the next ones did } for each k, until there is no k-th call.
@@ -57,9 +58,6 @@ local OPTIONAL = { ["curl_easy_setopt 322"] = true, ["curl_easy_setopt 84"] = tr
   ["curl_multi_setopt 16"] = true, ["curl_multi_setopt 21"] = true, ["curl_multi_setopt 7"] = true }
 
 describe("a call that libcurl refuses", function()
-  if once then return pending "libcurl is the same for every Lua" end
-  if host.watched then return pending "no preloading" end
-
   local by_proxy = { base_url = env.API_HTTP, proxy = env.PROXY }
   local cases = {
     ["over HTTP, by a proxy"] = { by_proxy },
@@ -90,8 +88,7 @@ describe("a call that libcurl refuses", function()
 end)
 
 describe("a libcurl that was built without", function()
-  if once then return pending "libcurl is the same for every Lua" end
-  if host.watched then return pending "no preloading" end
+  if elsewhere "engine unwatched" then return end
 
   local function with(options)
     options.api_token, options.max_retries, options.zone_id = env.TOKEN, 0, edge.zone()

@@ -1,13 +1,12 @@
 -- No memory, everywhere: spec/hosts/oom.c fails each allocation in turn, of Lua's, of ours and of libcurl's, in each kind of
 -- work. Here a part of them, and all of them with OOM=all (`make oom`), which prints what was run.
+local elsewhere = require "spec.support.where"
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
 
 local env = edge.up()
 local dir = host.dir() .. "/oom"
 local whole = os.getenv "OOM" == "all"
--- Whatever Lua runs the specs: the program has its own. Once is enough.
-local elsewhere = (os.getenv "CFPURGE_LUA" or "lua5.4") ~= "lua5.4"
 local scenarios = { "new", "purge", "core", "error", "retry", "bulk", "stream", "wrong", "names", "cancel", "close", "collect",
   "start", "event", "plan" }
 
@@ -38,7 +37,7 @@ local function failed(out)
 end
 
 describe("no memory", function()
-  if elsewhere or host.watched then return pending "built once, and watched by AddressSanitizer" end
+  if elsewhere "lua5.4 unwatched" then return end
   build()
 
   it("breaks nothing, loses nothing and leaves nothing behind", function()

@@ -1,5 +1,6 @@
 -- Requests that wait cost the others nothing: no step grows with them or works long, a client takes so many and no more, and
 -- a single purge goes ahead of a list's parts.
+local elsewhere = require "spec.support.where"
 local clients = require "spec.support.client"
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
@@ -82,7 +83,7 @@ describe("a client's queue", function()
     return c, requests
   end
 
-  if host.watched or (os.getenv "CFPURGE_LUA" or "lua5.4") ~= "lua5.4" then return pending "the engine's: once is enough" end
+  if elsewhere "once unwatched" then return end
 
   -- Seconds of `times` calls of f, the median of seven runs with few and with many in turn.
   local function compare(times, few, many)

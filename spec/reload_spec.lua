@@ -1,4 +1,5 @@
 -- nginx is reloaded without HTTP/2 and with it again, under load: no purge is told another's answer, and HTTP/2 is used again.
+local elsewhere = require "spec.support.where"
 local api = require "spec.support.api"
 local cjson = require("cjson").new()
 local clients = require "spec.support.client"
@@ -61,7 +62,7 @@ http {
 ]]
 
 describe("nginx, reloaded", function()
-  if (os.getenv "CFPURGE_LUA" or "lua5.4") ~= "lua5.4" then return pending "the engine's: once is enough" end
+  if elsewhere "once" then return end
 
   local dir, ports = nil, {}
 

@@ -1,5 +1,6 @@
 -- Each sending is an attempt: libcurl sends no purge again by itself where a kept connection dies, a purge that the server
 -- refused unread costs no attempt, and one that met a dead connection is tried again at once.
+local elsewhere = require "spec.support.where"
 local api = require "spec.support.api"
 local clients = require "spec.support.client"
 local edge = require "spec.support.edge"
@@ -15,7 +16,7 @@ local TRANSPORTS = {
 }
 
 describe("a kept connection that ends when the server has read a purge", function()
-  if (os.getenv "CFPURGE_LUA" or "lua5.4") ~= "lua5.4" then return pending "the engine's: once is enough" end
+  if elsewhere "once" then return end
 
   local server
   setup(function() server = api.start() end)
@@ -44,7 +45,7 @@ describe("a kept connection that ends when the server has read a purge", functio
   -- A libcurl before 7.80 cannot be asked not to: its bodies cannot be sent again.
   for _, how in ipairs { "rst", "fin" } do
     it("was sent once by an older libcurl as well, and is tried again at once (" .. how .. ")", function()
-      if host.watched then return pending "a build of its own" end
+      if elsewhere "unwatched" then return end
       host.build("noprereq", "-DCF_NO_PREREQ")
       for _, max_retries in ipairs { 0, 1 } do
         for _, url in ipairs { server.clear_url, server.url } do

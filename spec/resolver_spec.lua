@@ -1,6 +1,9 @@
 -- While a name is looked up nobody waits for it but the purge that needs it: not a step, not a time-out, not the end of
 -- the client, the state or the process. What was found is kept, until a connection fails. Each case is a process whose
 -- name server is slow, or changes its mind (spec/hosts/slow_dns.c).
+local elsewhere = require "spec.support.where"
+if elsewhere "engine" then return end
+
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
 local system = host.system()
@@ -44,7 +47,7 @@ local function run(code, options)
 end
 
 describe("a slow look-up", function()
-  if host.watched then return pending "preloads" end
+  if elsewhere "unwatched" then return end
 
   it("blocks no step, and the purge goes through", function()
     local got = run [[
@@ -118,7 +121,7 @@ describe("a slow look-up", function()
 
   it("delays no end of a state, and survives the unloading of the module", function()
     local lua = os.getenv "CFPURGE_LUA" or "lua5.4"
-    local cpath = package.cpath .. ";" .. host.dir() .. "/" .. lua .. "/?.so"
+    local cpath = package.cpath .. ";" .. host.built() .. "/" .. lua .. "/?.so"
     local got = run([[
       local start = system.now()
       local said = system.threads(1, args.code)[1]
@@ -155,7 +158,7 @@ describe("a slow look-up", function()
 end)
 
 describe("a host whose address moved", function()
-  if host.watched then return pending "preloads" end
+  if elsewhere "unwatched" then return end
 
   -- At its first address nobody listens.
   local moved = [[
@@ -188,7 +191,7 @@ describe("a host whose address moved", function()
 end)
 
 describe("a libcurl that cannot keep the promise", function()
-  if host.watched then return pending "preloads" end
+  if elsewhere "unwatched" then return end
 
   local code = [[
     local names, messages = {}, {}

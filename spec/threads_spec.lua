@@ -1,13 +1,12 @@
 -- Eight threads, a Lua state and clients in each, purging at once over HTTP and TLS: every answer reaches whoever
 -- asked, and ThreadSanitizer, by which engine and binding are built here (`make tsan`), has nothing to say.
+local elsewhere = require "spec.support.where"
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
 
 local env = edge.up()
 local dir = host.dir() .. "/tsan"
 local THREADS, PURGES = 8, 60
--- Whatever Lua runs the specs: the program has its own. Once is enough.
-local elsewhere = (os.getenv "CFPURGE_LUA" or "lua5.4") ~= "lua5.4"
 
 local function build()
   local flags = "-O1 -g -fsanitize=thread"
@@ -18,7 +17,7 @@ local function build()
 end
 
 describe("eight threads", function()
-  if elsewhere or host.watched then return pending "built once, and watched by ThreadSanitizer" end
+  if elsewhere "lua5.4 unwatched" then return end
   if not host.must("gcc -print-file-name=libtsan.so"):find "/" then return pending "no ThreadSanitizer on this machine" end
   build()
 

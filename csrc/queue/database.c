@@ -16,6 +16,9 @@
 
 /* How long one look at another's lock may last, in milliseconds: who stops us waits for it. */
 #define LOOK 20
+/* SQLite's application_id of a store of ours: "cfpu". */
+#define OWNER 1667657845
+#define OWNER_TEXT "1667657845"
 
 /* ---- the database ---- */
 
@@ -114,19 +117,65 @@ static int database_make_file(const char *path)
     return fd >= 0 || errno == EEXIST ? 0 : errno;
 }
 
+/* SQLite's URI of a file that is only looked at: without locks, without its log, nothing beside it is made. */
+static bool database_write_uri(const char *path, char *uri, size_t size)
+{
+    static const char plain[] = "/._-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    int at = snprintf(uri, size, "file:");
+
+    for (; *path && at + 4 < (int)size; path++)
+        at += snprintf(uri + at, size - (size_t)at, strchr(plain, *path) ? "%c" : "%%%02X", (unsigned char)*path);
+    return !*path && snprintf(uri + at, size - (size_t)at, "?immutable=1") < (int)size - at;
+}
+
+/* A database of another program is not changed at all, not even its kind of log: so it is known by its first page
+ * before it is opened. SQLITE_AUTH is such a one, SQLITE_EMPTY a file that is nobody's yet. */
+static int database_look_at_owner(const char *path)
+{
+    char uri[3 * PATH_MAX];
+    sqlite3 *db = NULL;
+    sqlite3_stmt *statement = NULL;
+    struct stat file;
+    int code;
+
+    if (stat(path, &file) != 0 || !database_write_uri(path, uri, sizeof uri))
+        return SQLITE_OK;
+    if (file.st_size == 0)
+        return SQLITE_EMPTY;
+    code = sqlite3_open_v2(uri, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_prepare_v2(db, "PRAGMA application_id", -1, &statement, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_step(statement);
+    if (code == SQLITE_ROW)
+        code = sqlite3_column_int(statement, 0) == OWNER ? SQLITE_OK : SQLITE_AUTH;
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    return code;
+}
+
 static int database_open_database(struct cf_database *database, struct cf_work *work)
 {
     static const char setup[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
-    int code, problem = database_make_file(database->path);
+    int code, owner, problem = database_make_file(database->path);
 
     if (problem) {
         cf_work_fail(work, problem == EROFS || problem == EACCES ? "readonly" : "io", strerror(problem));
         return SQLITE_CANTOPEN;
     }
+    owner = database_look_at_owner(database->path);
+    if (owner == SQLITE_AUTH) {
+        cf_work_fail(work, "notadb", "foreign");
+        return owner;
+    }
     code = sqlite3_open_v2(database->path, &database->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
     if (code == SQLITE_OK) {
         sqlite3_busy_handler(database->db, database_wait_for_lock, database);
-        code = sqlite3_exec(database->db, setup, NULL, NULL, NULL);
+        /* Before there is a log: so it is in the file itself. */
+        if (owner == SQLITE_EMPTY)
+            code = sqlite3_exec(database->db, "PRAGMA application_id = " OWNER_TEXT, NULL, NULL, NULL);
+        if (code == SQLITE_OK)
+            code = sqlite3_exec(database->db, setup, NULL, NULL, NULL);
     }
     if (code == SQLITE_OK)
         code = sqlite3_create_function(database->db, "now", 0, SQLITE_UTF8, database, database_now, NULL, NULL);

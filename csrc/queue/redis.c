@@ -226,10 +226,7 @@ static void redis_work_on(struct redis *redis)
 
 static void redis_free(struct redis *redis)
 {
-#ifdef CF_HAVE_HIREDIS_SSL
-    if (redis->tls)
-        redisFreeSSLContext(redis->tls);
-#endif
+    cf_redis_tls_free(redis);
     cf_redis_url_free(&redis->url);
     cf_free(redis->arguments);
     cf_free(redis->lengths);
@@ -245,10 +242,6 @@ static bool redis_open(struct cf_store *store, char *problem)
         redis->arguments = cf_zalloc(MAX_ARGUMENTS * sizeof *redis->arguments);
         redis->lengths = cf_zalloc(MAX_ARGUMENTS * sizeof *redis->lengths);
     }
-#ifndef CF_HAVE_HIREDIS_SSL
-    if (redis && redis->url.is_tls)
-        wrong = "this hiredis has no TLS";
-#endif
     if (!redis || wrong || !redis->arguments || !redis->lengths) {
         (void)snprintf(problem, CF_WORK_PROBLEM, "%s", wrong ? wrong : "not enough memory");
         if (redis)
@@ -316,8 +309,16 @@ static void redis_close(struct cf_store *store, bool forget)
 
 static const struct cf_store_io redis_io = {"cfpurge.redis", redis_open, redis_submit, redis_step, redis_close};
 
+/* What is wrong with the URL is told now, and not by the first unit. */
 static int redis_open_handle(lua_State *L)
 {
+    struct cf_redis_url url;
+    const char *problem = cf_redis_url_read(&url, luaL_checkstring(L, 1));
+
+    if (!problem && url.is_tls)
+        problem = cf_redis_tls_missing();
+    cf_redis_url_free(&url);
+    luaL_argcheck(L, !problem, 1, problem);
     return cf_store_push_new(L, &redis_io, "timeout", 5);
 }
 

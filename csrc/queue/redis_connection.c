@@ -71,13 +71,17 @@ static void redis_gone(struct redis *redis, const char *problem)
 
     redis->context = NULL;
     redis->pause = was_ready ? CF_REDIS_FIRST_PAUSE : redis_next_pause(redis);
+    redis->turn += !was_ready;
     redis_pause(redis, problem);
     cf_redis_end(redis, &redis->written, "broken", redis->problem);
 }
 
 static void redis_disconnected(const redisAsyncContext *context, int status)
 {
-    redis_gone(context->data, status == REDIS_OK ? NULL : context->errstr);
+    struct redis *redis = context->data;
+    const char *problem = cf_redis_tls_problem(redis);
+
+    redis_gone(redis, problem ? problem : status == REDIS_OK ? NULL : context->errstr);
 }
 
 static void redis_connected(const redisAsyncContext *context, int status)
@@ -103,27 +107,15 @@ void cf_redis_drop(struct redis *redis, const char *problem)
     }
 }
 
-static bool redis_add_tls(struct redis *redis)
-{
-#ifdef CF_HAVE_HIREDIS_SSL
-    redisSSLContextError error = REDIS_SSL_CTX_NONE;
-
-    if (redis->url.is_tls && !redis->tls)
-        redis->tls = redisCreateSSLContext(NULL, "/etc/ssl/certs", NULL, NULL, redis->url.host, &error);
-    return !redis->url.is_tls ||
-           (redis->tls && redisInitiateSSLWithContext(&redis->context->c, redis->tls) == REDIS_OK);
-#else
-    return !redis->url.is_tls;
-#endif
-}
-
 static void redis_connect(struct redis *redis, const char *address)
 {
+    const char *problem = NULL;
     redisAsyncContext *context =
         redis->url.path ? redisAsyncConnectUnix(redis->url.path) : redisAsyncConnect(address, redis->url.port);
 
     if (!context || context->err) {
         redis->pause = redis_next_pause(redis);
+        redis->turn++;
         redis_pause(redis, context ? context->errstr : "not enough memory");
         if (context)
             redisAsyncFree(context);
@@ -141,8 +133,12 @@ static void redis_connect(struct redis *redis, const char *address)
     context->ev.delWrite = redis_del_write;
     context->ev.cleanup = redis_cleanup;
     redis_set(redis, REDIS_CONNECTS);
-    if (!cf_poller_opened(&redis->store->poller, redis->fd) || !redis_add_tls(redis)) {
-        cf_redis_drop(redis, redis->url.is_tls ? "TLS cannot be set up" : "not enough memory");
+    if (!cf_poller_opened(&redis->store->poller, redis->fd))
+        problem = "not enough memory";
+    else if (redis->url.is_tls)
+        problem = cf_redis_tls_begin(redis);
+    if (problem) {
+        cf_redis_drop(redis, problem);
         return;
     }
     redisAsyncSetDisconnectCallback(context, redis_disconnected);
@@ -158,7 +154,7 @@ void cf_redis_begin(struct redis *redis)
         redis_connect(redis, host);
         return;
     }
-    redis->resolve = cf_resolve_start(host, &fd);
+    redis->resolve = cf_resolve_start(host, redis->turn, &fd);
     if (redis->resolve && cf_poller_opened(&redis->store->poller, fd) &&
         cf_poller_watch(&redis->store->poller, fd, CF_POLLER_READ, 2)) {
         redis->fd = fd;

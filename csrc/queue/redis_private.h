@@ -1,4 +1,4 @@
-/* What the files of the store in Redis share: its state, and its connection. */
+/* What the files of the store in Redis share: its state, its connection, and TLS. */
 #ifndef CFPURGE_REDIS_PRIVATE_H
 #define CFPURGE_REDIS_PRIVATE_H
 
@@ -8,10 +8,6 @@
 
 #include <hiredis/async.h>
 #include <hiredis/hiredis.h>
-
-#ifdef CF_HAVE_HIREDIS_SSL
-#include <hiredis/hiredis_ssl.h>
-#endif
 
 #include "queue/redis_url.h"
 #include "queue/resolve.h"
@@ -32,15 +28,14 @@ struct redis {
     enum redis_state state;
     struct cf_resolve *resolve;
     redisAsyncContext *context;
+    unsigned turn; /* of the host's addresses: the next one when a connection was never ready */
     int fd, wanted;
     int64_t since, pause; /* when the state began; how long the next pause is */
     struct cf_work *waiting, *last_waiting, *written, *last_written;
     char problem[CF_WORK_PROBLEM]; /* of the last connection */
     const char **arguments;
     size_t *lengths;
-#ifdef CF_HAVE_HIREDIS_SSL
-    redisSSLContext *tls;
-#endif
+    struct cf_redis_tls *tls; /* from the first connection by TLS on */
 };
 
 /* Ends all units of a list that have not failed yet for the reason. */
@@ -50,6 +45,14 @@ const char *cf_redis_reason(const char *text);
 
 /* Begins a connection, by a look-up of the host where it is a name. */
 void cf_redis_begin(struct redis *redis);
+/* NULL where TLS is there; or else why not. */
+const char *cf_redis_tls_missing(void);
+/* Makes the new connection one by TLS. NULL, or why it cannot be. */
+const char *cf_redis_tls_begin(struct redis *redis);
+/* Why the connection, which ends now, failed; NULL where TLS has nothing to say. */
+const char *cf_redis_tls_problem(const struct redis *redis);
+void cf_redis_tls_free(struct redis *redis);
+
 /* The look-up is done. */
 void cf_redis_resolved(struct redis *redis);
 /* It is connected: says who we are. REDIS_READY comes with the answer. */

@@ -74,11 +74,51 @@ static const char *redis_url_read_host(struct cf_redis_url *url, const char *tex
     return url->host ? NULL : NO_MEMORY;
 }
 
+static const char *redis_url_read_db(struct cf_redis_url *url, const char *text, size_t len)
+{
+    url->db = redis_url_number(text, len, 1000000);
+    return url->db < 0 ? "the database is no number" : NULL;
+}
+
+/* One name=value of what stands behind the question mark. */
+static const char *redis_url_read_parameter(struct cf_redis_url *url, const char *text, size_t len)
+{
+    const struct {
+        const char *name;
+        char **to;
+    } files[] = {{"ca_file=", &url->ca_file}, {"cert_file=", &url->cert_file}, {"key_file=", &url->key_file}};
+    size_t i, name;
+
+    if (len >= 3 && memcmp(text, "db=", 3) == 0)
+        return redis_url_read_db(url, text + 3, len - 3);
+    for (i = 0; url->is_tls && i < sizeof files / sizeof *files; i++) {
+        name = strlen(files[i].name);
+        if (len > name && memcmp(text, files[i].name, name) == 0 && !*files[i].to) {
+            *files[i].to = redis_url_decoded(text + name, len - name);
+            return *files[i].to ? NULL : NO_MEMORY;
+        }
+    }
+    return url->is_tls ? "behind the ? stands something else than db=, ca_file=, cert_file=, key_file=, each once"
+                       : "behind the ? stands something else than db=";
+}
+
+static const char *redis_url_read_query(struct cf_redis_url *url, const char *query)
+{
+    const char *problem = NULL;
+    size_t len;
+
+    for (; !problem && *query; query += len + (query[len] == '&')) {
+        len = strcspn(query, "&");
+        problem = redis_url_read_parameter(url, query, len);
+    }
+    return problem;
+}
+
 const char *cf_redis_url_read(struct cf_redis_url *url, const char *text)
 {
     bool is_unix = strncmp(text, "unix://", 7) == 0;
-    const char *rest, *at, *slash, *db, *problem = NULL;
-    size_t len;
+    const char *rest, *at, *path, *problem = NULL;
+    size_t len, path_len;
 
     memset(url, 0, sizeof *url);
     url->port = 6379;
@@ -93,21 +133,22 @@ const char *cf_redis_url_read(struct cf_redis_url *url, const char *text)
         rest = at + 1;
         len = strcspn(rest, "/?");
     }
-    slash = rest + len;
-    db = is_unix ? strstr(slash, "?db=") : *slash == '/' ? slash + 1 : NULL;
+    path = rest + len;
+    path_len = strcspn(path, "?");
     if (problem)
         return problem;
     if (is_unix) {
-        if (*slash != '/' || len > 0)
+        if (path_len == 0 || len > 0)
             return "has no path of a socket";
-        url->path = redis_url_decoded(slash, strcspn(slash, "?"));
+        url->path = redis_url_decoded(path, path_len);
         problem = url->path ? NULL : NO_MEMORY;
-        db = db ? db + 4 : NULL;
     } else {
         problem = redis_url_read_host(url, rest, len);
+        if (!problem && path_len > 1)
+            problem = redis_url_read_db(url, path + 1, path_len - 1);
     }
-    if (!problem && db && *db && (url->db = redis_url_number(db, strlen(db), 1000000)) < 0)
-        return "the database is no number";
+    if (!problem && path[path_len])
+        problem = redis_url_read_query(url, path + path_len + 1);
     return problem;
 }
 
@@ -117,5 +158,8 @@ void cf_redis_url_free(struct cf_redis_url *url)
     cf_wipe_free(url->path);
     cf_wipe_free(url->user);
     cf_wipe_free(url->password);
+    cf_wipe_free(url->ca_file);
+    cf_wipe_free(url->cert_file);
+    cf_wipe_free(url->key_file);
     memset(url, 0, sizeof *url);
 }

@@ -1,5 +1,6 @@
-/* Where a store in Redis is: redis://[user[:password]@]host[:port][/db], rediss:// for TLS,
- * unix://[user[:password]@]/path[?db=n]. */
+/* Where a store in Redis is: redis://[user[:password]@]host[:port][/db][?db=n],
+ * unix://[user[:password]@]/path[?db=n], and for TLS rediss://, which may have ca_file=, cert_file= and key_file= too.
+ */
 #ifndef CFPURGE_REDIS_URL_H
 #define CFPURGE_REDIS_URL_H
 
@@ -9,6 +10,7 @@
 struct cf_redis_url {
     char *host, *path; /* one of the two */
     char *user, *password;
+    char *ca_file, *cert_file, *key_file;
     int port, db;
     bool is_tls;
 };

@@ -18,6 +18,7 @@
 struct cf_resolve {
     atomic_int owners;
     char *host;
+    unsigned turn;
     int bell[2];
     char address[NI_MAXHOST];
     const char *problem;
@@ -33,16 +34,31 @@ static void resolve_leave(struct cf_resolve *resolve)
     cf_free(resolve);
 }
 
+static const struct addrinfo *resolve_chosen(const struct addrinfo *found, unsigned turn)
+{
+    const struct addrinfo *one;
+    unsigned count = 0;
+
+    for (one = found; one; one = one->ai_next)
+        count++;
+    for (one = found, turn %= count; turn > 0; turn--)
+        one = one->ai_next;
+    return one;
+}
+
 static void *resolve_thread(void *data)
 {
     struct cf_resolve *resolve = data;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
+    const struct addrinfo *one;
     ssize_t rung;
     int code = getaddrinfo(resolve->host, NULL, &hints, &found);
 
-    if (code == 0)
-        code = getnameinfo(found->ai_addr, found->ai_addrlen, resolve->address, sizeof resolve->address, NULL, 0,
+    if (code == 0) {
+        one = resolve_chosen(found, resolve->turn);
+        code = getnameinfo(one->ai_addr, one->ai_addrlen, resolve->address, sizeof resolve->address, NULL, 0,
                            NI_NUMERICHOST);
+    }
     if (found)
         freeaddrinfo(found);
     resolve->problem = code != 0 ? gai_strerror(code) : NULL;
@@ -63,13 +79,14 @@ static bool resolve_begin(struct cf_resolve *resolve)
     return is_started;
 }
 
-struct cf_resolve *cf_resolve_start(const char *host, int *fd)
+struct cf_resolve *cf_resolve_start(const char *host, unsigned turn, int *fd)
 {
     struct cf_resolve *resolve = cf_zalloc(sizeof *resolve);
 
     if (!resolve)
         return NULL;
     resolve->host = cf_strndup(host, strlen(host));
+    resolve->turn = turn;
     if (!resolve->host || pipe2(resolve->bell, O_NONBLOCK | O_CLOEXEC) != 0) {
         cf_free(resolve->host);
         cf_free(resolve);

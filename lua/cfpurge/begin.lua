@@ -234,17 +234,6 @@ local function begin_named(request, call, wanted)
   return true
 end
 
--- What cannot be sorted by zone, as an error.
-local function unsortable(kind, wanted)
-  local field, problem
-  if kind ~= "files" and kind ~= "hosts" and kind ~= "prefixes" then
-    field, problem = "zone", "'auto' goes by the hosts of files, hosts and prefixes: name the zone of anything else"
-  elseif wanted.environment or wanted.environment_id then
-    field, problem = "environment", "belongs to one zone, and 'auto' may find several: name the zone"
-  end
-  return field and core.error("invalid_request", field .. ": " .. problem, { field = field })
-end
-
 -- Each item goes to the zone that it belongs to.
 local function begin_auto(request, call, wanted)
   local state = request.state
@@ -253,7 +242,7 @@ local function begin_auto(request, call, wanted)
   if not right then
     return false, wrong, refused
   end
-  refused = unsortable(kind, wanted)
+  refused = names.auto_problem(kind, wanted)
   if refused then
     return false, nil, refused
   end

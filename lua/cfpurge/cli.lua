@@ -1,101 +1,16 @@
 --- The command: from its arguments to its exit status. cli/arguments.lua is what it
---- is asked for, cli/items.lua what it reads, cli/report.lua what it tells.
+--- is asked for, cli/items.lua what it reads, cli/client.lua what it sends by, cli/report.lua what it tells.
 local arguments = require "cfpurge.cli.arguments"
+local clients = require "cfpurge.cli.client"
 local core = require "cfpurge.core"
 
 -- The command is to start as fast as curl: nothing is collected before the purge begins.
 collectgarbage "stop"
 
--- 0: all was accepted.
-local SOME_NOT, USAGE, CREDENTIALS, NO_ANSWER = 1, 2, 3, 4
+local USAGE, SOME_NOT = clients.USAGE, clients.SOME_NOT
 
 -- How long the first signal waits for what is in flight.
 local GRACE = 2
-
-local status_of = {
-  authentication = CREDENTIALS, connection = NO_ANSWER, tls = NO_ANSWER, timeout = NO_ANSWER,
-  bad_response = NO_ANSWER, server = NO_ANSWER,
-  -- Without anything that it is about it is no answer of the API.
-  permission_denied = NO_ANSWER,
-}
-
--- ---- the client ----
-
-local option_of = {
-  zone = "--zone", zone_id = "--zone", environment = "--environment", environment_id = "--environment",
-  max_retries = "--retries", retry_for = "--retry-for", timeout = "--timeout", max_in_flight = "--in-flight",
-  plan = "--plan",
-  ca_file = "--ca-file", base_url = "CLOUDFLARE_BASE_URL", api_token = "CLOUDFLARE_API_TOKEN",
-  api_key = "CLOUDFLARE_API_KEY", api_email = "CLOUDFLARE_EMAIL",
-}
-
--- An error of an option, in the words of the command.
-local function in_our_words(err, args)
-  local option = err.kind == "invalid_request" and option_of[err.field]
-  if err.field == "zone_id" and not args.zone then
-    option = "CLOUDFLARE_ZONE_ID"
-  elseif err.field == "api_token" and args.token_file then
-    option = "--token-file"
-  end
-  if option then
-    err.message = err.message:gsub("^" .. err.field .. "%f[%W]", option)
-  end
-  if err.field == "zone_id" and err.message:find "no zone_id" then
-    err.message = "no zone: give --zone, or set CLOUDFLARE_ZONE_ID"
-  elseif err.field == "api_token" and err.message:find "no credential: give" then
-    err.message = "no credential: set CLOUDFLARE_API_TOKEN, or give --token-file"
-  end
-  return err
-end
-
--- Without the space around it and a byte order mark. Whether it can be a token, the library says.
-local function read_token(path)
-  local file, problem = io.open(path)
-  local token
-  if file then
-    token, problem = file:read "*l"
-    file:close()
-  end
-  token = token and token:gsub("^\239\187\191", ""):match "^%s*(.-)%s*$"
-  if token == "" or (not token and not problem) then
-    return nil, path .. ": its first line is empty"
-  end
-  return token, problem and (problem:find(path, 1, true) and problem or path .. ": " .. problem)
-end
-
-local function zone_options(args, options)
-  if args.zone then
-    options[require "cfpurge.names".is_name(args.zone) and "zone" or "zone_id"] = args.zone
-  end
-end
-
-local function client_options(args, report)
-  local options = {
-    max_retries = args.retries, retry_for = args.retry_for, timeout = args.timeout, max_in_flight = args.in_flight,
-    plan = args.plan,
-    ca_file = args.ca_file, user_agent = "cfpurge-cli/" .. core.version, loop = "blocking",
-  }
-  zone_options(args, options)
-  if args.token_file then
-    local problem = require "cfpurge.cli.config".check_rights(args.token_file, report)
-    if not problem then
-      options.api_token, problem = read_token(args.token_file)
-    end
-    if not options.api_token then
-      return nil, core.error("invalid_request", "--token-file: " .. problem, { field = "api_token" })
-    end
-  end
-  return options
-end
-
-local function call_options(args)
-  local options = { invalidate = args.invalidate, dry_run = args.dry_run }
-  if args.environment then
-    local is_id = args.environment:find("^" .. ("%x"):rep(32) .. "$")
-    options[is_id and "environment_id" or "environment"] = args.environment
-  end
-  return options
-end
 
 -- ---- the work ----
 
@@ -151,20 +66,9 @@ local function perform(client, report, name, ...)
   return request:result()
 end
 
-local function status_for(err)
-  if err.accepted > 0 then
-    return SOME_NOT
-  elseif err.kind == "invalid_request" and err.attempts == 0 then
-    return (err.field == "api_token" or err.field == "api_key" or err.field == "api_email") and CREDENTIALS or USAGE
-  elseif err.about then
-    return err.about == "credential" and CREDENTIALS or SOME_NOT
-  end
-  return status_of[err.kind] or SOME_NOT
-end
-
 -- `cfpurge zones`.
 local function list_zones(args, report)
-  local options, err = client_options(args, report)
+  local options, err = clients.options(args, report)
   local client, _, zones
   if options then
     client, _, err = require "cfpurge.client".new(options)
@@ -177,8 +81,8 @@ local function list_zones(args, report)
     require "cfpurge.cli.zones"(report, zones)
     return 0
   end
-  report:failure(in_our_words(err, args))
-  return status_for(err)
+  report:failure(clients.in_our_words(err, args))
+  return clients.status_for(err)
 end
 
 -- `cfpurge check`.
@@ -204,9 +108,9 @@ local function check(args, report)
 end
 
 local function purge(args, report)
-  local options, err = client_options(args, report)
+  local options, err = clients.options(args, report)
   if not options then
-    return report:failure(err) or status_for(err)
+    return report:failure(err) or clients.status_for(err)
   end
   if args.wait and not args.check then
     return report:usage "--wait: goes with --check" or USAGE
@@ -233,7 +137,7 @@ local function purge(args, report)
   local began = core.now()
   client, _, err = require "cfpurge.client".new(options)
   if client then
-    local call = call_options(args)
+    local call = clients.call_options(args)
     call.on_progress = report:progress()
     result, err = perform(client, report, "start", params, call)
     client:close()
@@ -258,8 +162,8 @@ local function purge(args, report)
     -- The library knows only that there was nothing.
     err.message = source.problem
   end
-  report:failure(in_our_words(err, args), source, params)
-  return status_for(err)
+  report:failure(clients.in_our_words(err, args), source, params)
+  return clients.status_for(err)
 end
 
 local function run(args, report)

@@ -45,6 +45,18 @@ function M.wanted(state, call)
   return wanted
 end
 
+--- What cannot be sorted by zone, as an error.
+---@return cfpurge.Error?
+function M.auto_problem(kind, wanted)
+  local field, problem
+  if kind ~= "files" and kind ~= "hosts" and kind ~= "prefixes" then
+    field, problem = "zone", "'auto' goes by the hosts of files, hosts and prefixes: name the zone of anything else"
+  elseif wanted.environment or wanted.environment_id then
+    field, problem = "environment", "belongs to one zone, and 'auto' may find several: name the zone"
+  end
+  return field and core.error("invalid_request", field .. ": " .. problem, { field = field })
+end
+
 -- The entries of a list that have this name, or where none has, this id: the command takes an id for a name where it
 -- does not look like one.
 local function named(list, name, field)

@@ -137,11 +137,16 @@
 
 ---@class cfpurge.QueueOptions what `cfpurge.queue` takes
 ---@field store string a path: SQLite; redis://[user[:password]@]host[:port][/db] or unix://PATH?db=0: Redis
----@field client cfpurge.Client sends what is worked on; its zone, plan and loop are the queue's
+---@field client? cfpurge.Client sends what is worked on; its zone, plan and loop are the queue's. Without one the queue
+--- needs no credential and sends nothing
+---@field zone? string a name or "auto", in place of the client's, or of CLOUDFLARE_ZONE_ID
+---@field zone_id? string in place of zone
+---@field loop? string|cfpurge.Loop where there is no client
 ---@field capacity? integer items, beyond which an add is `queue_full` (1,000,000)
 ---@field linger? number seconds that an item waits for company (0.2)
 ---@field lease? number seconds after which a claim that its worker does not renew is another's (60)
 ---@field max_in_flight? integer requests at the same time (8)
+---@field on_event? fun(event: cfpurge.QueueEvent) what it raises is lost
 
 ---@class cfpurge.QueueAddOptions
 ---@field zone? string
@@ -162,25 +167,48 @@
 ---@field failed integer items that were refused for good
 ---@field oldest? number seconds since the oldest was added
 ---@field paused {zone: string, seconds: number, why?: string}[] zones that rest
----@field budgets table[] { name, bucket, left, size, held }
+---@field resting table<string, integer> how many, by the kind of the error that is to blame
+---@field budgets cfpurge.QueueBudget[]
 ---@field durability string
 ---@field working boolean does this process send?
 
+---@class cfpurge.QueueBudget what all workers share
+---@field name string "account/plan", or the client's plan
+---@field bucket "requests"|"urls"
+---@field rate number a second; 0: no limit
+---@field left number tokens
+---@field size number
+---@field held number seconds that the server has all wait
+
 ---@class cfpurge.QueueFilter
 ---@field zone? string
----@field environment? string
+---@field environment? string its name
+---@field environment_id? string in its place
 ---@field kind? "files"|"tags"|"hosts"|"prefixes"|"everything"
 ---@field older_than? number seconds
 ---@field limit? integer of failed: how many (100)
 
 ---@class cfpurge.QueueFailed
 ---@field zone string
----@field environment? string
+---@field environment? string its name
+---@field environment_id? string in its place
 ---@field invalidate boolean
 ---@field kind string
 ---@field item? cfpurge.File
 ---@field error table its kind, about, message, status, code, ray_id
 ---@field age number seconds
+
+---@class cfpurge.QueueEvent of a worker: a request has ended, or the store has failed
+---@field name "accepted"|"failed"|"rest"|"held"|"store" `failed`: refused for good; `rest`: its zone; `held`: by a 429
+---@field zone? string as are the next six, but of `store`
+---@field environment? string its name
+---@field environment_id? string in its place
+---@field invalidate? boolean
+---@field kind? "files"|"tags"|"hosts"|"prefixes"|"everything"
+---@field items? integer how many were accepted
+---@field item? cfpurge.File of `failed`
+---@field error? table
+---@field seconds? number of `held`
 
 ---@class cfpurge.Stats counts since the client was made, but for the first five
 ---@field in_flight integer

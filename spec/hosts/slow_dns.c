@@ -1,5 +1,6 @@
 /* Preloaded: a name server that is slow. Looking up `slow-MILLISECONDS.test` takes that long and finds 127.0.0.1;
- * `none-TIMES.test` is not found so often, and then is; `moves-TIMES.test` is at 127.0.0.2 so often, and then at 127.0.0.1.
+ * `none-TIMES.test` is not found so often, and then is; `moves-TIMES.test` is at 127.0.0.2 so often, and then at 127.0.0.1;
+ * `two.test` is at 127.0.0.2 and at 127.0.0.1.
  * SPEC_LIBCURL makes the running libcurl pretend: "blocking" that it looks names up in its caller's thread, "7.86" to be
  * that old. */
 #define _GNU_SOURCE
@@ -30,6 +31,10 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
     if (name && sscanf(name, "moves-%ld.test", &times) == 1) {
         long before = __atomic_fetch_add(&spec_lookups[0], 1, __ATOMIC_SEQ_CST);
         return real(before < times ? "127.0.0.2" : "127.0.0.1", service, hints, found);
+    }
+    if (name && strcmp(name, "two.test") == 0) {
+        result = real("127.0.0.2", service, hints, found);
+        return result ? result : real("127.0.0.1", service, hints, &(*found)->ai_next);
     }
     if (!name || sscanf(name, "slow-%ld.test", &milliseconds) != 1)
         return real(name, service, hints, found);

@@ -1,4 +1,5 @@
 -- Neovim and plain luv, the real programs. Neovim brings LuaJIT with it, whatever runs the specs: once is enough.
+local elsewhere = require "spec.support.where"
 local program = require "spec.hosts.program"
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
@@ -244,65 +245,64 @@ describe("luv", function()
   end)
 end)
 
-if (os.getenv "CFPURGE_LUA" or "") == "luajit" then
-  describe("Neovim", function()
-    it("the contract holds", function()
-      assert.same({}, program.contract "nvim")
-    end)
-
-    both "nvim"
-
-    it("an on_done may use the editor's functions", function()
-      local value = run("nvim", [[
-        local client, done = new()
-        assert(client:start({ tags = { "a" } }, nil, function(result)
-          vim.api.nvim_buf_set_lines(0, 0, -1, false, { result.id })
-          vim.cmd "normal! yyp"
-          done = true
-        end))
-        host.wait_until(function() return done end)
-        return { lines = vim.api.nvim_buf_line_count(0), fast = vim.in_fast_event() }
-      ]])
-      assert.equal(2, value.lines)
-    end)
-
-    it("vim.json serves where there is no lua-cjson", function()
-      local value = run("nvim", [[
-        local client = new()
-        local result, err = client:purge { tags = { "b" } }
-        return { cjson = pcall(require, "cjson"), code = err.code, text = err.errors[1].message, ok = result ~= nil,
-          again = client:purge { tags = { "a" } } ~= nil }
-      ]], { cpath = "", main = true, answers = { { match = '"b"', status = 400, json = {
-        success = false, errors = { { code = 1012, message = "refused" } }, messages = {} } } } })
-      assert.same({ cjson = false, code = 1012, text = "refused", ok = false, again = true }, value)
-    end)
-
-    -- 0.7.2 does not interrupt vim.wait where it was given a function; later ones answer so.
-    it("Ctrl-C ends the waiting of a purge, and the purge", function()
-      local value = run("nvim", [[
-        local client, wait = new(), vim.wait
-        vim.wait = function() return false, -2 end
-        local _, err = client:purge { tags = { "a" } }
-        vim.wait = wait
-        return { kind = err.kind, again = client:purge { tags = { "b" } } ~= nil }
-      ]], { main = true })
-      assert.same({ kind = "cancelled", again = true }, value)
-    end)
-
-    for _, ending in ipairs { "qa!", "cquit 0" } do
-      it("it ends at once with purges in flight: " .. ending, function()
-        local began = os.time()
-        local status, out = run("nvim", [[
-          local client = new()
-          for i = 1, 4 do client:start({ tags = { "a" } }, nil, function() end) end
-          host.spawn(function() client:purge { tags = { "b" } } end)
-          after(100, vim.schedule_wrap(function() vim.cmd "]] .. ending .. [[" end))
-          host.stay = true
-          return {}
-        ]], { fails = true, answers = { { delay = 30, pass = true, times = 0 } } })
-        assert.equal(0, status, out)
-        assert.is_true(os.time() - began <= 15)
-      end)
-    end
+describe("Neovim", function()
+  if elsewhere "luajit" then return end
+  it("the contract holds", function()
+    assert.same({}, program.contract "nvim")
   end)
-end
+
+  both "nvim"
+
+  it("an on_done may use the editor's functions", function()
+    local value = run("nvim", [[
+      local client, done = new()
+      assert(client:start({ tags = { "a" } }, nil, function(result)
+        vim.api.nvim_buf_set_lines(0, 0, -1, false, { result.id })
+        vim.cmd "normal! yyp"
+        done = true
+      end))
+      host.wait_until(function() return done end)
+      return { lines = vim.api.nvim_buf_line_count(0), fast = vim.in_fast_event() }
+    ]])
+    assert.equal(2, value.lines)
+  end)
+
+  it("vim.json serves where there is no lua-cjson", function()
+    local value = run("nvim", [[
+      local client = new()
+      local result, err = client:purge { tags = { "b" } }
+      return { cjson = pcall(require, "cjson"), code = err.code, text = err.errors[1].message, ok = result ~= nil,
+        again = client:purge { tags = { "a" } } ~= nil }
+    ]], { cpath = "", main = true, answers = { { match = '"b"', status = 400, json = {
+      success = false, errors = { { code = 1012, message = "refused" } }, messages = {} } } } })
+    assert.same({ cjson = false, code = 1012, text = "refused", ok = false, again = true }, value)
+  end)
+
+  -- 0.7.2 does not interrupt vim.wait where it was given a function; later ones answer so.
+  it("Ctrl-C ends the waiting of a purge, and the purge", function()
+    local value = run("nvim", [[
+      local client, wait = new(), vim.wait
+      vim.wait = function() return false, -2 end
+      local _, err = client:purge { tags = { "a" } }
+      vim.wait = wait
+      return { kind = err.kind, again = client:purge { tags = { "b" } } ~= nil }
+    ]], { main = true })
+    assert.same({ kind = "cancelled", again = true }, value)
+  end)
+
+  for _, ending in ipairs { "qa!", "cquit 0" } do
+    it("it ends at once with purges in flight: " .. ending, function()
+      local began = os.time()
+      local status, out = run("nvim", [[
+        local client = new()
+        for i = 1, 4 do client:start({ tags = { "a" } }, nil, function() end) end
+        host.spawn(function() client:purge { tags = { "b" } } end)
+        after(100, vim.schedule_wrap(function() vim.cmd "]] .. ending .. [[" end))
+        host.stay = true
+        return {}
+      ]], { fails = true, answers = { { delay = 30, pass = true, times = 0 } } })
+      assert.equal(0, status, out)
+      assert.is_true(os.time() - began <= 15)
+    end)
+  end
+end)

@@ -1,9 +1,10 @@
 -- Neovim ends with purges in flight: they reach the API, or the user is told. lua/cfpurge/loop/luv.
+local elsewhere = require "spec.support.where"
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
 local program = require "spec.hosts.program"
 
-if os.getenv "CFPURGE_LUA" ~= "luajit" then return end
+if elsewhere "luajit" then return end
 
 -- A page is written, as README's recipe has it, and the editor left by `how`.
 local LEAVE = [[

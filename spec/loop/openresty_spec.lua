@@ -1,7 +1,6 @@
 -- lua/cfpurge/loop/openresty.lua inside real nginx. Its Lua is LuaJIT: one run of the five is enough.
-if os.getenv "CFPURGE_LUA" ~= "luajit" then
-  return
-end
+local elsewhere = require "spec.support.where"
+if elsewhere "luajit" then return end
 
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"

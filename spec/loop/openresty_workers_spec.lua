@@ -1,7 +1,6 @@
 -- What becomes of purges where nginx's workers fork, reload, quit, stop, or have no timer left (loop/openresty.lua).
-if os.getenv "CFPURGE_LUA" ~= "luajit" then
-  return
-end
+local elsewhere = require "spec.support.where"
+if elsewhere "luajit" then return end
 
 local socket = require "socket"
 local edge = require "spec.support.edge"

@@ -124,7 +124,10 @@ for _, store in ipairs(stores) do describe("a claim, " .. store.name, function()
     assert.equal(accepted.items[1].key, names(rules.claim(terms())))
     assert.is_true(rules.settle(accepted.fence, settled()))
     assert.is_true(rules.settle(returned.fence, settled { waiting = "all" }))
+    assert.is_true(rules.status().sweeps)
     for _ = 1, 3 do assert.is_nil(rules.claim(terms())) end
+    local between = rules.status()
+    assert.same({ 0, 102, false }, { between.waiting, between.in_flight, between.sweeps })
     -- Nobody looks for what is in flight.
     assert.is_true((rules.look(terms()) or 1) > 0)
     os.execute(("sleep 0.3 # %d"):format(lost.fence))

@@ -104,6 +104,15 @@ for _, store in ipairs(stores) do describe("a queue, " .. store.name, function()
     assert.equal(0, queue:status().waiting)
   end)
 
+  it("is drained when what asked for a later purge than an everything has gone too", function()
+    local queue, _, zone = store.queue { linger = 0.01 }
+    assert(queue:add({ tags = { "late" } }, { delay = 0.3 }))
+    assert(queue:add { purge_everything = true })
+    assert.same({ waiting = 0, failed = 0 }, queue:drain { deadline = 10 })
+    assert.equal(2, edge.counts(zone).accepted)
+    assert.is_nil(queue:status().sweeps)
+  end)
+
   it("that is full says so, and `remaining` is exactly what is not stored", function()
     local queue = store.queue { capacity = 1100 }
     local list = lists.tags(3000)

@@ -1,5 +1,8 @@
 -- A queue in SQLite whose file fails in every way: `add` says accepted only where it is on the disk; everything else is an
 -- error of kind `store` with what is left.
+local elsewhere = require "spec.support.where"
+if elsewhere "engine" then return end
+
 local core = require "cfpurge.core"
 local host = require "spec.support.host"
 local peer = require "spec.support.peer"
@@ -49,6 +52,7 @@ describe("a queue in SQLite", function()
     write(text, ("no database "):rep(100))
     shell("mkdir %s", folder)
     shell("sqlite3 %s 'CREATE TABLE songs (name); INSERT INTO songs VALUES (1)'", foreign)
+    local before = shell("md5sum %s; ls -l --time-style=full-iso %s*", foreign, foreign)
     for path, reason in pairs { [text] = "notadb", [folder] = "io", [store.target() .. "/none/q.db"] = "io",
       ["/proc/q.db"] = "io" } do
       local queue = store.queue { store = path }
@@ -59,7 +63,7 @@ describe("a queue in SQLite", function()
     end
     local result, err = store.queue({ store = foreign }):add { tags = TAGS }
     assert.matches("another program", refused("notadb", result, err))
-    assert.equal("songs", shell("sqlite3 %s .tables", foreign))
+    assert.equal(before, shell("md5sum %s; ls -l --time-style=full-iso %s*", foreign, foreign))
     assert.equal(("no database "):rep(100), shell("cat %s; echo .", text):sub(1, -2):gsub("\n$", ""))
   end)
 

@@ -81,6 +81,23 @@ for _, store in ipairs(stores) do describe("a queue, " .. store.name, function()
     assert.equal(3, edge.counts(zone).items)
   end)
 
+  it("filters what failed by an environment's name or its id", function()
+    local queue, _, zone, _, about = store.queue()
+    local id = about.environments.staging
+    edge.script(zone, { { match = '"bad', times = 0, status = 400, json = { success = false, result = cjson.null,
+      errors = { { code = 1100, message = "tag too long" } }, messages = {} } } })
+    queue:add({ tags = { "bad" } }, { environment_id = id })
+    queue:add({ tags = { "bad" } }, { environment = "production" })
+    queue:add { tags = { "bad" } }
+    assert.same({ waiting = 0, failed = 3 }, queue:drain { deadline = 20 })
+    local by_name, by_id = queue:failed { environment = "production" }, queue:failed { environment_id = id }
+    assert.same({ 1, "production", nil }, { #by_name, by_name[1].environment, by_name[1].environment_id })
+    assert.same({ 1, id, nil }, { #by_id, by_id[1].environment_id, by_id[1].environment })
+    assert.equal("environment", select(2, queue:retry { environment = "a", environment_id = "b" }).field)
+    assert.same({ 1, 0, 2 }, { queue:discard { environment = "production" },
+      queue:discard { environment = "production" }, queue:discard() })
+  end)
+
   it("drops nothing while the API is down, and goes on when it is back", function()
     local queue, _, zone = store.queue()
     edge.script(zone, { { times = 4, status = 503, body = "down" } })

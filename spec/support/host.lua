@@ -11,7 +11,8 @@
 --   host.tries(check)        check() until it holds, five times at most: for marks that a machine which stands still for a
 --                            moment misses; an error with what it said last where it never did
 --   host.watched             the memory is being watched: no clocks, no preloading
---   host.dir(), host.flags   where to build what a run needs, and the flags of cc for it
+--   host.built()             where what is built once lies, for all files of a run: they run side by side
+--   host.dir(), host.flags   a place of one's own, to build in as well, and the flags of cc for it
 local edge = require "spec.support.edge"
 local cjson = require("cjson").new()
 
@@ -49,8 +50,12 @@ local function quote(text)
   return "'" .. tostring(text):gsub("'", "'\\''") .. "'"
 end
 
-function M.dir()
+function M.built()
   return os.getenv "CFPURGE_BUILT" or edge.up().EDGE .. "/built"
+end
+
+function M.dir()
+  return os.getenv "CFPURGE_DIR" or edge.up().EDGE .. "/built"
 end
 
 local function is_there(path)
@@ -58,11 +63,17 @@ local function is_there(path)
   return file ~= nil and file:close()
 end
 
+-- One at a time makes a path.
+local function once(to, command)
+  M.must(("mkdir -p %s && flock %s.lock sh -c %s"):format(to:match "^(.*)/", to, quote(("[ -e %s ] || { %s; }"):format(
+    to, command))))
+end
+
 local function compile(name, sources, flags)
-  local to = M.dir() .. "/" .. name
+  local to = M.built() .. "/" .. name
   if not is_there(to) then
-    M.must(("mkdir -p %s && cc -std=c11 %s -Wall -Wextra -Werror -shared -fPIC %s -o %s.new %s && mv %s.new %s")
-      :format(to:match "^(.*)/", M.flags, flags, to, sources, to, to))
+    once(to, ("cc -std=c11 %s -Wall -Wextra -Werror -shared -fPIC %s -o %s.new %s && mv %s.new %s"):format(
+      M.flags, flags, to, sources, to, to))
   end
   return to
 end
@@ -77,10 +88,9 @@ end
 
 -- A certificate of one of the system's CAs, as good as any that the edge's is not.
 function M.other_ca()
-  local to = M.dir() .. "/other.pem"
+  local to = M.built() .. "/other.pem"
   if not is_there(to) then
-    M.must(("mkdir -p %s && openssl x509 -in /etc/ssl/certs/ca-certificates.crt -out %s.new && mv %s.new %s"):format(
-      M.dir(), to, to, to))
+    once(to, ("openssl x509 -in /etc/ssl/certs/ca-certificates.crt -out %s.new && mv %s.new %s"):format(to, to, to))
   end
   return to
 end
@@ -97,10 +107,10 @@ end
 
 function M.build(name, flags)
   if not builds[name] then
-    local to = M.dir() .. "/" .. name
+    local to = M.built() .. "/" .. name
     -- An outer make must not hand its variables down.
-    M.must(("env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -s build LUA=%s BUILD=%s CPPFLAGS=%s LDFLAGS= %s")
-      :format(lua, to, quote(flags), "CFLAGS=" .. quote(M.flags)))
+    M.must(("mkdir -p %s && flock %s.lock env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -s build LUA=%s BUILD=%s %s %s")
+      :format(M.built(), to, lua, to, "LDFLAGS= CPPFLAGS=" .. quote(flags), "CFLAGS=" .. quote(M.flags)))
     builds[name] = to .. "/" .. lua
   end
   return builds[name]

@@ -1,7 +1,6 @@
 --- A queue: purges that outlive their process. Its methods; the rules are beside it.
 local adding = require "cfpurge.queue.adding"
 local budgets = require "cfpurge.queue.budgets"
-local clients = require "cfpurge.client"
 local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
 local items = require "cfpurge.queue.items"
@@ -9,6 +8,8 @@ local links = require "cfpurge.queue.link"
 local look_up = require "cfpurge.look_up"
 local loops = require "cfpurge.loop"
 local making = require "cfpurge.queue.making"
+local metrics = require "cfpurge.metrics"
+local shown = require "cfpurge.queue.metrics"
 local tables = require "cfpurge.tables"
 local validate = require "cfpurge.validate"
 local workers = require "cfpurge.queue.worker"
@@ -127,26 +128,6 @@ function Queue:start(params, options, on_done)
   return request
 end
 
-local function check_options(name, options, allowed)
-  if options ~= nil and type(options) ~= "table" then
-    error(("bad argument #1 to '%s' (table expected, got %s)"):format(name, type(options)), 3)
-  end
-  for field, value in tables.entries(options or {}) do
-    local problem
-    if not allowed[field] then
-      problem = "no such option of " .. name
-    elseif type(value) ~= allowed[field] then
-      problem = ("%s expected, got %s"):format(allowed[field], type(value))
-    elseif allowed[field] == "number" and (value ~= value or value < (field == "limit" and 1 or 0)) then
-      problem = "is too small"
-    end
-    if problem then
-      return nil, core.error("invalid_request", tostring(field) .. ": " .. problem, { field = tostring(field) })
-    end
-  end
-  return options or {}
-end
-
 -- ---- working ----
 
 local function keep_busy(queue)
@@ -158,9 +139,14 @@ local function keep_busy(queue)
   end
 end
 
---- From now on this process sends what waits, moved by its host's loop.
+local NO_CLIENT = "client: this queue only adds: cfpurge.queue was given no client that sends"
+
+--- From now on this process sends what waits, moved by its host's loop. It raises where the queue has no client.
 function Queue:work()
   local queue = inside(self, "work")
+  if queue.adder then
+    error(NO_CLIENT, 2)
+  end
   queue.worker:work()
   keep_busy(queue)
 end
@@ -179,7 +165,7 @@ local function drain(queue, deadline, done)
     queue.link:begin(commands, decode, function(status, err)
       if err then
         return done(nil, err)
-      elseif status.waiting + status.in_flight == 0 then
+      elseif status.waiting + status.in_flight == 0 and not status.sweeps then
         return done { waiting = 0, failed = status.failed }
       elseif ends and core.now() >= ends then
         return done(nil, core.error("timeout", ("%d items were not accepted before the deadline"):format(
@@ -197,9 +183,11 @@ end
 function Queue:drain(options)
   local queue = inside(self, "drain")
   local problem
-  options, problem = check_options("drain", options, { deadline = "number" })
+  options, problem = making.call_options("drain", options, { deadline = "number" })
   if not options then
     return nil, problem
+  elseif queue.adder then
+    return nil, core.error("invalid_request", NO_CLIENT, { field = "client" })
   end
   local was_working = queue.worker.is_working
   queue.drains = queue.drains + 1
@@ -229,16 +217,29 @@ function Queue:status()
   local queue = inside(self, "status")
   local status, err = ask(queue, queue.store.status())
   if status then
+    status.sweeps = nil
     status.durability = queue.store.durability
     status.working = queue.worker.is_working
   end
   return status, err
 end
 
-local FILTER = { zone = "string", environment = "string", kind = "string", older_than = "number" }
-local LISTED = { limit = "number" }
-for name, kind in pairs(FILTER) do
-  LISTED[name] = kind
+--- The status as Prometheus' text: what the store holds, the same from every process. What this process has done is in
+--- its client's. It waits as `status` does.
+---@param labels? table<string, string|number> that all samples are to have
+---@return string? text, cfpurge.Error?
+function Queue:metrics(labels)
+  local queue = inside(self, "metrics")
+  local page, err = metrics.page(labels)
+  if not page then
+    return nil, err
+  end
+  local status
+  status, err = ask(queue, queue.store.status())
+  if not status then
+    return nil, err
+  end
+  return shown(page, status)
 end
 
 --- What was refused for good, the oldest first, each with its error.
@@ -247,7 +248,7 @@ end
 function Queue:failed(filter)
   local queue = inside(self, "failed")
   local err
-  filter, err = check_options("failed", filter, LISTED)
+  filter, err = making.filter("failed", filter, { limit = "number" })
   if not filter then
     return nil, err
   end
@@ -269,22 +270,21 @@ function Queue:failed(filter)
   return list
 end
 
-local function all_of(queue, name, filter)
+-- All that had failed when it began: what fails again meanwhile is left.
+local function all_of(queue, name, fits, problem)
   local transition, count = queue.store[name], 0
-  local fits, problem = check_options(name, filter, FILTER)
   if not fits then
     return nil, problem
   end
+  local after, began
   repeat
-    local commands, decode = transition(fits, SOME)
-    local some, err = ask(queue, commands, function(results)
-      return { decode(results) }
-    end)
+    local commands, decode = transition(fits, SOME, after, began)
+    local some, err = ask(queue, commands, decode)
     if not some then
       return nil, err
     end
-    count = count + some[1]
-  until not some[2]
+    count, after, began = count + some.count, some.after, began or some.now
+  until not after
   return count
 end
 
@@ -293,7 +293,7 @@ end
 ---@return integer? count, cfpurge.Error?
 function Queue:retry(filter)
   local queue = inside(self, "retry")
-  local count, err = all_of(queue, "retry", filter)
+  local count, err = all_of(queue, "retry", making.filter("retry", filter))
   queue.worker:hear()
   return count, err
 end
@@ -303,7 +303,7 @@ end
 ---@return integer? count, cfpurge.Error?
 function Queue:discard(filter)
   local queue = inside(self, "discard")
-  return all_of(queue, "discard", filter)
+  return all_of(queue, "discard", making.filter("discard", filter))
 end
 
 -- ---- moving and ending ----
@@ -349,6 +349,9 @@ function Queue:close()
   queue.worker:stop()
   queue.state.busy = false
   completion.close(queue.state, "the queue was closed")
+  if queue.adder then
+    queue.adder:close()
+  end
 end
 
 Queue.__close = Queue.close
@@ -370,9 +373,9 @@ local function new(options)
   if field then
     return validate.refused(field, problem)
   end
-  local client_state = clients.state(options.client)
+  local client_state, message, err = making.client_of(options)
   if not client_state then
-    return validate.refused("client", "is no client of cfpurge")
+    return nil, message, err
   end
   local module, store = making.store_of(options.store)
   if not module then
@@ -380,13 +383,14 @@ local function new(options)
   end
   local ok, handle = pcall(module.open, options.store)
   if not ok then
-    return validate.refused("store", tostring(handle))
+    return validate.refused("store", tostring(handle):match "%((.*)%)$" or tostring(handle))
   end
   local full = client_state.core:limits("files").max_items
   local others = client_state.core:limits("tags").max_items
   local link = links(handle, store, options.client)
   local state = completion.new(link, client_state.loop)
-  state.zone, state.zone_id = client_state.zone, client_state.zone_id
+  local place = (options.zone or options.zone_id) and options or client_state
+  state.zone, state.zone_id = place.zone, place.zone_id
   link.state = state
   local terms = {
     full = { files = full, others = others }, linger = options.linger or 0.2, lease = options.lease or 60,
@@ -396,8 +400,9 @@ local function new(options)
     state = state, link = link, store = store, handle = client_state.core, drains = 0,
     options = { store = options.store, capacity = options.capacity or 1000000, full = math.min(full, others) },
     worker = workers.new(link, store, client_state, terms, options.max_in_flight or 8),
+    adder = not options.client and client_state.client,
   }
-  state.worker = queue.worker
+  state.worker, queue.worker.on_event = queue.worker, options.on_event
   queue.worker.on_rest = function()
     keep_busy(queue)
   end

@@ -61,8 +61,12 @@ function M.group(state, params, options)
     local field = wanted.problem:match "^%w+"
     return nil, nil, core.error("invalid_request", wanted.problem, { field = field })
   elseif not zone then
-    return nil, nil, core.error("invalid_request", "no zone_id: give it to the client, to add or in params",
+    return nil, nil, core.error("invalid_request", "no zone_id: give it to the queue, its client, add or params",
       { field = "zone_id" })
+  end
+  local problem = zone == "auto" and names.auto_problem(kind, wanted)
+  if problem then
+    return nil, nil, problem
   end
   local environment = wanted.environment_id or (wanted.environment and "name:" .. wanted.environment) or ""
   return {
@@ -105,9 +109,12 @@ function M.decode(claim)
 end
 
 --- A failed item as it is shown.
+---@param row table that of a store, or a claim with an item and its error
+---@return table
 function M.shown(row)
+  local name = row.environment:match "^name:(.*)$"
   return {
-    zone = row.zone, environment = row.environment ~= "" and row.environment or nil,
+    zone = row.zone, environment = name, environment_id = not name and row.environment ~= "" and row.environment or nil,
     invalidate = row.op == "invalidate",
     kind = row.kind, item = row.kind ~= "everything" and cjson.decode("[" .. row.item .. "]")[1] or nil,
     error = cjson.decode(row.error), age = row.age,

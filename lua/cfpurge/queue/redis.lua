@@ -118,16 +118,19 @@ function M.failed(filter, limit, after)
   end)
 end
 
-function M.retry(filter, limit)
-  return transition("retry", { filter = filter, limit = limit }, function(reply)
-    return reply[1], reply[2] == 1
+local function failed_were(name, filter, limit, after, before)
+  local arguments = { filter = filter, limit = limit, after = after, before = before }
+  return transition(name, arguments, function(reply)
+    return { count = reply[1], after = reply[2] and tonumber(reply[2]) or nil, now = tonumber(reply[3]) }
   end)
 end
 
-function M.discard(filter, limit)
-  return transition("discard", { filter = filter, limit = limit }, function(reply)
-    return reply[1], reply[2] == 1
-  end)
+function M.retry(...)
+  return failed_were("retry", ...)
+end
+
+function M.discard(...)
+  return failed_were("discard", ...)
 end
 
 return M

@@ -23,11 +23,13 @@ local function wake()
 end
 
 local function status()
-  local s = { waiting = 0, in_flight = 0, failed = call('ZCARD', P .. 'failed'), paused = {}, budgets = {} }
+  local s = { waiting = 0, in_flight = tonumber(call('HGET', P .. 'meta', 'claimed') or 0),
+    failed = call('ZCARD', P .. 'failed'), sweeps = call('EXISTS', P .. 'dead') == 1 }
+  s.paused, s.resting, s.budgets = {}, {}, {}
   local ids = call('HVALS', P .. 'lanes')
   for _, id in ipairs(ids) do
     local one = lane(id)
-    s.waiting, s.in_flight = s.waiting + one.count - one.claimed, s.in_flight + one.claimed
+    s.waiting = s.waiting + one.count - one.claimed
     local first = call('ZRANGE', P .. 'wait:' .. id, 0, 0)[1]
     local item = first and get('item:' .. id, first)
     if item and item.due <= now then s.oldest = later(s.oldest or 0, now - item.added) end
@@ -35,16 +37,20 @@ local function status()
   local zones = call('HGETALL', P .. 'zones')
   for i = 1, #zones, 2 do
     local zone = unpack_(zones[i + 1])
-    if zone.rests > now and #s.paused < 100 then
-      s.paused[#s.paused + 1] = { zone = zones[i], seconds = zone.rests - now, why = zone.why }
+    if zone.rests > now then
+      local kind = (zone.why or 'unknown'):match('^[^:]*')
+      s.resting[kind] = (s.resting[kind] or 0) + 1
+      if #s.paused < 100 then
+        s.paused[#s.paused + 1] = { zone = zones[i], seconds = zone.rests - now, why = zone.why }
+      end
     end
   end
   local budgets = call('HGETALL', P .. 'budgets')
   for i = 1, #budgets, 2 do
     local budget = unpack_(budgets[i + 1])
     local name, bucket = budgets[i]:match('^(.*)%z(.*)$')
-    s.budgets[#s.budgets + 1] = { name = name, bucket = bucket, left = tokens(budget), size = budget.size,
-      held = math.max(budget.held - now, 0) }
+    s.budgets[#s.budgets + 1] = { name = name, bucket = bucket, rate = budget.rate, left = tokens(budget),
+      size = budget.size, held = math.max(budget.held - now, 0) }
   end
   return cjson.encode(s)
 end
@@ -53,6 +59,7 @@ local function fits(row, filter)
   return (not filter.zone or row.zone == filter.zone)
     and (not filter.environment or row.environment == filter.environment)
     and (not filter.kind or row.kind == filter.kind) and (not filter.older_than or row.at <= now - filter.older_than)
+    and (not filter.before or row.at <= filter.before)
 end
 
 -- Visits what fits, PAGE by PAGE, after the place `after`; at most 20 pages a call.
@@ -83,8 +90,8 @@ local function list_failed(filter, limit, after)
   return { cjson.encode(rows), last and tostring(last) or false }
 end
 
-local function drop_failed(filter, limit, goes_again)
-  local found, last = each_failed(filter, limit, nil, function(row)
+local function drop_failed(filter, limit, after, goes_again)
+  local found, last = each_failed(filter, limit, after, function(row)
     forget_failed(lane_name(row.zone, row.environment, row.op, row.kind), row.key)
     if goes_again then
       local id = alive(row.zone, row.environment, row.op, row.kind, true)
@@ -96,7 +103,7 @@ local function drop_failed(filter, limit, goes_again)
       end
     end
   end)
-  return { found, last and 1 or 0 }
+  return { found, last and tostring(last) or false, string.format('%.6f', now) }
 end
 
 -- ---- the call ----
@@ -122,7 +129,9 @@ elseif what == 'set_zone' then set_zone(a.zone, a.budget)
 elseif what == 'wake' then wake()
 elseif what == 'status' then return status()
 elseif what == 'failed' then return list_failed(a.filter, a.limit, a.after)
-elseif what == 'retry' then return drop_failed(a.filter, a.limit, true)
-elseif what == 'discard' then return drop_failed(a.filter, a.limit, false) end
+elseif what == 'retry' or what == 'discard' then
+  a.filter.before = a.before
+  return drop_failed(a.filter, a.limit, a.after, what == 'retry')
+end
 return 1
 ]==]

@@ -54,7 +54,7 @@ local function take_back()
         wait(claim.lane, key, item)
       end
     end
-    count(claim.lane, 'claimed', -claim.size)
+    count_claimed(claim.lane, -claim.size)
     draw(claim, 0)
     set_head(claim.lane)
   end
@@ -196,7 +196,7 @@ local function claim(o)
   set('claim', fence, { lane = one.id, keys = keys, size = #keys, budget = budget and name, cost = cost })
   call('ZADD', P .. 'claims', score(now + o.lease), fence)
   call('HINCRBY', P .. 'flying', one.zone, 1)
-  count(one.id, 'claimed', #keys)
+  count_claimed(one.id, #keys)
   call('HSET', P .. 'lane:' .. one.id, 'served', fence)
   call('HINCRBY', P .. 'sent', math.floor(now / SLOT), 1)
   if budget then
@@ -278,7 +278,7 @@ local function settle(fence, o)
     end
   end
   count(one.id, 'count', -gone)
-  count(one.id, 'claimed', -claimed.size)
+  count_claimed(one.id, -claimed.size)
   if not one.died then total(-gone) end
   set_rest(one, o)
   set_head(one.id)

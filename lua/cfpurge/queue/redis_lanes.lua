@@ -1,7 +1,7 @@
 --- The first part of the queue's script for Redis: its lanes, and `add`. queue/redis.lua puts the parts together.
 --
 -- All keys begin with KEYS[1], which has a hash tag, so that they are on one node of a cluster:
---   meta      hash     fence, seq (of failed items), version
+--   meta      hash     fence, seq (of failed items), version, total, claimed
 --   lanes     hash     zone NUL environment NUL op NUL kind -> the id of the lane that lives
 --   lane:ID   hash     zone, environment, op, kind, count, claimed, served, died
 --   of:ZONE   set      the ids of the zone's lanes that live
@@ -55,6 +55,12 @@ end
 
 local function count(id, field, n)
   if n ~= 0 then call('HINCRBY', P .. 'lane:' .. id, field, n) end
+end
+
+-- `meta` has the sum, lanes that were superseded too.
+local function count_claimed(id, n)
+  count(id, 'claimed', n)
+  call('HINCRBY', P .. 'meta', 'claimed', n)
 end
 
 local function total(n)

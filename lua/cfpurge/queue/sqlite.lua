@@ -37,11 +37,9 @@ local function unit()
   end
 end
 
---- Makes what is not there; refuses a store of another version, and a database that is none of ours.
+--- Makes what is not there; refuses a store of another version.
 function M.open()
   local commands, command = unit()
-  command [[SELECT refuse('foreign') FROM sqlite_master WHERE NOT EXISTS (SELECT 1 FROM sqlite_master
-    WHERE name = 'meta') LIMIT 1]]
   for i, text in ipairs(schema) do
     command(text)
     if i == 1 then
@@ -354,33 +352,41 @@ end
 
 function M.status()
   local commands, command = unit()
-  command "SELECT ifnull(sum(count), 0), ifnull(sum(claimed), 0) FROM lanes WHERE died IS NULL"
+  command [[SELECT ifnull(sum(count - claimed), 0), (SELECT ifnull(sum(size), 0) FROM claims),
+    EXISTS (SELECT 1 FROM lanes WHERE {TO_SWEEP}) FROM lanes WHERE died IS NULL]]
   command "SELECT failed FROM meta"
   command [[SELECT max(now() - (SELECT added FROM items WHERE lane = lanes.id AND claim IS NULL
     ORDER BY due, seq LIMIT 1)) FROM lanes WHERE head <= now()]]
   command "SELECT zone, rests - now(), why FROM zones WHERE rests > now() ORDER BY zone LIMIT 100"
-  command "SELECT b.name, b.bucket, {TOKENS}, b.size, b.held - now() FROM budgets AS b"
+  command "SELECT b.name, b.bucket, {TOKENS}, b.size, b.held - now(), b.rate FROM budgets AS b"
+  command [[SELECT ifnull(substr(why, 1, instr(why, ':') - 1), 'unknown'), count(*) FROM zones WHERE rests > now()
+    GROUP BY 1]]
   return commands, function(results)
     local counts = results[1].rows[1]
     local status = {
-      waiting = counts[1] - counts[2], in_flight = counts[2], failed = results[2].rows[1][1],
-      oldest = results[3].rows[1][1] or nil, paused = {}, budgets = {},
+      waiting = counts[1], in_flight = counts[2], sweeps = counts[3] == 1, failed = results[2].rows[1][1],
+      oldest = results[3].rows[1][1] or nil, paused = {}, resting = {}, budgets = {},
     }
     for i, row in ipairs(results[4].rows) do
       status.paused[i] = { zone = row[1], seconds = row[2], why = row[3] or nil }
     end
     for i, row in ipairs(results[5].rows) do
-      status.budgets[i] = { name = row[1], bucket = row[2], left = row[3], size = row[4], held = math.max(row[5], 0) }
+      status.budgets[i] = {
+        name = row[1], bucket = row[2], rate = row[6], left = row[3], size = row[4], held = math.max(row[5], 0),
+      }
+    end
+    for _, row in ipairs(results[6].rows) do
+      status.resting[row[1]] = row[2]
     end
     return status
   end
 end
 
--- What failed, by a filter: zone, environment, kind, older_than.
-local function filtered(command, filter, limit, after)
+-- What failed, by a filter: zone, environment, kind, older_than; behind the place `after`, and no later than `before`.
+local function filtered(command, filter, limit, after, before)
   return function(text)
     return command(text, after or 0, filter.zone or false, filter.environment or false, filter.kind or false,
-      filter.older_than or false, limit)
+      filter.older_than or false, limit, before or false)
   end
 end
 
@@ -401,17 +407,20 @@ function M.failed(filter, limit, after)
 end
 
 local function drop_failed(commands, command, here, limit)
+  local last = here "SELECT max(seq), now() FROM {SOME_FAILED}"
   local deleted = here "DELETE FROM failed WHERE seq IN {SOME_FAILED}"
   command "UPDATE meta SET failed = failed - changes()"
   return commands, function(results)
-    return results[deleted].changes, results[deleted].changes == limit
+    local count, row = results[deleted].changes, results[last].rows[1]
+    return { count = count, after = count == limit and row[1] or nil, now = row[2] }
   end
 end
 
---- Some failed items wait again. Decodes to how many, and whether there may be more.
-function M.retry(filter, limit)
+--- Some failed items wait again, those that failed no later than `before`. Decodes to { count, now, after }: where
+--- to go on; nil at the end.
+function M.retry(filter, limit, after, before)
   local commands, command = unit()
-  local here = filtered(command, filter, limit)
+  local here = filtered(command, filter, limit, after, before)
   here [[INSERT OR IGNORE INTO lanes (zone, environment, op, kind) SELECT DISTINCT zone, environment, op, kind
     FROM failed WHERE seq IN {SOME_FAILED}]]
   here [[INSERT INTO items (lane, key, item, added, due) SELECT l.id, f.key, f.item, f.at, now() FROM failed AS f
@@ -423,9 +432,9 @@ function M.retry(filter, limit)
 end
 
 --- Some failed items are forgotten. Decodes to the same.
-function M.discard(filter, limit)
+function M.discard(filter, limit, after, before)
   local commands, command = unit()
-  return drop_failed(commands, command, filtered(command, filter, limit), limit)
+  return drop_failed(commands, command, filtered(command, filter, limit, after, before), limit)
 end
 
 return M

@@ -58,8 +58,8 @@ return {
   ITS_ZONE = "(SELECT zone FROM lanes WHERE id = {CLAIMED})",
   KEYS = "(SELECT value ->> 0 FROM json_each(?2))",
 
-  -- ?1 to ?5 are the place to go on after and the filter, ?6 how many.
+  -- ?1 to ?5 are the place to go on after and the filter, ?6 how many, ?7 no later than when.
   FITS = [[seq > ?1 AND (?2 IS NULL OR zone = ?2) AND (?3 IS NULL OR environment = ?3)
-    AND (?4 IS NULL OR kind = ?4) AND (?5 IS NULL OR at <= now() - ?5)]],
+    AND (?4 IS NULL OR kind = ?4) AND (?5 IS NULL OR at <= now() - ?5) AND (?7 IS NULL OR at <= ?7)]],
   SOME_FAILED = "(SELECT seq FROM failed WHERE {FITS} ORDER BY seq LIMIT ?6)",
 }

@@ -4,6 +4,7 @@
 -- sent (`flying`, by fence). `wakes` is when it looks again. While there is nothing to claim it only reads.
 local budgets = require "cfpurge.queue.budgets"
 local core = require "cfpurge.core"
+local events = require "cfpurge.queue.events"
 local items = require "cfpurge.queue.items"
 local outcomes = require "cfpurge.queue.outcome"
 local tables = require "cfpurge.tables"
@@ -66,6 +67,9 @@ function Worker:ask(transition, done)
     self.is_asking = false
     if err then
       self:look_at(core.now() + PAUSE)
+      if self.on_event and err.kind == "store" then
+        events.store_failed(self.on_event, err)
+      end
     else
       done(value)
     end
@@ -123,14 +127,18 @@ function Worker:ended(claim, err, result)
     -- A forked child is told of the end of what its parent sends.
     return
   end
-  if not err then
-    return self:settle(claim.fence, { failed = {}, waiting = {}, accepted = true,
-      extra = result and (result.requests or 1) - 1 or 0 })
+  local outcome
+  if err then
+    outcome = outcomes.failed(err, claim.kind, function(item)
+      return claim.kind == "everything" and "" or (self.handle:key(claim.kind, item))
+    end, items.error_text)
+  else
+    outcome = { failed = {}, waiting = {}, accepted = true, extra = result and (result.requests or 1) - 1 or 0 }
   end
-  local outcome = outcomes.failed(err, claim.kind, function(item)
-    return claim.kind == "everything" and "" or (self.handle:key(claim.kind, item))
-  end, items.error_text)
   self:settle(claim.fence, outcome)
+  if self.on_event then
+    events.ended(self.on_event, claim, outcome, err)
+  end
 end
 
 function Worker:take(claim)

@@ -1,0 +1,92 @@
+--- Prometheus' text format, 0.0.4: pages of families, each with its samples.
+local core = require "cfpurge.core"
+local tables = require "cfpurge.tables"
+local text = require "cfpurge.cli.text"
+
+local M = {
+  --- The kinds of error that an answer, or the want of one, may have.
+  kinds = {
+    "api", "authentication", "bad_request", "bad_response", "conflict", "connection", "not_found", "permission_denied",
+    "rate_limited", "server", "timeout", "tls", "unprocessable",
+  },
+}
+
+-- The labels that are ours.
+local OURS = { budget = true, bucket = true, kind = true, le = true, outcome = true, state = true }
+
+local escapes = { ["\\"] = "\\\\", ['"'] = '\\"', ["\n"] = "\\n" }
+
+local function label(name, value)
+  return ('%s="%s"'):format(name, text.valid(tostring(value)):gsub('[\\"\n]', escapes))
+end
+
+-- The host may have set a locale that writes a comma.
+local function number(value)
+  if value ~= value or math.abs(value) == math.huge then
+    return value ~= value and "NaN" or value > 0 and "+Inf" or "-Inf"
+  end
+  return (("%.15g"):format(value):gsub(",", "."))
+end
+
+local Page = {}
+Page.__index = Page
+
+--- Begins a family; its samples follow.
+---@param kind "counter"|"gauge"|"histogram"
+function Page:family(kind, name, help)
+  self.name = name
+  self.lines[#self.lines + 1] = ("# HELP %s %s\n# TYPE %s %s"):format(name, help, name, kind)
+end
+
+--- One sample of the family. The labels are name, value, name, value ...
+function Page:sample(value, ...)
+  self:series("", value, ...)
+end
+
+--- The same, of a series that has a name of its own: a histogram's.
+function Page:series(suffix, value, ...)
+  local labels = { self.labels }
+  for i = 1, select("#", ...), 2 do
+    local name, is = select(i, ...)
+    labels[#labels + 1] = label(name, is)
+  end
+  local all = labels[1] and "{" .. table.concat(labels, ",") .. "}" or ""
+  self.lines[#self.lines + 1] = self.name .. suffix .. all .. " " .. number(value)
+end
+
+---@return string
+function Page:text()
+  return table.concat(self.lines, "\n") .. "\n"
+end
+
+local function label_problem(name, value)
+  if type(name) ~= "string" or not name:find "^[%a_][%w_]*$" or name:find "^__" then
+    return "is no name of a label"
+  elseif OURS[name] then
+    return "is a label of cfpurge's own"
+  elseif type(value) ~= "string" and type(value) ~= "number" then
+    return "string or number expected, got " .. type(value)
+  end
+end
+
+--- An empty page whose samples all have these labels, for the method `metrics` of the caller's caller.
+---@param labels? table<string, string|number>
+---@return table? page, cfpurge.Error?
+function M.page(labels)
+  if labels ~= nil and type(labels) ~= "table" then
+    error(("bad argument #1 to 'metrics' (labels: table expected, got %s)"):format(type(labels)), 3)
+  end
+  local list = {}
+  for name, value in tables.entries(labels or {}) do
+    local problem = label_problem(name, value)
+    if problem then
+      local field = "labels." .. tostring(name)
+      return nil, core.error("invalid_request", field .. ": " .. problem, { field = field })
+    end
+    list[#list + 1] = label(name, value)
+  end
+  table.sort(list)
+  return setmetatable({ labels = list[1] and table.concat(list, ","), lines = {}, name = nil }, Page)
+end
+
+return M

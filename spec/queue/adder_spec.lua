@@ -1,0 +1,79 @@
+-- A queue without a client, which only adds: lua/cfpurge/queue/making.lua.
+local cfpurge = require "cfpurge"
+local clients = require "spec.support.client"
+local edge = require "spec.support.edge"
+local stores = require "spec.support.stores"
+
+local CODE = [[
+  local queue = assert(require "cfpurge".queue { store = os.getenv "STORE" })
+  local added, err = queue:add { tags = { "a", "b" } }
+  print(added and added.added or err)
+]]
+
+for _, store in ipairs(stores) do describe("a queue without a client, " .. store.name, function()
+  teardown(stores.close)
+
+  it("adds without a credential, and another process sends", function()
+    local sender, _, zone, target = store.queue()
+    assert.equal("2", clients.lua(CODE, { STORE = target, CLOUDFLARE_ZONE_ID = zone }):match "[^\n]*")
+    assert.matches("no zone_id", clients.lua(CODE, { STORE = target }))
+    assert(sender:drain { deadline = 10 })
+    assert.equal(2, edge.counts(zone).items)
+  end)
+
+  it("has a zone of its own, and tells what it holds", function()
+    local zone, about = edge.zone()
+    local target = store.target()
+    local queue = assert(cfpurge.queue { store = target, zone = about.name, loop = "blocking" })
+    assert.equal(1, assert(queue:add { tags = { "a" } }).added)
+    assert.same({ 1, false }, { queue:status().waiting, queue:status().working })
+    assert.same({ 0, 0, 0 }, { #queue:failed(), queue:retry(), queue:discard() })
+    local _, err = queue:add { tags = { "a,b" } }
+    assert.equal("tags[1]", err.field)
+    queue:close()
+    -- The queue's zone goes before its client's.
+    local other = clients.new()
+    local sender = assert(cfpurge.queue { store = target, client = other, zone_id = zone })
+    assert(sender:add { tags = { "b" } })
+    assert(sender:drain { deadline = 10 })
+    assert.equal(2, edge.counts(zone).items)
+    sender:close()
+  end)
+
+  it("says what is missing where it is to send", function()
+    local queue = assert(cfpurge.queue { store = store.target(), zone_id = "z" })
+    local ok, raised = pcall(queue.work, queue)
+    assert.is_false(ok)
+    assert.matches("no client that sends", raised)
+    local _, err = queue:drain()
+    assert.same({ "invalid_request", "client" }, { err.kind, err.field })
+    assert.is_false(queue:active())
+    queue:close()
+  end)
+end) end
+
+describe("the zone of a queue", function()
+  it("is refused by name where it is wrong", function()
+    local client = clients.new()
+    for field, options in pairs {
+      zone = { zone = "a.example", zone_id = "a" }, zone_id = { zone_id = "a/b" }, loop = { loop = "none" },
+      client = { client = {} },
+    } do
+      options.store = os.tmpname()
+      local queue, _, err = cfpurge.queue(options)
+      os.remove(options.store)
+      assert.same({ nil, field }, { queue, err and err.field })
+    end
+    local _, _, err = cfpurge.queue { store = "/tmp/none.db", client = client, loop = "blocking" }
+    assert.equal("loop", err.field)
+  end)
+
+  it("is not auto of what has no host", function()
+    local queue = assert(cfpurge.queue { store = stores[1].target(), zone = "auto" })
+    local _, err = queue:add { tags = { "a" } }
+    assert.same({ "invalid_request", "zone" }, { err.kind, err.field })
+    assert(queue:add { hosts = { "a.example" } })
+    queue:close()
+    stores.close()
+  end)
+end)

@@ -1,0 +1,50 @@
+-- Where a spec runs: what is the same on every Lua is shown once, and what cannot be watched is not. It stands first in a
+-- file, a describe or a test, and what is left out counts as skipped:
+--
+--   local elsewhere = require "spec.support.where"
+--   if elsewhere "engine" then return end
+--
+--   engine         of C alone, or of a program of its own: on lua5.4 and luajit
+--   once           the same, and slow: on lua5.4
+--   text           of Lua alone, with no memory of ours: the sanitizers and valgrind learn nothing from it
+--   unwatched      it preloads, measures time, or has a build of its own: it fails where the memory is watched
+--   lua5.4 luajit  of these Luas alone: what is built for them, a host that has no other
+--
+-- All words must hold. CFPURGE_WHOLE=1 (`make proof`) lifts the first three, which save time.
+local busted = require "busted"
+
+local lua = os.getenv "CFPURGE_LUA" or "lua5.4"
+local watched = (os.getenv "CFPURGE_WATCH" or "") ~= ""
+local whole = (os.getenv "CFPURGE_WHOLE" or "") ~= ""
+
+local WHY = {
+  engine = not whole and lua ~= "lua5.4" and lua ~= "luajit" and "the same on every Lua: lua5.4 and luajit show it",
+  once = not whole and lua ~= "lua5.4" and "the same on every Lua: lua5.4 shows it",
+  text = not whole and watched and "of Lua alone: nothing to watch",
+  unwatched = watched and "not where the memory is watched",
+}
+
+-- Within a test `pending` is another function than outside.
+local running
+busted.subscribe({ "test", "start" }, function(element)
+  running = element
+  return nil, true
+end)
+busted.subscribe({ "test", "end" }, function()
+  running = nil
+  return nil, true
+end)
+
+return function(words)
+  local reason
+  if words:find "lua%S" and not (" " .. words .. " "):find(" " .. lua .. " ", 1, true) then
+    reason = "not on " .. lua
+  end
+  for word in words:gmatch "%S+" do
+    local why = WHY[word]
+    if why == nil and not word:find "^lua" then error("where.lua knows no " .. word, 2) end
+    reason = reason or why
+  end
+  if reason then (running and running.env or busted).pending(reason) end
+  return reason ~= nil and reason ~= false
+end
