@@ -88,8 +88,6 @@ describe("a call that libcurl refuses", function()
 end)
 
 describe("a libcurl that was built without", function()
-  if elsewhere "engine unwatched" then return end
-
   local function with(options)
     options.api_token, options.max_retries, options.zone_id = env.TOKEN, 0, edge.zone()
     return { options = options }

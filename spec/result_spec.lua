@@ -126,7 +126,7 @@ describe("an answer", function()
       assert.same(TAGS, err.remaining)
       assert.is_false(err.retryable)
       for status, kind in pairs { [403] = "permission_denied", [502] = "server", [418] = "api" } do
-        _, err = answered { status = status, body = body }
+        err = select(2, answered { status = status, body = body })
         assert.same({ kind, status, ("HTTP %d with a body that is no JSON envelope"):format(status) },
           { err.kind, err.status, err.message })
       end
@@ -353,8 +353,8 @@ describe("an accepted purge", function()
         collectgarbage "stop"
         for _ = 1, round % 7 do leave() end
         -- So that the finalizers come now in the decoder and now in what is made of what it read.
-        collectgarbage("setpause", 100)
-        collectgarbage("setstepmul", 100 + round * 10)
+        host.tune("pause", 100)
+        host.tune("stepmul", 100 + round * 10)
         local before = ended
         collectgarbage "restart"
         local ok, taken, result, err = pcall(c.take, c, id)

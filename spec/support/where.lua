@@ -8,6 +8,7 @@
 --   once           the same, and slow: on lua5.4
 --   text           of Lua alone, with no memory of ours: the sanitizers and valgrind learn nothing from it
 --   unwatched      it preloads, measures time, or has a build of its own: it fails where the memory is watched
+--   cqueues luv    where this Lua has the module: Debian does not have it for every one
 --   lua5.4 luajit  of these Luas alone: what is built for them, a host that has no other
 --
 -- All words must hold. CFPURGE_WHOLE=1 (`make proof`) lifts the first three, which save time.
@@ -17,11 +18,20 @@ local lua = os.getenv "CFPURGE_LUA" or "lua5.4"
 local watched = (os.getenv "CFPURGE_WATCH" or "") ~= ""
 local whole = (os.getenv "CFPURGE_WHOLE" or "") ~= ""
 
+local function is_there(name)
+  for place in (package.path .. ";" .. package.cpath):gmatch "[^;]+" do
+    local file = io.open((place:gsub("%?", name)))
+    if file then return file:close() end
+  end
+end
+
 local WHY = {
   engine = not whole and lua ~= "lua5.4" and lua ~= "luajit" and "the same on every Lua: lua5.4 and luajit show it",
   once = not whole and lua ~= "lua5.4" and "the same on every Lua: lua5.4 shows it",
   text = not whole and watched and "of Lua alone: nothing to watch",
   unwatched = watched and "not where the memory is watched",
+  cqueues = not is_there "cqueues" and "no cqueues for this Lua",
+  luv = not is_there "luv" and "no luv for this Lua",
 }
 
 -- Within a test `pending` is another function than outside.
