@@ -71,8 +71,8 @@ describe("what the command tells", function()
   end)
 
   it("has one schema as JSON, in valid UTF-8", function()
-    local members = { "accepted", "attempts", "error", "failures", "ids", "messages", "pages", "ray_id", "remaining",
-      "remaining_file", "requests", "seconds" }
+    local members = { "accepted", "attempts", "error", "failures", "ids", "messages", "pages", "queued", "ray_id",
+      "remaining", "remaining_file", "requests", "seconds" }
     local function told(words, options)
       local out = run(words, options)
       assert.equal(out, text.valid(out))

@@ -71,9 +71,11 @@ describe("a C program that embeds it", function()
 
   for name, options in pairs { plain = {}, TLS = { tls = true } } do
     it("the contract holds in its frames, with the Lua layer from memory, " .. name, function()
+      options.stores = {}
       local text = contract.prepare(edge, options)
       local file = assert(io.open(dir .. "/contract.lua", "w"))
-      local hosts = "spec/hosts/contract.lua spec/hosts/scenarios.lua spec/hosts/embedded.lua"
+      local hosts = "spec/hosts/contract.lua spec/hosts/scenarios.lua spec/hosts/queue_scenarios.lua "
+        .. "spec/hosts/embedded.lua"
       file:write(preload(host.must("find lua/cfpurge " .. hosts .. " -name '*.lua'")),
         "package.preload['spec.hosts.embedded'](require 'spec.hosts.contract', (function() ", text, " end)())")
       file:close()

@@ -217,7 +217,7 @@ describe("the README", function()
       it("with every option that it lists, and no other", function()
         local listed, there = {}, {}
         for option in usage:gmatch "%-%-[%l-]+" do listed[option] = true end
-        for _, kind in ipairs { "files", "everything" } do
+        for _, kind in ipairs { "files", "everything", "queue drain", "queue status", "queue failed" } do
           for option in shell("cfpurge " .. kind .. " --help"):gmatch "%-%-[%l-]+" do there[option] = true end
         end
         there["--help"] = nil
@@ -336,6 +336,21 @@ describe("the README", function()
     end)
   end)
 
+  it("lists the metrics", function()
+    local client, path = new { plan = "pro" }, os.tmpname()
+    assert(client:purge(TAGS))
+    local queue = assert(cfpurge.queue { store = path .. ".db", client = client })
+    local found, listed = {}, {}
+    for name in queue:metrics():gmatch "# TYPE (%S+)" do found[name] = true end
+    for _, cells in ipairs(rows "| metric | its labels | |") do
+      for name in cells[1]:gmatch "`([%w_]+)`" do listed[name] = true end
+    end
+    queue:close()
+    client:close()
+    os.execute("rm -f " .. path .. "*")
+    assert.same(keys(found), keys(listed))
+  end)
+
   it("lists the fields of a result", function()
     local client = new()
     local result = assert(client:purge(TAGS))
@@ -370,6 +385,16 @@ describe("the README", function()
         end
       end
       assert.same(keys(source), names "| kind | when | retried |")
+    end)
+
+    it("and the metrics those that a request to the API may end with", function()
+      local others = { invalid_request = true, partial = true, queue_full = true, cancelled = true, closed = true }
+      local found = {}
+      for _, cells in ipairs(listed) do
+        found[#found + 1] = not others[code(cells[1])] and code(cells[1]) or nil
+      end
+      table.sort(found)
+      assert.same(found, require "cfpurge.metrics".kinds)
     end)
 
     for _, cells in ipairs(listed) do

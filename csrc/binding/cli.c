@@ -171,6 +171,29 @@ static int cli_replace(lua_State *L)
     return 1;
 }
 
+/* make_folder(path) -> true; or nil and why not. What is missing of the path is made too, for its owner alone. */
+static int cli_make_folder(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1), *end = path;
+    char part[PATH_MAX];
+    struct stat found;
+
+    if (strlen(path) >= sizeof part)
+        return cli_push_problem(L, ENAMETOOLONG);
+    do {
+        end += strspn(end, "/");
+        end += strcspn(end, "/");
+        memcpy(part, path, (size_t)(end - path));
+        part[end - path] = '\0';
+        if (mkdir(part, 0700) != 0 && errno != EEXIST)
+            return cli_push_problem(L, errno);
+    } while (*end);
+    if (stat(path, &found) != 0 || !S_ISDIR(found.st_mode))
+        return cli_push_problem(L, ENOTDIR);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
 /* The signals that came, and which was the last; has the command seen them? */
 static volatile sig_atomic_t cli_signals, cli_last_signal, cli_is_seen;
 
@@ -258,16 +281,11 @@ static int cli_end_by(lua_State *L)
 
 void cf_cli_open(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"is_terminal", cli_is_terminal},
-                                         {"terminal_width", cli_terminal_width},
-                                         {"read_line", cli_read_line},
-                                         {"create_beside", cli_create_beside},
-                                         {"replace", cli_replace},
-                                         {"interrupted", cli_interrupted},
-                                         {"end_by", cli_end_by},
-                                         {"file_rights", cli_file_rights},
-                                         {"sleep", cli_sleep},
-                                         {"pages", cf_page_new},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"is_terminal", cli_is_terminal}, {"terminal_width", cli_terminal_width},
+                                         {"read_line", cli_read_line},     {"create_beside", cli_create_beside},
+                                         {"replace", cli_replace},         {"make_folder", cli_make_folder},
+                                         {"interrupted", cli_interrupted}, {"end_by", cli_end_by},
+                                         {"file_rights", cli_file_rights}, {"sleep", cli_sleep},
+                                         {"pages", cf_page_new},           {NULL, NULL}};
     cf_register(L, functions);
 }

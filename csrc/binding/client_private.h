@@ -1,5 +1,5 @@
 /* The client, as its files share it: client.c makes, drives and closes it, call.c begins requests, and
- * taking.c runs what may raise where nothing may be lost. */
+ * taking.c runs what may raise where nothing may be lost, and stats.c counts. */
 #ifndef CFPURGE_CLIENT_PRIVATE_H
 #define CFPURGE_CLIENT_PRIVATE_H
 
@@ -44,6 +44,10 @@ int cf_client_rates(lua_State *L);
 int cf_client_set(lua_State *L);
 int cf_client_add(lua_State *L);
 int cf_client_key(lua_State *L);
+
+/* ---- stats.c ---- */
+
+int cf_client_stats(lua_State *L);
 
 /* ---- taking.c ---- */
 

@@ -34,6 +34,7 @@ struct cf_budget *cf_budget_find(struct cf_budget *first, const char *key, const
         cf_free(budget);
         return NULL;
     }
+    budget->rates = *rates;
     budget->pacer.of_all = &first->pacer;
     budget->next = first->next;
     first->next = budget;

@@ -27,6 +27,7 @@ struct cf_queues {
 struct cf_budget {
     struct cf_budget *next;
     char *key;
+    struct cf_rates rates;
     struct cf_pacer pacer;
     int64_t accepted[CF_BUCKETS]; /* when a request of a bucket was accepted last */
     struct cf_queues *queues;

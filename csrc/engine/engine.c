@@ -33,6 +33,7 @@ struct cf_engine *cf_engine_new(const struct cf_engine_settings *settings)
     engine->max_connections = settings->max_connections;
     engine->max_queued = settings->max_queued;
     engine->turn = &engine->own;
+    engine->own.rates = settings->rates;
     if (!cf_pacer_set(&engine->own.pacer, &settings->rates, engine->now)) {
         cf_engine_free(engine);
         return NULL;
@@ -365,31 +366,6 @@ int64_t cf_engine_timeout(struct cf_engine *engine)
         return CF_NEVER;
     now = cf_clock_now();
     return deadline > now ? deadline - now : 0;
-}
-
-void cf_engine_stats(struct cf_engine *engine, struct cf_engine_stats *stats)
-{
-    int64_t now = cf_clock_now(), ordered;
-    struct cf_budget *budget;
-    int i;
-
-    cf_multi_notice_fork(engine);
-    *stats = engine->stats;
-    stats->queued = engine->queued;
-    stats->running = engine->running.count;
-    stats->waiting = engine->waiting.count;
-    stats->done = engine->done.count;
-    for (i = 0; i < CF_BUCKETS; i++) {
-        stats->left[i] = -1;
-        for (budget = &engine->own; budget; budget = budget->next) {
-            int64_t when = cf_pacer_when(&budget->pacer, (enum cf_bucket)i, 1, now, &ordered);
-            double left = cf_pacer_left(&budget->pacer, (enum cf_bucket)i, now);
-            if (left >= 0 && (stats->left[i] < 0 || left < stats->left[i]))
-                stats->left[i] = left;
-            if (when - now > stats->held[i])
-                stats->held[i] = when - now;
-        }
-    }
 }
 
 void cf_engine_close(struct cf_engine *engine)

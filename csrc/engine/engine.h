@@ -8,16 +8,29 @@
 #include <stdint.h>
 
 #include "engine/exchange.h"
+#include "engine/tally.h"
 
 struct cf_engine;
 struct cf_transfer;
 
+/* All but the first row only grow; a forked child begins with none. */
 struct cf_engine_stats {
-    double left[CF_BUCKETS];  /* tokens of the budget that has least; negative where there is no limit */
-    int64_t held[CF_BUCKETS]; /* how long the next request of a bucket would wait for it, in the budget that is held
-                                 longest */
     size_t queued, running, waiting, done;
-    uint64_t started, finished, attempts, retries, connections, bytes_sent, bytes_received;
+    uint64_t started, finished, retries, connections, bytes_sent, bytes_received;
+    uint64_t attempts;     /* that have ended: one that is begun may be put back */
+    uint64_t rate_limited; /* attempts that the server refused for the rate */
+    struct cf_tally tally;
+};
+
+struct cf_bucket_state {
+    double rate;  /* a second */
+    double left;  /* tokens; negative where there is no limit */
+    int64_t held; /* how long the next request would wait for it */
+};
+
+struct cf_budget_state {
+    char key[128]; /* the beginning of it; empty: the client's own */
+    struct cf_bucket_state buckets[CF_BUCKETS];
 };
 
 struct cf_engine_settings {
@@ -71,5 +84,7 @@ void cf_engine_want_events(struct cf_engine *engine);
 bool cf_engine_next_event(struct cf_engine *engine, struct cf_event *event);
 
 void cf_engine_stats(struct cf_engine *engine, struct cf_engine_stats *stats);
+/* Budget number `i`, the client's own first. False: there are not so many. */
+bool cf_engine_budget_state(struct cf_engine *engine, size_t i, struct cf_budget_state *state);
 
 #endif

@@ -343,6 +343,7 @@ void cf_multi_notice_fork(struct cf_engine *engine)
         cf_poller_close(&engine->poller, true);
     engine->poller_open = false;
     cf_schedule_end_all(engine, CF_CLOSED, "the process that started it goes on with it");
+    engine->stats = (struct cf_engine_stats){.done = 0};
 }
 
 /* ---- moving forward ---- */

@@ -85,6 +85,8 @@ static void schedule_done(struct cf_transfer *transfer)
     engine->stats.finished++;
     engine->untold = true;
     transfer->elapsed = engine->now - transfer->started;
+    cf_tally_add(&engine->stats.tally, cf_verdict_kind(transfer->failure, &transfer->verdict), transfer->asked,
+                 (double)transfer->elapsed / 1e6);
     transfer->origin->transfers--;
     transfer->queues->transfers--;
     transfer->origin = NULL;
@@ -108,6 +110,7 @@ void cf_schedule_end(struct cf_engine *engine, struct cf_transfer *transfer, enu
         if (transfer->lane->multi && transfer->easy)
             cf_multi_remove(transfer);
         schedule_leave_lane(transfer);
+        engine->stats.attempts++;
         cf_pacer_answered(&transfer->budget->pacer, transfer->bucket, cf_transfer_cost(transfer), engine->now);
     } else if (schedule_is_queued(transfer)) {
         schedule_dequeue(transfer, NULL);
@@ -174,12 +177,9 @@ static void schedule_count_limits(struct cf_engine *engine, struct cf_transfer *
 /* It was never sent: it goes back as if libcurl had never had it. */
 static void schedule_put_back(struct cf_transfer *transfer)
 {
-    struct cf_engine *engine = transfer->engine;
-
     schedule_leave_lane(transfer);
     transfer->attempts--;
     transfer->tries--;
-    engine->stats.attempts--;
     transfer->is_set = transfer->is_set && transfer->refusal == CF_REFUSAL_NONE;
     cf_pacer_returned(&transfer->budget->pacer, transfer->bucket, cf_transfer_cost(transfer));
     schedule_enqueue(transfer, false);
@@ -214,6 +214,8 @@ void cf_schedule_attempt_ended(struct cf_engine *engine, struct cf_transfer *tra
     schedule_count_limits(engine, transfer);
     schedule_leave_lane(transfer);
     cf_pacer_answered(&transfer->budget->pacer, transfer->bucket, cf_transfer_cost(transfer), engine->now);
+    engine->stats.attempts += !transfer->is_refused;
+    engine->stats.rate_limited += transfer->verdict.about == CF_ABOUT_RATE;
     engine->stats.bytes_sent += transfer->body.len;
     engine->stats.bytes_received += transfer->response.body.len;
     if (transfer->response.status > 0)
@@ -307,7 +309,6 @@ static void schedule_start(struct cf_engine *engine, struct cf_transfer *transfe
     transfer->sendings = !cf_libcurl_asks_before_sending();
     origin->unsent += cf_engine_is_unsent(transfer);
     origin->running++;
-    engine->stats.attempts += code == CURLE_OK;
     cf_events_add(engine, transfer, CF_EVENT_REQUEST, 0);
     if (code == CURLE_OK)
         code = cf_multi_add(transfer);

@@ -50,7 +50,7 @@ local function perform(client, report, name, ...)
     local signals = core.interrupted()
     if signals > 0 and not ends then
       ends = core.now() + GRACE
-      if name == "start" then
+      if name == "start" and not report.is_queued then
         require "cfpurge.bulk.job".stop(request)
       else
         request:cancel()
@@ -107,13 +107,47 @@ local function check(args, report)
   return checks.tell(report, found, args)
 end
 
+-- What a purge goes to: the store of a queue, or the API.
+local function open_target(options, report, store)
+  if store then
+    return require "cfpurge.cli.store".open(store, options)
+  end
+  options.on_event = report:listener()
+  local client, _, err = require "cfpurge.client".new(options)
+  return client, err
+end
+
+-- The store, where the purge is to be queued; nil and what is wrong. A dry run shows what the API would get.
+local function store_of(args)
+  local store, problem
+  if args.queue or os.getenv "CFPURGE_QUEUE" then
+    store, problem = require "cfpurge.cli.store".of(args)
+  end
+  if not store and (args.delay or args.again) then
+    problem = problem or "--delay, --again: go with --queue"
+  elseif args.wait and not args.check then
+    problem = problem or "--wait: goes with --check"
+  elseif store and args.check then
+    problem = "--check: goes without --queue, which purges later"
+  end
+  return not args.dry_run and store or nil, problem
+end
+
 local function purge(args, report)
-  local options, err = clients.options(args, report)
+  local store, problem = store_of(args)
+  if problem then
+    return report:usage(problem) or USAGE
+  end
+  local options, err = {}, nil
+  if store then
+    report:queues(store)
+    clients.zone_options(args, options)
+    options.loop = "blocking"
+  else
+    options, err = clients.options(args, report)
+  end
   if not options then
     return report:failure(err) or clients.status_for(err)
-  end
-  if args.wait and not args.check then
-    return report:usage "--wait: goes with --check" or USAGE
   end
   core.interrupted()
   if args.kind == "everything" then
@@ -124,7 +158,6 @@ local function purge(args, report)
   end
   local params, source = { purge_everything = true }, nil
   if args.kind ~= "everything" then
-    local problem
     source, problem = require "cfpurge.cli.items".open(args, arguments.variants)
     if not source then
       return report:usage(problem) or USAGE
@@ -132,25 +165,28 @@ local function purge(args, report)
     params = { [args.kind] = source.list }
     report.source = source
   end
-  options.on_event = report:listener()
-  local client, _, result
   local began = core.now()
-  client, _, err = require "cfpurge.client".new(options)
-  if client then
+  local target, result
+  target, err = open_target(options, report, store)
+  if target then
     local call = clients.call_options(args)
     call.on_progress = report:progress()
-    result, err = perform(client, report, "start", params, call)
-    client:close()
+    result, err = perform(target, report, "start", params, call)
+    target:close()
   end
-  if source and (result or err.attempts > 0) then
+  if source and (result or err.attempts > 0 or err.accepted > 0) then
     report:note_star(source)
   end
   if result then
     -- What was not read may be in the old file, which stays then.
-    local problem = source and (source.problem or source:empty_remaining())
+    problem = source and (source.problem or source:empty_remaining())
     local checks = args.check and not result.dry_run and require "cfpurge.cli.check"
     local found = checks and report.json and checks.look_at(source.first_items, args, began)
-    report:success(result, found)
+    if store then
+      report:queued(result, core.now() - began)
+    else
+      report:success(result, found)
+    end
     local status = problem and (report:line(problem) or SOME_NOT) or 0
     if checks then
       local checked = checks.tell(report, found or checks.look_at(source.first_items, args, began), args)
@@ -170,6 +206,8 @@ local function run(args, report)
   local problem = args.profile and require "cfpurge.cli.config".apply(args, report)
   if problem then
     return report:usage(problem) or USAGE
+  elseif args.kind == "queue" then
+    return require "cfpurge.cli.queue"(args, report)
   elseif args.kind == "zones" or args.kind == "check" then
     core.interrupted()
     return (args.kind == "zones" and list_zones or check)(args, report)
@@ -186,10 +224,16 @@ return function(argv)
     is_json = is_json or word == "--json"
   end
   local report = require "cfpurge.cli.report".new(args or { kind = kind, json = is_json })
-  local status = report:finish(args and run(args, report) or report:usage(problem) or USAGE)
+  local status, has_rested = USAGE, nil
+  if args then
+    status, has_rested = run(args, report)
+  else
+    report:usage(problem)
+  end
+  status = report:finish(status)
   -- A shell's loop goes on where a signal's status is only an exit status like others.
   local signals, last = core.interrupted()
-  if signals > 0 then
+  if signals > 0 and not has_rested then
     core.end_by(last)
   end
   return status

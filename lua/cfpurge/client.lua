@@ -3,8 +3,10 @@ local begin = require "cfpurge.begin"
 local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
 local drain = require "cfpurge.drain"
+local figures = require "cfpurge.figures"
 local look_up = require "cfpurge.look_up"
 local loops = require "cfpurge.loop"
+local metrics = require "cfpurge.metrics"
 local names = require "cfpurge.names"
 local requests = require "cfpurge.request"
 local tables = require "cfpurge.tables"
@@ -262,6 +264,19 @@ end
 ---@return cfpurge.Stats
 function Client:stats()
   return inside(self, "stats").core:stats()
+end
+
+--- What it has done in this process, as Prometheus' text. It never waits.
+---@param labels? table<string, string|number> that all samples are to have
+---@return string? text, cfpurge.Error?
+function Client:metrics(labels)
+  local state = inside(self, "metrics")
+  local page, err = metrics.page(labels, 1, "labels")
+  if not page then
+    return nil, err
+  end
+  figures(page, state.core)
+  return page:text()
 end
 
 --- Ends all that is in flight with an error of the kind `cancelled`; an answer that is there still counts.

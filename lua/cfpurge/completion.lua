@@ -197,7 +197,7 @@ function M.end_all(state, err)
     end
   end
   for _, request in tables.entries(state.requests) do
-    if not parts[request] then
+    if not (parts[request] or request.is_kept) then
       all[#all + 1] = request
     end
   end

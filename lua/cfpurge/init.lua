@@ -1,6 +1,7 @@
 --- The public face: what `require "cfpurge"` returns.
 local client = require "cfpurge.client"
 local core = require "cfpurge.core"
+local metrics = require "cfpurge.metrics"
 
 -- Now: when they are needed the host may have other paths.
 require "cfpurge.bulk.auto"
@@ -13,5 +14,6 @@ return {
     return require "cfpurge.queue".new(options)
   end,
   lines = require "cfpurge.lines".lines,
+  metrics = metrics.join,
   variants = require "cfpurge.variants".variants,
 }

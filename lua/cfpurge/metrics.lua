@@ -4,7 +4,7 @@ local tables = require "cfpurge.tables"
 local text = require "cfpurge.cli.text"
 
 local M = {
-  --- The kinds of error that an answer, or the want of one, may have.
+  --- The kinds of error that a request may end with.
   kinds = {
     "api", "authentication", "bad_request", "bad_response", "conflict", "connection", "not_found", "permission_denied",
     "rate_limited", "server", "timeout", "tls", "unprocessable",
@@ -20,8 +20,9 @@ local function label(name, value)
   return ('%s="%s"'):format(name, text.valid(tostring(value)):gsub('[\\"\n]', escapes))
 end
 
--- The host may have set a locale that writes a comma.
-local function number(value)
+--- The host may have set a locale that writes a comma.
+---@return string
+function M.number(value)
   if value ~= value or math.abs(value) == math.huge then
     return value ~= value and "NaN" or value > 0 and "+Inf" or "-Inf"
   end
@@ -51,7 +52,7 @@ function Page:series(suffix, value, ...)
     labels[#labels + 1] = label(name, is)
   end
   local all = labels[1] and "{" .. table.concat(labels, ",") .. "}" or ""
-  self.lines[#self.lines + 1] = self.name .. suffix .. all .. " " .. number(value)
+  self.lines[#self.lines + 1] = self.name .. suffix .. all .. " " .. M.number(value)
 end
 
 ---@return string
@@ -69,24 +70,62 @@ local function label_problem(name, value)
   end
 end
 
---- An empty page whose samples all have these labels, for the method `metrics` of the caller's caller.
+--- An empty page whose samples all have these labels: the argument `arg`, by this name, of the method that calls this.
 ---@param labels? table<string, string|number>
 ---@return table? page, cfpurge.Error?
-function M.page(labels)
+function M.page(labels, arg, argument)
   if labels ~= nil and type(labels) ~= "table" then
-    error(("bad argument #1 to 'metrics' (labels: table expected, got %s)"):format(type(labels)), 3)
+    error(("bad argument #%d to 'metrics' (%s: table expected, got %s)"):format(arg, argument, type(labels)), 3)
   end
   local list = {}
   for name, value in tables.entries(labels or {}) do
     local problem = label_problem(name, value)
     if problem then
-      local field = "labels." .. tostring(name)
+      local field = argument .. "." .. tostring(name)
       return nil, core.error("invalid_request", field .. ": " .. problem, { field = field })
     end
     list[#list + 1] = label(name, value)
   end
   table.sort(list)
   return setmetatable({ labels = list[1] and table.concat(list, ","), lines = {}, name = nil }, Page)
+end
+
+--- Is this budget one zone's alone, because its plan or account could not be read? No sample names a zone: their number
+--- has no bounds, and a page is for more eyes than the API.
+---@param name string
+function M.is_zones(name)
+  return name:find "^zone " ~= nil or name:find "^of zone " ~= nil
+end
+
+--- One text of several: each family stands in it once, and of equal series the first.
+---@param texts string[]
+---@return string text
+function M.join(texts)
+  if type(texts) ~= "table" then
+    error(("bad argument #1 to 'metrics' (table expected, got %s)"):format(type(texts)), 2)
+  end
+  local order, lines, seen = {}, {}, {}
+  for i, one in ipairs(texts) do
+    if type(one) ~= "string" then
+      error(("bad argument #1 to 'metrics' ([%d]: string expected, got %s)"):format(i, type(one)), 2)
+    end
+    local family = ""
+    for line in one:gmatch "[^\n]+" do
+      family = line:match "^# HELP (%S+)" or family
+      if not lines[family] then
+        lines[family], order[#order + 1] = {}, family
+      end
+      local series = line:match "^# %u+ %S+" or line:match "^(.*) " or line
+      if not seen[series] then
+        seen[series] = true
+        table.insert(lines[family], line)
+      end
+    end
+  end
+  for i, family in ipairs(order) do
+    order[i] = table.concat(lines[family], "\n") .. "\n"
+  end
+  return table.concat(order)
 end
 
 return M

@@ -210,7 +210,7 @@
 ---@field error? table
 ---@field seconds? number of `held`
 
----@class cfpurge.Stats counts since the client was made, but for the first five
+---@class cfpurge.Stats counts since the client was made, in this process; the first five are of now
 ---@field in_flight integer
 ---@field queued integer
 ---@field running integer
@@ -218,12 +218,27 @@
 ---@field done integer ended, not yet taken
 ---@field started integer
 ---@field finished integer
----@field attempts integer
+---@field attempts integer that have ended
 ---@field retries integer
+---@field rate_limited integer attempts that the server refused for the rate
 ---@field connections integer
 ---@field bytes_sent integer
 ---@field bytes_received integer
----@field buckets {requests: cfpurge.Bucket, urls: cfpurge.Bucket}
+---@field outcomes table<string, cfpurge.Outcome> by "accepted" or the kind of the error; only what there was
+---@field bounds number[] seconds, of `within`
+---@field buckets cfpurge.Buckets of all budgets what is least
+---@field budgets cfpurge.Buckets[] the client's own first
+
+---@class cfpurge.Outcome
+---@field requests integer that ended so
+---@field items integer in them; those of a request that was refused and split count again
+---@field seconds number of all of them, from start to end
+---@field within integer[] how many took at most so long as the bound, and longer than the one before
+
+---@class cfpurge.Buckets
+---@field name? string "account/plan"; nil: the client's own
+---@field requests cfpurge.Bucket
+---@field urls cfpurge.Bucket
 
 ---@class cfpurge.Bucket
 ---@field rate? number a second

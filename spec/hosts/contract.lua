@@ -1,8 +1,10 @@
 -- The contract of waiting: the same scenarios for every host, as plain Lua 5.1 without any library but cfpurge.
 --
 -- In the runner (busted), before and after:
---   text = contract.prepare(edge, {tls = true}?)   makes and scripts a zone for each scenario; `text` is Lua source
---                         ("return {…}"), all that the host needs to know: a file, a string, a variable for it
+--   text = contract.prepare(edge, {tls = true, stores = {"sqlite", "redis"}}?)   makes and scripts a zone for each
+--                         scenario, and for those of the queue a store of each kind (sqlite alone by default);
+--                         `text` is Lua source ("return {…}"), all that the host needs to know: a file, a string, a
+--                         variable for it
 --   problems = contract.verify(edge, text, report, channel, skipped?)   a list of sentences, empty when all is well;
 --                         `report` is what contract.run returned, anywhere in a longer text, `channel` what came out
 --                         of the host's own error channel (stderr, a log), `skipped` how many may be skipped (0)
@@ -15,7 +17,10 @@
 --     host.spawn(fn)      begins another task, in which `purge` may wait; nil where there are none (those scenarios are
 --                         skipped). An error in a task belongs into the error channel
 --     host.fatal          true where an error in a callback ends the process (those scenarios are skipped)
-local M = { scenarios = require "spec.hosts.scenarios" }
+--     host.waits          true where a step of wait_until waits for what happens, and the host has nothing else to do
+local M = {}
+
+local sets = { client = require "spec.hosts.scenarios", queue = require "spec.hosts.queue_scenarios" }
 
 local PATIENCE = 10
 
@@ -29,9 +34,16 @@ end)() == nil and pcall or function(fn)
   return true
 end
 
-local function run_one(host, scenario, zone)
-  local name, body = scenario[1], scenario[4]
-  local clients, t = {}, { zone = zone, marker = "raised:" .. zone }
+-- One scenario as `prepare` has planned it, under the name that reports have.
+local function scenario_of(one)
+  local scenario = sets[one.set][one.at]
+  return scenario, one.kind and scenario[1] .. " (" .. one.kind .. ")" or scenario[1]
+end
+
+local function run_one(host, one)
+  local scenario, name = scenario_of(one)
+  local zone = one.zone
+  local clients, t = {}, { zone = zone, marker = "raised:" .. zone, store = one.store, waits = host.waits }
   function t.new(options)
     local plan = host.plan
     local filled = { zone_id = zone, base_url = plan.base_url, api_token = plan.token, ca_file = plan.ca_file }
@@ -49,10 +61,22 @@ local function run_one(host, scenario, zone)
     end, clients)
     if not fn() then error("waited " .. PATIENCE .. " s in vain", 2) end
   end
-  t.spawn = host.spawn
+  t.spawn, t.now = host.spawn, require("cfpurge.core").now
+  function t.sleep(seconds)
+    local limit = t.now() + seconds
+    t.wait_until(function() return t.now() >= limit end)
+  end
+  function t.new_queue(options)
+    local filled = { client = t.client, store = t.store, lease = 3, linger = 0.02 }
+    for key, value in pairs(options or {}) do filled[key] = value end
+    local queue = assert(require("cfpurge").queue(filled))
+    table.insert(clients, 1, queue)
+    return queue
+  end
   local ok, err = protected(function()
     t.client = t.new()
-    body(t)
+    t.queue = one.store and t.new_queue()
+    scenario[4](t)
   end)
   for _, client in ipairs(clients) do pcall(client.close, client) end
   return ok and "ok: " .. name or "FAILED: " .. name .. ": " .. tostring(err):gsub("%s*\n%s*", " ")
@@ -60,11 +84,12 @@ end
 
 function M.run(host)
   local lines = { "contract begins" }
-  for i, scenario in ipairs(M.scenarios) do
+  for _, one in ipairs(host.plan.runs) do
+    local scenario, name = scenario_of(one)
     if scenario.spawn and not host.spawn or scenario.raises and host.fatal then
-      lines[#lines + 1] = "skipped: " .. scenario[1]
+      lines[#lines + 1] = "skipped: " .. name
     else
-      lines[#lines + 1] = run_one(host, scenario, host.plan.zones[i])
+      lines[#lines + 1] = run_one(host, one)
     end
   end
   lines[#lines + 1] = "contract ends"
@@ -76,16 +101,21 @@ M.pcall = protected
 -- ---- in the runner ----
 
 function M.prepare(edge, options)
-  local tls, zones = options and options.tls, {}
-  local env = edge.up()
-  for i, scenario in ipairs(M.scenarios) do
-    local zone = edge.zone()
-    if next(scenario[2]) then edge.script(zone, scenario[2]) end
-    zones[i] = ("%q"):format(zone)
+  options = options or {}
+  local env, runs = edge.up(), {}
+  local function plan(set, kind)
+    for at, scenario in ipairs(sets[set]) do
+      local zone = edge.zone()
+      if next(scenario[2]) then edge.script(zone, scenario[2]) end
+      runs[#runs + 1] = ("{ set = %q, at = %d, zone = %q%s }"):format(set, at, zone, kind and
+        (", kind = %q, store = %q"):format(kind, require("spec.support.stores").target(kind)) or "")
+    end
   end
-  return ("return {\n  base_url = %q, token = %q,%s\n  zones = { %s },\n}\n"):format(
-    tls and env.API_TLS or env.API_HTTP, env.TOKEN, tls and (" ca_file = %q,"):format(env.CA_FILE) or "",
-    table.concat(zones, ", "))
+  plan "client"
+  for _, kind in ipairs(options.stores or { "sqlite" }) do plan("queue", kind) end
+  return ("return {\n  base_url = %q, token = %q,%s\n  runs = { %s },\n}\n"):format(
+    options.tls and env.API_TLS or env.API_HTTP, env.TOKEN,
+    options.tls and (" ca_file = %q,"):format(env.CA_FILE) or "", table.concat(runs, ",\n    "))
 end
 
 function M.verify(edge, text, report, channel, may_skip)
@@ -97,8 +127,9 @@ function M.verify(edge, text, report, channel, may_skip)
   if not body then
     return { "the contract did not run to its end: " .. report .. channel }
   end
-  for i, scenario in ipairs(M.scenarios) do
-    local name, zone = scenario[1], plan.zones[i]
+  for _, one in ipairs(plan.runs) do
+    local scenario, name = scenario_of(one)
+    local zone = one.zone
     if body:find("ok: " .. name .. "\n", 1, true) then
       local requests = edge.counts(zone).requests
       if scenario[3] and requests ~= scenario[3] then

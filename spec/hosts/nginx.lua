@@ -3,6 +3,7 @@
 --   nginx.start(options?)   options: workers (1), http, main, init, init_worker, exit_worker (pieces of the
 --                           configuration), plan (values for host.plan), conf (in place of openresty.conf),
 --                           env (NAME=value ...)
+--   nginx.recipe(zone, workers?)   the options for the README's nginx, which purges that zone of the edge
 --   it:run(phase, code, args?)     runs the Lua in that phase (openresty.lua) and returns what it returned; phases that
 --                           cannot answer keep it: it is fetched from there
 --   it:begin(phase, code, args?)   sends the request; the function that it returns waits for the values
@@ -102,6 +103,23 @@ function M.start(options)
     error("nginx did not start: " .. M.read(dir .. "/output") .. it:log(), 2)
   end
   return it
+end
+
+--- The options that start the README's nginx, to purge this zone of the edge.
+function M.recipe(zone, workers)
+  local conf = M.read "spec/hosts/recipe.conf"
+  conf = conf:gsub("listen 127.0.0.1:8080;", "listen unix:@DIR@/http.sock;")
+  conf = conf:gsub("http {", [[%0
+    lua_package_path "@ROOT@/lua/?.lua;@ROOT@/lua/?/init.lua;;";
+    lua_package_cpath "@CPATH@;;";
+    access_log off;
+    client_body_temp_path tmp; proxy_temp_path tmp; fastcgi_temp_path tmp; uwsgi_temp_path tmp; scgi_temp_path tmp;]])
+  return {
+    workers = workers, conf = "daemon off; user @USER@; pid nginx.pid; error_log error.log notice;\n"
+      .. "worker_processes @WORKERS@; env CLOUDFLARE_BASE_URL;\n" .. conf,
+    env = ("CLOUDFLARE_API_TOKEN=%s CLOUDFLARE_ZONE_ID=%s CLOUDFLARE_BASE_URL=%s"):format(edge.up().TOKEN, zone,
+      edge.env.API_HTTP),
+  }
 end
 
 local function escape(text)

@@ -5,7 +5,7 @@
 --                   are: host (see contract.lua), new(options?) (a client in a zone of its own), args, cfpurge.
 --                   options: args {name = text or number}, answers (of the edge), main (true: not in a task), cpath,
 --                   fails (true: the program does not return; value is its exit status), limit (seconds)
---               program.contract(host, options?)   runs the contract; a list of problems. options: tls, skipped
+--               program.contract(host, options?)   runs the contract; a list of problems. options: tls, skipped, stores
 --   in a host   program.main (not in a task?); program.start(host)  where the code may run, once
 require "spec.support.lines"
 local M = {}

@@ -126,7 +126,7 @@ describe("nginx", function()
 
   for _, way in ipairs { "http", "tls" } do
     it("keeps the contract over " .. way, function()
-      local text = contract.prepare(edge, { tls = way == "tls" })
+      local text = contract.prepare(edge, { tls = way == "tls", stores = { "sqlite", "redis" } })
       local before = #it_runs:log()
       local report = run(way == "tls" and "timer" or "content", [[
         return contract.run {

@@ -350,18 +350,7 @@ describe("nginx's workers", function()
 
   it("work as the README shows it", function()
     local zone = edge.zone()
-    local conf = nginx.read "spec/hosts/recipe.conf"
-    conf = conf:gsub("listen 127.0.0.1:8080;", "listen unix:@DIR@/http.sock;")
-    conf = conf:gsub("http {", [[%0
-      lua_package_path "@ROOT@/lua/?.lua;@ROOT@/lua/?/init.lua;;";
-      lua_package_cpath "@CPATH@;;";
-      access_log off;
-      client_body_temp_path tmp; proxy_temp_path tmp; fastcgi_temp_path tmp; uwsgi_temp_path tmp; scgi_temp_path tmp;]])
-    local it = start {
-      conf = "daemon off; user @USER@; pid nginx.pid; error_log error.log notice; env CLOUDFLARE_BASE_URL;\n" .. conf,
-      env = ("CLOUDFLARE_API_TOKEN=%s CLOUDFLARE_ZONE_ID=%s CLOUDFLARE_BASE_URL=%s"):format(edge.env.TOKEN, zone,
-        edge.env.API_HTTP),
-    }
+    local it = start(nginx.recipe(zone))
     assert.equal("accepted: 1\n", nginx.receive(it:request "/purge?tag=node%3A1"))
     assert.equal("saved\n", nginx.receive(it:request "/articles/one"))
     local requests = edge.requests(zone, 2)

@@ -2,7 +2,7 @@
 --
 --   for _, store in ipairs(stores)   SQLite and Redis
 --   store.name                    "sqlite" or "redis"
---   store.target()                a fresh, empty store: what cfpurge.queue is given as `store`
+--   store.target()                a fresh, empty store: what cfpurge.queue is given as `store`; stores.target(name)
 --   store.rules(target?)          its transitions, each carried out at once: rules.add(...) -> what it decodes to, or
 --                                 nil, the problem, the reason; rules.handle is the store's own
 --   store.queue(options?, client_options?)  -> a queue, its client, the zone's id, the target, what
@@ -91,6 +91,10 @@ local targets = {
     return ("%s/%d.db"):format(files, databases)
   end,
 }
+
+function M.target(name)
+  return targets[name]()
+end
 
 -- ---- transitions, one at a time ----
 

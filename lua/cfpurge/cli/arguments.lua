@@ -15,6 +15,16 @@ local commands = {
   { "check", "url", "Asks for pages, and tells what the cache says of them.",
     "cfpurge check --wait 30 https://www.example.com/a.css" },
   { "zones", nil, "Lists the zones that the credential sees.", "cfpurge zones --json" },
+  { "queue", nil, "Sends what waits in the queue, and tells what it holds.", "cfpurge queue work --plan pro" },
+}
+
+local actions = {
+  { "work", "Sends what waits, until SIGTERM or SIGINT: then what is in flight ends first." },
+  { "drain", "Sends what waits, and ends when nothing is left." },
+  { "status", "Tells how much waits, what rests and why." },
+  { "failed", "Lists what was refused for good, each with its error." },
+  { "retry", "Has what was refused wait again." },
+  { "discard", "Forgets what was refused." },
 }
 
 --- The options that make variants of a URL: the option, the header, an example.
@@ -28,7 +38,7 @@ M.variants = {
 -- All other options that begin with -- have a value.
 local takes_no_value = {
   ["--invalidate"] = true, ["--dry-run"] = true, ["--json"] = true, ["--quiet"] = true, ["--yes"] = true,
-  ["--help"] = true, ["--version"] = true, ["--check"] = true,
+  ["--help"] = true, ["--version"] = true, ["--check"] = true, ["--queue"] = true, ["--prometheus"] = true,
 }
 
 -- An option once: the last of two would be obeyed, and the first not.
@@ -72,20 +82,54 @@ local function add_source(command, kind, item)
   end
 end
 
-local function add_common(command)
+local function add_json(command)
   command:flag "--json":description "Tells the outcome as one JSON object."
-  command:flag "-q --quiet":description "Tells nothing but errors and the items that were not accepted."
-  add_number(command, "--timeout", "<seconds>"):description "Waits so long for the answer of one attempt (60)."
+end
+
+local function add_ca_file(command)
   add_option(command, "--ca-file", "<file>"):description "Trusts the certificates of this file beside the system's."
+end
+
+local function add_timeout(command)
+  add_number(command, "--timeout", "<seconds>"):description "Waits so long for the answer of one attempt (60)."
+end
+
+local function add_common(command)
+  add_json(command)
+  command:flag "-q --quiet":description "Tells nothing but errors and the items that were not accepted."
+  add_timeout(command)
+  add_ca_file(command)
+end
+
+local function add_login(command)
+  add_option(command, "--token-file", "<file>")
+    :description "Takes the API token from the first line of this file (CLOUDFLARE_API_TOKEN)."
+  add_option(command, "--profile", "<name>"):description(
+    "Takes zone, plan, token_file and environment from this section of ~/.config/cfpurge/config (CFPURGE_CONFIG).")
 end
 
 local function add_credential(command)
   add_number(command, "--retries", "<n>"):description "Sends a request that failed so many times again (2)."
   add_number(command, "--retry-for", "<seconds>"):description "Sends it again for so long, in place of --retries."
-  add_option(command, "--token-file", "<file>")
-    :description "Takes the API token from the first line of this file (CLOUDFLARE_API_TOKEN)."
-  add_option(command, "--profile", "<name>"):description(
-    "Takes zone, plan, token_file and environment from this section of ~/.config/cfpurge/config (CFPURGE_CONFIG).")
+  add_login(command)
+end
+
+local function add_sending(command)
+  command:option "--plan":overwrite(false):choices { "free", "pro", "business", "enterprise", "auto" }
+    :description "Goes as fast as the zone's plan allows, and no faster; auto asks the API for the plan."
+  add_number(command, "--in-flight", "<n>"):description "Sends so many requests at the same time (8)."
+end
+
+local function add_queue(command, description)
+  command:option "--queue":args "?":argname "=<store>":overwrite(false):description(description
+    .. " --queue=STORE names it: a file, or redis://host:6379/0 (CFPURGE_QUEUE; ~/.local/state/cfpurge/queue.db).")
+end
+
+local function add_adding(command)
+  add_queue(command, "Stores the purge in the queue, and sends nothing: `cfpurge queue work` does.")
+  add_number(command, "--delay", "<seconds>"):description "With --queue: it is sent in so many seconds, not before."
+  add_number(command, "--again", "<seconds>")
+    :description "With --queue: it is sent once more, so many seconds after it was accepted."
 end
 
 local function add_options(command)
@@ -94,12 +138,65 @@ local function add_options(command)
   add_option(command, "--environment", "<name>")
     :description "Purges in this environment of the zone alone, by its name or its id."
   command:flag "--invalidate":description "Makes the pages stale, to be revalidated, and drops none."
-  command:option "--plan":overwrite(false):choices { "free", "pro", "business", "enterprise", "auto" }
-    :description "Goes as fast as the zone's plan allows, and no faster; auto asks the API for the plan."
+  add_sending(command)
   command:flag "--dry-run":description "Shows the requests that would be sent, and sends none."
-  add_number(command, "--in-flight", "<n>"):description "Sends so many requests at the same time (8)."
+  add_adding(command)
   add_credential(command)
   add_common(command)
+end
+
+local function add_filter(command)
+  add_option(command, "--zone", "<zone>"):description "Of this zone alone, as the purge named it."
+  add_option(command, "--environment", "<name>"):description "Of this environment alone, by its name or its id."
+  command:option "--kind":overwrite(false):target "kind_of_purge":description "Of this kind alone."
+    :choices { "files", "tags", "hosts", "prefixes", "everything" }
+  add_number(command, "--older-than", "<seconds>"):description "What was refused longer ago than this."
+end
+
+local function add_service(command)
+  add_sending(command)
+  add_number(command, "--lease", "<seconds>")
+    :description "Where it dies, others wait so long for what it had in flight (60)."
+  add_login(command)
+  add_ca_file(command)
+  command:flag "-q --quiet":description "Tells nothing but what goes wrong."
+end
+
+-- The options of each action of `cfpurge queue`.
+local options_of = {
+  work = function(command)
+    add_service(command)
+    add_timeout(command)
+  end,
+  drain = function(command)
+    add_service(command)
+    add_number(command, "--timeout", "<seconds>"):description "Gives up after so long; what is left waits."
+    add_json(command)
+  end,
+  status = function(command)
+    add_json(command)
+    command:flag "--prometheus":description "Tells it as Prometheus reads it."
+  end,
+  failed = function(command)
+    add_filter(command)
+    add_number(command, "--limit", "<n>"):description "Lists so many at most, the oldest (100)."
+    add_json(command)
+  end,
+}
+for _, name in ipairs { "retry", "discard" } do
+  options_of[name] = function(command)
+    add_filter(command)
+    add_json(command)
+  end
+end
+
+local function add_actions(command)
+  command:require_command(true):command_target "action"
+  for _, entry in ipairs(actions) do
+    local action = command:command(entry[1]):description(entry[2])
+    add_queue(action, "The queue's store.")
+    options_of[entry[1]](action)
+  end
 end
 
 local function tell_version()
@@ -121,7 +218,7 @@ local function parser_for(named)
       "Exit status: 0 all was accepted, 1 some was not, 2 wrong use, 3 the credential, 4 no usable answer; "
         .. "129, 130 or 143 where a signal ended it.",
     }, "\n"))
-  parser:help_max_width(100):require_command(true):command_target "kind"
+  parser:help_max_width(80):require_command(true):command_target "kind"
   parser:flag "-V --version":description "Tells the version.":action(tell_version)
   for _, entry in ipairs(commands) do
     local kind, item = entry[1], entry[2]
@@ -134,6 +231,8 @@ local function parser_for(named)
       elseif kind == "zones" then
         add_credential(command)
         add_common(command)
+      elseif kind == "queue" then
+        add_actions(command)
       else
         if item then
           add_source(command, kind, item)
@@ -147,19 +246,28 @@ local function parser_for(named)
   return parser:add_complete_command "completion"
 end
 
--- The arguments with the command first, wherever it stands; and that word.
-local function ordered(argv)
-  local i = 1
+-- Where the first word stands that is no option, from `i` on.
+local function word_from(argv, i)
   while argv[i] and argv[i]:find "^%-." do
     i = i + ((argv[i]:find "^%-%-" and not argv[i]:find("=", 1, true) and not takes_no_value[argv[i]]) and 2 or 1)
   end
-  local words = { argv[i] }
-  for j = 1, #argv do
-    if j ~= i then
-      words[#words + 1] = argv[j]
+  return i
+end
+
+-- The arguments with the command first, wherever it stands, and what the queue is to do behind it; and the command.
+-- Without a value --queue must not take the word behind it.
+local function ordered(argv)
+  local first = word_from(argv, 1)
+  local words, second = { argv[first] }, argv[first] == "queue" and word_from(argv, first + 1)
+  words[2] = argv[second]
+  local is_over
+  for i, word in ipairs(argv) do
+    is_over = is_over or word == "--"
+    if i ~= first and i ~= second then
+      words[#words + 1] = word == "--queue" and not is_over and "--queue=" or word
     end
   end
-  return words, argv[i]
+  return words, argv[first]
 end
 
 --- What was asked for; or what is wrong with it, and of which command. Help and the version end the process.
@@ -168,8 +276,8 @@ end
 function M.parse(argv)
   local words, first = ordered(argv)
   if first == "help" then
-    words = { words[2] }
     words[#words + 1] = "--help"
+    table.remove(words, 1)
     first = words[1]
   elseif not words[1] then
     -- Nothing was purged: that is no success.

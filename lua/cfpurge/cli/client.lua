@@ -9,7 +9,8 @@ local M = { SOME_NOT = 1, USAGE = 2, CREDENTIALS = 3, NO_ANSWER = 4 }
 local option_of = {
   zone = "--zone", zone_id = "--zone", environment = "--environment", environment_id = "--environment",
   max_retries = "--retries", retry_for = "--retry-for", timeout = "--timeout", max_in_flight = "--in-flight",
-  plan = "--plan",
+  plan = "--plan", delay = "--delay", again = "--again", limit = "--limit", lease = "--lease",
+  older_than = "--older-than",
   ca_file = "--ca-file", base_url = "CLOUDFLARE_BASE_URL", api_token = "CLOUDFLARE_API_TOKEN",
   api_key = "CLOUDFLARE_API_KEY", api_email = "CLOUDFLARE_EMAIL",
 }
@@ -49,7 +50,8 @@ local function read_token(path)
   return token, problem and (problem:find(path, 1, true) and problem or path .. ": " .. problem)
 end
 
-local function zone_options(args, options)
+--- The zone of the arguments, as an option.
+function M.zone_options(args, options)
   if args.zone then
     options[require "cfpurge.names".is_name(args.zone) and "zone" or "zone_id"] = args.zone
   end
@@ -63,7 +65,7 @@ function M.options(args, report)
     plan = args.plan,
     ca_file = args.ca_file, user_agent = "cfpurge-cli/" .. core.version, loop = "blocking",
   }
-  zone_options(args, options)
+  M.zone_options(args, options)
   if args.token_file then
     local problem = require "cfpurge.cli.config".check_rights(args.token_file, report)
     if not problem then
@@ -76,14 +78,19 @@ function M.options(args, report)
   return options
 end
 
---- What the command gives to a purge.
----@return table
-function M.call_options(args)
-  local options = { invalidate = args.invalidate, dry_run = args.dry_run }
+--- The environment of the arguments, as an option.
+function M.environment_options(args, options)
   if args.environment then
     local is_id = args.environment:find("^" .. ("%x"):rep(32) .. "$")
     options[is_id and "environment_id" or "environment"] = args.environment
   end
+end
+
+--- What the command gives to a purge.
+---@return table
+function M.call_options(args)
+  local options = { invalidate = args.invalidate, dry_run = args.dry_run, delay = args.delay, again = args.again }
+  M.environment_options(args, options)
   return options
 end
 
@@ -91,7 +98,7 @@ end
 
 local status_of = {
   authentication = M.CREDENTIALS, connection = M.NO_ANSWER, tls = M.NO_ANSWER, timeout = M.NO_ANSWER,
-  bad_response = M.NO_ANSWER, server = M.NO_ANSWER,
+  bad_response = M.NO_ANSWER, server = M.NO_ANSWER, store = M.NO_ANSWER,
   -- Without anything that it is about it is no answer of the API.
   permission_denied = M.NO_ANSWER,
 }

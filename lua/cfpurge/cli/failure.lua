@@ -2,7 +2,7 @@
 local core = require "cfpurge.core"
 local text = require "cfpurge.cli.text"
 
-local duration, grouped = text.duration, text.grouped
+local duration, grouped, origin_of = text.duration, text.grouped, text.origin_of
 
 -- Items shown on a terminal; causes told one by one; the bytes of an item, and of a message, that are shown.
 local SHOWN, TOLD, ITEM, MESSAGE = 20, 10, 100, 400
@@ -31,10 +31,13 @@ local by_kind = {
   tls = "check the certificate: --ca-file names others to trust",
   timeout = "try again, or give it longer: --timeout",
   bad_response = "check what stands between: a proxy, CLOUDFLARE_BASE_URL",
+  queue_full = "`cfpurge queue work` sends what waits",
 }
 
-local function advice(err)
-  if err.kind == "rate_limited" and err.retry_after then
+local function advice(err, report)
+  if err.kind == "store" then
+    return "check the store: " .. report.store
+  elseif err.kind == "rate_limited" and err.retry_after then
     return ("try again in %s, and give --plan to go no faster than the plan may"):format(duration(err.retry_after))
   elseif err.kind == "tls" and err.message:find "[Cc]ertificate" == nil then
     return "try again; something between may break TLS"
@@ -53,21 +56,6 @@ local function facts_of(err)
     facts[name] = err[name]
   end
   return facts
-end
-
--- What the API's support asks for, as far as the message does not say it.
-local function origin_of(err)
-  local facts, message = {}, err.message
-  if err.status and not message:find("HTTP " .. err.status, 1, true) then
-    facts[1] = "HTTP " .. err.status
-  end
-  if err.code and not message:find(tostring(err.code), 1, true) then
-    facts[#facts + 1] = "code " .. err.code
-  end
-  if err.ray_id then
-    facts[#facts + 1] = "ray " .. err.ray_id
-  end
-  return facts[1] and " (" .. table.concat(facts, ", ") .. ")" or ""
 end
 
 local function replaced(whole, part, by)
@@ -167,7 +155,8 @@ local function as_json(report, err, told)
     failures[i] = { error = facts_of(failure.error), items = failure.items }
   end
   return report:outcome({
-    accepted = err.accepted, requests = err.requests, attempts = err.attempts, ids = err.ids, messages = err.messages,
+    [report.is_queued and "queued" or "accepted"] = err.accepted,
+    requests = err.requests, attempts = err.attempts, ids = err.ids, messages = err.messages,
     ray_id = err.ray_id, seconds = err.elapsed, error = facts_of(err), failures = failures, remaining_file = told.path,
   }, told.next_item)
 end
@@ -209,7 +198,8 @@ return function(report, err, source, params)
     told.count, hidden = listed(report, told.next_item, source.text_of)
   end
   if was_sent and source and told.count then
-    parts[#parts + 1] = ("%s accepted, %s not"):format(grouped(err.accepted), grouped(told.count + told.written))
+    parts[#parts + 1] = ("%s %s, %s not"):format(grouped(err.accepted), report.is_queued and "queued" or "accepted",
+      grouped(told.count + told.written))
   end
   if source and source.problem ~= err.message then
     parts[#parts + 1] = source.problem
@@ -222,7 +212,7 @@ return function(report, err, source, params)
   end
   local said = {}
   for _, cause in ipairs(errors[1] and errors or { err }) do
-    local next_step = advice(cause)
+    local next_step = advice(cause, report)
     if next_step and not said[next_step] then
       said[next_step] = true
       parts[#parts + 1] = next_step

@@ -4,7 +4,7 @@
 local core = require "cfpurge.core"
 local text = require "cfpurge.cli.text"
 
-local count_of, duration, grouped = text.count_of, text.duration, text.grouped
+local count_of, duration, grouped, rounded = text.count_of, text.duration, text.grouped, text.rounded
 
 local Report = {}
 Report.__index = Report
@@ -53,7 +53,7 @@ function Report:outcome(outcome, next_item)
     self:write('"', name, '":', json.encode(value), ",")
   end
   self:write "{"
-  for _, name in ipairs { "accepted", "requests", "attempts", "seconds" } do
+  for _, name in ipairs { "accepted", "queued", "requests", "attempts", "seconds" } do
     member(name, outcome[name] or 0)
   end
   for _, name in ipairs { "ids", "messages", "failures", "pages" } do
@@ -94,6 +94,11 @@ function Report:listener()
       self.retry = nil
     end
   end or nil
+end
+
+--- The purge goes to a queue's store, which needs no line.
+function Report:queues(store)
+  self.is_queued, self.has_line, self.store = true, false, require "cfpurge.cli.store".shown(store)
 end
 
 ---@return function? on_progress
@@ -164,10 +169,6 @@ end
 
 -- ---- all was accepted ----
 
-local function rounded(seconds)
-  return math.floor(seconds * 1000 + 0.5) / 1000
-end
-
 function Report:planned(result)
   if self.json then
     local json = require "cfpurge.cli.json"
@@ -185,6 +186,18 @@ function Report:planned(result)
   if not self.quiet then
     self:write(("would send: %s in %s, %s\n"):format(count_of(result.items, "item"),
       count_of(#result.requests, "request"), duration(result.seconds)))
+  end
+end
+
+--- All is in the queue.
+---@param added cfpurge.Added
+function Report:queued(added, seconds)
+  local count = added.added + added.merged
+  if self.json then
+    self:outcome { queued = count, seconds = rounded(seconds) }
+  elseif not self.quiet then
+    self:write("queued: ", self.kind == "everything" and "everything" or count_of(count, "item"),
+      added.merged > 0 and (" (%s waited already)"):format(grouped(added.merged)) or "", ", ", duration(seconds), "\n")
   end
 end
 

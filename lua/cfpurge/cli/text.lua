@@ -27,6 +27,27 @@ function M.duration(seconds)
   return ("%.1f h"):format(seconds / 3600)
 end
 
+--- To a millisecond.
+function M.rounded(seconds)
+  return math.floor(seconds * 1000 + 0.5) / 1000
+end
+
+--- What the API's support asks for, as far as the error's message does not say it.
+---@return string
+function M.origin_of(err)
+  local facts, message = {}, err.message
+  if err.status and not message:find("HTTP " .. err.status, 1, true) then
+    facts[1] = "HTTP " .. err.status
+  end
+  if err.code and not message:find(tostring(err.code), 1, true) then
+    facts[#facts + 1] = "code " .. err.code
+  end
+  if err.ray_id then
+    facts[#facts + 1] = "ray " .. err.ray_id
+  end
+  return facts[1] and " (" .. table.concat(facts, ", ") .. ")" or ""
+end
+
 -- The characters of UTF-8 that are more than one byte.
 local CHARACTERS = {
   "^[\194-\223][\128-\191]", "^\224[\160-\191][\128-\191]", "^[\225-\236\238\239][\128-\191][\128-\191]",

@@ -17,7 +17,7 @@ return {
     local failed, failure
     local vain = 0
     while not request:done() do
-      if request.job and completion.in_flight(state) == 0 and not state.drains then
+      if request.job and completion.in_flight(state) == 0 and not (state.drains or state.busy) then
         request.job:stall()
         break
       end

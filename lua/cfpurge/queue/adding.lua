@@ -1,11 +1,14 @@
---- The job of an `add`: reads a list slice by slice, stores it unit by unit, accounts for every item.
+--- What an `add` does: one entry of the turn's unit, or the job of a longer list, which is read slice by slice, stored
+--- unit by unit, every item accounted for.
 local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
+local gather = require "cfpurge.queue.gather"
 local items = require "cfpurge.queue.items"
 local refusals = require "cfpurge.bulk.refusals"
 local requests = require "cfpurge.request"
 local sources = require "cfpurge.bulk.source"
 local tables = require "cfpurge.tables"
+local validate = require "cfpurge.validate"
 
 -- Units in flight: one is read while another is stored.
 local UNITS = 4
@@ -47,24 +50,13 @@ function Adding:ended(part, value, err)
 end
 
 function Adding:send(chunk)
-  local group = tables.copy(self.group)
-  group.items = items.encode(self.handle, group.kind, chunk.items)
-  local commands, decode = self.store.add({ group }, self.options)
-  local part, failure
-  part = self.link:begin(commands, decode, function(value, err)
-    if part then
-      self:ended(part, value, err)
-    else
-      failure = err
-    end
+  local part = requests.new(self.state, nil, function(part, value, err)
+    self:ended(part, value, err)
   end)
-  if part then
-    self.parts[part] = chunk
-    self.in_flight = self.in_flight + 1
-  else
-    self:stop(failure)
-    self:fail(chunk, failure)
-  end
+  local entry = gather.entry(self.group, items.encode(self.handle, self.group.kind, chunk.items), self.options)
+  self.parts[part] = chunk
+  self.in_flight = self.in_flight + 1
+  self.gather:put(part, entry)
 end
 
 function Adding:send_all()
@@ -129,12 +121,14 @@ function Adding:remaining()
   return remaining
 end
 
-function Adding:withdrawn()
+--- Nobody can wait for it. A unit that is under way may be stored all the same.
+---@return cfpurge.Error
+function Adding:withdrawn(_, problem)
+  self.stopped, self.finished = core.error("invalid_request", problem), true
   for _, chunk in tables.entries(self.parts) do
-    self:fail(chunk, false)
+    self:fail(chunk, self.stopped)
   end
-  self.stopped, self.finished = core.error("cancelled", "withdrawn"), true
-  return { accepted = self.added + self.merged, remaining = self:remaining() }
+  return core.error("invalid_request", problem, { accepted = self.added + self.merged, remaining = self:remaining() })
 end
 
 function Adding:finish()
@@ -146,8 +140,8 @@ function Adding:finish()
     cause = core.error("invalid_request", self.group.kind .. ": must not be empty", { field = self.group.kind })
   end
   if not cause then
-    self.worker:hear(self.options.delay)
     -- The duplicates of a table are not even asked about.
+    self.gather:note(0, self.source.duplicates)
     return self.done { added = self.added, merged = self.merged + self.source.duplicates }
   end
   local fields = tables.copy(cause)
@@ -156,14 +150,11 @@ function Adding:finish()
   self.done(nil, core.error(cause.kind, cause.message, fields))
 end
 
-local M = {}
-
---- Stores what `list` holds, and calls `done(result, err)`.
----@param queue table { state, link, store, handle, worker }
----@param where table the zone and the environment, as `remaining` is to have them
-function M.start(queue, request, group, list, options, where, done)
+-- Stores what `list` holds, and calls `done(result, err)`; `where` is the zone and the environment as `remaining` is to
+-- have them.
+local function start(queue, request, group, list, options, where, done)
   local job = setmetatable({
-    state = queue.state, link = queue.link, store = queue.store, handle = queue.handle, worker = queue.worker,
+    state = queue.state, gather = queue.link.gather, store = queue.store, handle = queue.handle,
     group = group, options = options, where = where, done = done, source = sources.new(queue.handle, group.kind, list),
     parts = {}, failures = {}, in_flight = 0, noted = 0, added = 0, merged = 0, left = nil,
     stopped = false, is_going = false, finished = false, is_put_off = false, next_put_off = false,
@@ -172,20 +163,163 @@ function M.start(queue, request, group, list, options, where, done)
   job:go_on()
 end
 
---- The one item of a kind that has no list.
-function M.everything(queue, group, options, where, done)
-  local whole = tables.copy(group)
-  whole.items = { { "", "" } }
-  local commands, decode = queue.store.add({ whole }, options)
-  queue.link:begin(commands, decode, function(value, err)
-    if value then
-      queue.worker:hear(options.delay)
-    else
-      err.remaining = tables.copy(where)
-      err.remaining.purge_everything = true
+-- ---- what is one entry ----
+
+-- The zone and the environment as the caller gave them.
+local function where_of(params, options)
+  local where = {}
+  for _, name in ipairs { "zone", "zone_id", "environment", "environment_id" } do
+    where[name] = params[name] or options[name]
+  end
+  return where
+end
+
+-- Of the entry of an add that has no job: nothing of it is stored.
+local function refused(entry, err)
+  local fields, list = tables.copy(err), entry.list
+  fields.kind, fields.message = nil, nil
+  fields.remaining = tables.copy(entry.where)
+  fields.remaining[list and entry.group.kind or "purge_everything"] = list or true
+  if list then
+    fields.accepted, fields.failures = 0, { { error = err, items = list, at = 1 } }
+  end
+  return core.error(err.kind, err.message, fields)
+end
+
+local function entry_of(group, pairs_, terms, params, options, list)
+  local entry = gather.entry(group, pairs_, terms, refused)
+  entry.where, entry.list = where_of(params, options), list
+  return entry
+end
+
+-- The one item of a kind that has no list.
+local function everything(group, terms, params, options)
+  return entry_of(group, { { "", "" } }, terms, params, options)
+end
+
+local function encode(handle, kind, list, count)
+  local all, own, seen, size = {}, {}, {}, 0
+  for i = 1, count do
+    local key, json = handle:key(kind, list[i])
+    if not key then
+      return nil
+    elseif not seen[key] then
+      size = size + 1
+      seen[key], all[size] = true, { key, json }
     end
-    done(value, err)
-  end)
+    own[i] = list[i]
+  end
+  return all, own, count - size
+end
+
+-- The entry of a list that is right and needs no more than one; nil of any other: it is looked at item by item.
+local function short(queue, group, list, terms, params, options)
+  local count = type(list) == "table" and #list or 0
+  if count == 0 or count > math.min(queue.store.UNIT, validate.FIRST) then
+    return nil
+  end
+  local keys = 0
+  for _ in tables.entries(list) do
+    keys = keys + 1
+  end
+  if keys ~= count then
+    return nil
+  end
+  local ok, all, own, repeats = pcall(encode, queue.handle, group.kind, list, count)
+  if not ok or not all then
+    return nil
+  end
+  local entry = entry_of(group, all, terms, params, options, own)
+  entry.repeats = repeats
+  return entry
+end
+
+-- ---- beginning ----
+
+local M = {}
+
+-- What the core says of it, without the names that it does not know.
+local function problem_of(queue, params, options, kind, list)
+  local call = {
+    params = tables.copy(params),
+    options = { zone_id = options.zone_id, environment_id = options.environment_id, invalidate = options.invalidate },
+  }
+  call.params.zone, call.params.environment = nil, nil
+  if params.zone_id == nil and options.zone_id == nil then
+    call.params.zone_id = "0"
+  end
+  local ok, raised, err
+  if type(list) == "function" or (type(list) == "table" and #list > 0) then
+    ok, raised, err = validate.list({ core = queue.handle }, call, kind, list, queue.options.full, validate.FIRST)
+  else
+    ok, raised, err = pcall(queue.handle.check, queue.handle, call.params, call.options)
+    ok, err = ok and raised, ok and err or nil
+  end
+  if not ok then
+    local problem = tostring(raised):match "^bad argument .-%((.*)%)$" or tostring(raised)
+    return err or core.error("invalid_request", problem, { field = problem:match "^[%w_]+" })
+  end
+end
+
+local NAMES = { zone = true, zone_id = true, environment = true, environment_id = true }
+
+-- What the core is asked about beside a list, as one text; nil of anything that is unusual.
+local function place_of(params, options, kind)
+  for name in tables.entries(params) do
+    if name ~= kind and not NAMES[name] then
+      return nil
+    end
+  end
+  local words = { kind, options.invalidate == true and "invalidate" or "purge" }
+  for i, id in ipairs { params.zone_id or false, options.zone_id or false, params.environment_id or false,
+    options.environment_id or false, options.invalidate or false } do
+    if id and type(id) ~= (i < 5 and "string" or "boolean") then
+      return nil
+    end
+    words[i + 2] = tostring(id)
+  end
+  return table.concat(words, "\0")
+end
+
+-- The problem of an add, or its entry where it needs no more than one.
+local function looked_at(queue, params, options, group, list, terms)
+  local place = type(list) == "table" and place_of(params, options, group.kind)
+  local is_known = place and place == queue.place
+  if not queue.state.open then
+    return core.error("closed", "the queue was closed")
+  end
+  local err = not is_known and problem_of(queue, params, options, group.kind, list)
+  if err then
+    return err
+  elseif group.kind == "everything" then
+    return nil, everything(group, terms, params, options)
+  end
+  -- The next one in the same words is as right, but for its items.
+  queue.place = place
+  local entry = short(queue, group, list, terms, params, options)
+  return is_known and not entry and problem_of(queue, params, options, group.kind, list) or nil, entry
+end
+
+--- Begins an add. `request` ends by itself, or by `done(result, err)`: at once where the add is wrong.
+---@param queue table { state, link, store, handle, options }
+function M.begin(queue, request, params, options, done)
+  local terms, err = items.options(options)
+  local group, list, entry
+  if terms then
+    terms.capacity = queue.options.capacity
+    group, list, err = items.group(queue.state, params, options)
+  end
+  if group then
+    err, entry = looked_at(queue, params, options, group, list, terms)
+  end
+  if err then
+    err.remaining = params
+    done(nil, err)
+  elseif entry then
+    queue.link.gather:put(request, entry)
+  else
+    start(queue, request, group, list, terms, where_of(params, options), done)
+  end
 end
 
 return M

@@ -3,13 +3,14 @@ local adding = require "cfpurge.queue.adding"
 local budgets = require "cfpurge.queue.budgets"
 local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
+local draining = require "cfpurge.queue.draining"
+local figures = require "cfpurge.queue.figures"
 local items = require "cfpurge.queue.items"
 local links = require "cfpurge.queue.link"
 local look_up = require "cfpurge.look_up"
 local loops = require "cfpurge.loop"
 local making = require "cfpurge.queue.making"
 local metrics = require "cfpurge.metrics"
-local shown = require "cfpurge.queue.metrics"
 local tables = require "cfpurge.tables"
 local validate = require "cfpurge.validate"
 local workers = require "cfpurge.queue.worker"
@@ -24,6 +25,9 @@ local SELF = {}
 -- Items of one call of failed, retry and discard in the store, and what `failed` shows by default.
 local SOME, SHOWN = 500, 100
 
+-- How long close waits, in seconds, until the store has heard what became of the claims.
+local HANDOVER = 0.05
+
 local function inside(self, name)
   local queue = type(self) == "table" and rawget(self, SELF)
   if not queue then
@@ -33,57 +37,6 @@ local function inside(self, name)
 end
 
 -- ---- adding ----
-
--- What the core says of it, without the names that it does not know.
-local function problem_of(queue, params, options, kind, list)
-  local call = {
-    params = tables.copy(params),
-    options = { zone_id = options.zone_id, environment_id = options.environment_id, invalidate = options.invalidate },
-  }
-  call.params.zone, call.params.environment = nil, nil
-  if params.zone_id == nil and options.zone_id == nil then
-    call.params.zone_id = "0"
-  end
-  local ok, raised, err
-  if type(list) == "function" or (type(list) == "table" and #list > 0) then
-    ok, raised, err = validate.list({ core = queue.handle }, call, kind, list, queue.options.full, validate.FIRST)
-  else
-    ok, raised, err = pcall(queue.handle.check, queue.handle, call.params, call.options)
-    ok, err = ok and raised, ok and err or nil
-  end
-  if not ok then
-    local problem = tostring(raised):match "^bad argument .-%((.*)%)$" or tostring(raised)
-    return err or core.error("invalid_request", problem, { field = problem:match "^[%w_]+" })
-  end
-end
-
--- Begins one: calls `done` with the result or an error, at once where it is wrong.
-local function add(queue, request, params, options, done)
-  local terms, err = items.options(options)
-  if not terms then
-    err.remaining = params
-    return done(nil, err)
-  end
-  local group, list
-  group, list, err = items.group(queue.state, params, options)
-  if group then
-    err = problem_of(queue, params, options, group.kind, list)
-  end
-  if err then
-    err.remaining = params
-    return done(nil, err)
-  end
-  terms.capacity = queue.options.capacity
-  local where = {}
-  for _, name in ipairs { "zone", "zone_id", "environment", "environment_id" } do
-    where[name] = params[name] or options[name]
-  end
-  if group.kind == "everything" then
-    adding.everything(queue, group, terms, where, done)
-  else
-    adding.start(queue, request, group, list, terms, where, done)
-  end
-end
 
 local function check_call(name, params, options)
   if type(params) ~= "table" then
@@ -100,9 +53,9 @@ end
 function Queue:add(params, options)
   local queue = inside(self, "add")
   check_call("add", params, options)
-  return look_up.wait(queue.state, nil, function(request, done)
-    add(queue, request, tables.bare(params), tables.copy(options), done)
-  end)
+  return look_up.wait(queue.state, options, function(request, done)
+    adding.begin(queue, request, tables.bare(params), tables.copy(options), done)
+  end, params)
 end
 
 --- Begins an `add` and never waits.
@@ -119,9 +72,9 @@ function Queue:start(params, options, on_done)
   if on_done ~= nil and type(on_done) ~= "function" then
     error("bad argument #3 to 'start' (on_done: function expected, got " .. type(on_done) .. ")", 2)
   end
-  local request, loop = look_up.start(queue.state, nil, function(request, done)
-    add(queue, request, tables.bare(params), tables.copy(options), done)
-  end, on_done)
+  local request, loop = look_up.start(queue.state, options, function(request, done)
+    adding.begin(queue, request, tables.bare(params), tables.copy(options), done)
+  end, on_done, params)
   if not request then
     return nil, loop
   end
@@ -142,39 +95,27 @@ end
 local NO_CLIENT = "client: this queue only adds: cfpurge.queue was given no client that sends"
 
 --- From now on this process sends what waits, moved by its host's loop. It raises where the queue has no client.
+---@return true?, cfpurge.Error? err where no loop runs that could
 function Queue:work()
   local queue = inside(self, "work")
   if queue.adder then
     error(NO_CLIENT, 2)
+  elseif not queue.state.open then
+    return nil, core.error("closed", "the queue was closed")
   end
-  queue.worker:work()
+  queue.state.busy = true
+  local loop, problem = loops.drive(queue.state)
+  if loop then
+    queue.worker:work()
+  end
   keep_busy(queue)
+  return loop and true or nil, not loop and core.error("invalid_request", problem) or nil
 end
 
 --- Sends nothing more; what is in flight ends first.
 function Queue:rest()
   local queue = inside(self, "rest")
   queue.worker:rest()
-end
-
--- Waits until nothing waits and nothing is in flight, or the deadline has passed.
-local function drain(queue, deadline, done)
-  local ends = deadline and core.now() + deadline
-  local function look()
-    local commands, decode = queue.store.status()
-    queue.link:begin(commands, decode, function(status, err)
-      if err then
-        return done(nil, err)
-      elseif status.waiting + status.in_flight == 0 and not status.sweeps then
-        return done { waiting = 0, failed = status.failed }
-      elseif ends and core.now() >= ends then
-        return done(nil, core.error("timeout", ("%d items were not accepted before the deadline"):format(
-          status.waiting + status.in_flight), { waiting = status.waiting + status.in_flight }))
-      end
-      queue.worker:after(math.min(0.1, ends and math.max(ends - core.now(), 0) or 0.1), look)
-    end)
-  end
-  look()
 end
 
 --- Works, and waits until nothing is left or `deadline` seconds have passed.
@@ -193,8 +134,8 @@ function Queue:drain(options)
   queue.drains = queue.drains + 1
   queue.worker:work()
   keep_busy(queue)
-  local result, err = look_up.wait(queue.state, nil, function(_, done)
-    drain(queue, options.deadline, done)
+  local result, err = look_up.wait(queue.state, nil, function(request, done)
+    draining(queue, request, options.deadline, done)
   end)
   queue.drains = queue.drains - 1
   if not was_working then
@@ -224,22 +165,23 @@ function Queue:status()
   return status, err
 end
 
---- The status as Prometheus' text: what the store holds, the same from every process. What this process has done is in
---- its client's. It waits as `status` does.
----@param labels? table<string, string|number> that all samples are to have
+--- What it holds, and what this process and its client have done, as Prometheus' text. It waits as `status` does.
+---@param labels? table<string, string|number> that the samples of this process are to have
+---@param store_labels? table<string, string|number> that those of the store are to have: the same from every process
 ---@return string? text, cfpurge.Error?
-function Queue:metrics(labels)
+function Queue:metrics(labels, store_labels)
   local queue = inside(self, "metrics")
-  local page, err = metrics.page(labels)
-  if not page then
-    return nil, err
+  local own, problem = metrics.page(labels, 1, "labels")
+  local store, err = metrics.page(store_labels, 2, "store_labels")
+  if not (own and store) then
+    return nil, problem or err
   end
   local status
   status, err = ask(queue, queue.store.status())
   if not status then
     return nil, err
   end
-  return shown(page, status)
+  return figures(store, own, status, queue.link.gather:counts(), not queue.adder and queue.handle or nil)
 end
 
 --- What was refused for good, the oldest first, each with its error.
@@ -338,19 +280,35 @@ function Queue:timeout()
   return completion.timeout(inside(self, "timeout").state)
 end
 
---- Ends the calls that are in flight as cancelled. What is being added may be stored all the same.
+--- Ends the calls that are in flight as cancelled; what is being added may be stored all the same. A queue that rests
+--- leaves to the leases what the store could not be told of.
 function Queue:cancel()
-  completion.cancel_everything(inside(self, "cancel").state)
+  local queue = inside(self, "cancel")
+  queue.worker:give_up()
+  completion.cancel_everything(queue.state)
+end
+
+-- The store is told that its claims are free, or the next worker would wait until their leases are over.
+local function hand_over(queue)
+  local ends, problem = core.now() + HANDOVER, nil
+  while queue.state.count > 0 and core.now() < ends do
+    local ok, raised = pcall(completion.step, queue.state, math.max(ends - core.now(), 0))
+    problem = problem or (not ok and { raised }) or nil
+  end
+  return problem
 end
 
 --- Ends all: what was not sent waits in the store for the next worker. The client stays open.
 function Queue:close()
   local queue = inside(self, "close")
-  queue.worker:stop()
+  local problem = queue.state.open and queue.worker:stop() and hand_over(queue)
   queue.state.busy = false
   completion.close(queue.state, "the queue was closed")
   if queue.adder then
     queue.adder:close()
+  end
+  if problem then
+    error(problem[1], 0)
   end
 end
 

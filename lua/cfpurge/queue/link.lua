@@ -4,6 +4,7 @@
 -- link watches the descriptor of the queue's client, so that one descriptor, one step and one timeout serve both.
 local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
+local gather = require "cfpurge.queue.gather"
 local requests = require "cfpurge.request"
 
 -- Remedies for one unit.
@@ -59,11 +60,16 @@ function Link:step(timeout)
     self.handle:watch(client:fileno())
   end
   local in_flight, ended = self.handle:step(timeout and wait and math.min(timeout, wait) or timeout or wait)
+  ended = ended - (self.units[1] and self:absorb() or 0)
   if client and client:active() then
     client:step(0)
   end
   state.worker:tick()
-  return in_flight, ended
+  if self.gather.count > 0 then
+    -- Who steps may leave some for the next time.
+    self.handle:wake()
+  end
+  return in_flight, ended + self.gather.count
 end
 
 function Link:wait()
@@ -74,18 +80,26 @@ function Link:wait()
   return in_flight, ended
 end
 
-function Link:take(id)
+-- An id, and the results or an error.
+function Link:take_unit(id)
   local got, results, problem, reason = self.handle:take(id)
-  if not got then
-    return nil
-  elseif not results then
-    return got, nil, error_of(problem, reason)
+  return got, results, got and not results and error_of(problem, reason) or nil
+end
+
+--- What has ended: a unit's id, or an entry of `gather`.
+function Link:take(id)
+  if not id and self.gather.count == 0 and self.units[1] then
+    -- Its end may lie in the store, where no step has looked since.
+    self:absorb()
   end
-  return got, results
+  if type(id) == "table" or (not id and self.gather.count > 0) then
+    return self.gather:take(id)
+  end
+  return self:take_unit(id)
 end
 
 function Link:cancel(id)
-  return self.handle:cancel(id)
+  return (type(id) == "table" and self.gather or self.handle):cancel(id)
 end
 
 function Link:fileno()
@@ -101,7 +115,7 @@ end
 
 --- How long a step may be put off, at most.
 function Link:timeout()
-  local least
+  local least = self.gather.count > 0 and 0 or nil
   for _, seconds in ipairs { self.at and math.max(self.at - core.now(), 0) or false,
     self.client and self.client:timeout() or false } do
     if seconds and (not least or seconds < least) then
@@ -147,37 +161,91 @@ local function behind(results, count)
   return rest
 end
 
---- Begins one, and calls `done(value…)` or `done(nil, err)` when it has ended.
----@return table? request
-function Link:begin(commands, decode, done, tries)
-  local before, id, problem, reason = self:submit(commands)
-  if not id then
-    done(nil, error_of(problem, reason))
-    return nil
+-- A unit has ended: what it failed for want of is done, and then it once more.
+function Link:over(unit, results, err)
+  local remedy = err and unit.tries < TRIES and self.store.remedy(err)
+  if err and err.reason == "broken" and unit.tries == 0 then
+    -- The server has closed the connection. Whether it was done nobody knows, and each transition may be done twice.
+    remedy = {}
   end
-  local part = requests.new(self.state, nil, function(_, results, err)
-    local remedy = err and (tries or 0) < TRIES and self.store.remedy(err)
-    if err and err.reason == "broken" and not tries then
-      -- The server has closed the connection. Whether it was done nobody knows, and each transition may be done twice.
-      remedy = {}
+  if not err then
+    local _, opened = self.store.open()
+    if opened and unit.before > 0 then
+      opened(results)
     end
-    if not err then
-      local _, opened = self.store.open()
-      if opened and before > 0 then
-        opened(results)
+    self.is_ready, self.first = true, {}
+    unit.done(unit.decode(unit.before > 0 and behind(results, unit.before) or results))
+  elseif remedy then
+    -- Nothing of this unit was done: the store is older, or somebody has emptied it, or flushed its scripts.
+    self.is_ready, self.first = false, remedy
+    unit.tries = unit.tries + 1
+    self:carry_out(unit)
+  else
+    unit.done(nil, err)
+  end
+end
+
+--- Ends it with an error of this reason.
+function Link.refuse(_, unit, reason)
+  unit.done(nil, error_of(reason, reason))
+end
+
+--- Submits a unit { commands, decode, done }; one with `entries` ends as part of a step, any other by a request.
+---@return table? request
+function Link:carry_out(unit)
+  unit.tries = unit.tries or 0
+  if unit.entries and not unit.is_listed then
+    -- Before it is submitted: where memory is short afterwards its end would be lost.
+    self.units[#self.units + 1] = unit
+    unit.is_listed = true
+  end
+  local before, id, problem, reason = self:submit(unit.commands)
+  unit.before, unit.id = before, id or false
+  if not id then
+    unit.has_ended = true
+    unit.done(nil, error_of(problem, reason))
+  elseif unit.entries then
+    unit.has_ended = false
+  else
+    local part = requests.new(self.state, nil, function(_, results, err)
+      self:over(unit, results, err)
+    end)
+    part.is_kept = unit.is_kept
+    completion.register(self.state, part, id)
+    return part
+  end
+end
+
+-- Ends the units with entries that the store has ended; returns how many.
+function Link:absorb()
+  local i, count, units = 1, 0, self.units
+  while units[i] do
+    local unit = units[i]
+    if unit.id and not unit.has_ended then
+      local got, results, err = self:take_unit(unit.id)
+      if got then
+        unit.results, unit.err, unit.has_ended, count = results, err, true, count + 1
       end
-      self.is_ready, self.first = true, {}
-      done(decode(before > 0 and behind(results, before) or results))
-    elseif remedy then
-      -- Nothing of this unit was done: the store is older, or somebody has emptied it, or flushed its scripts.
-      self.is_ready, self.first = false, remedy
-      self:begin(commands, decode, done, (tries or 0) + 1)
-    else
-      done(nil, err)
     end
-  end)
-  completion.register(self.state, part, id)
-  return part
+    if unit.has_ended and unit.id then
+      self:over(unit, unit.results, unit.err)
+    end
+    -- It may have been submitted once more.
+    if unit.has_ended then
+      table.remove(units, i)
+    else
+      i = i + 1
+    end
+  end
+  return count
+end
+
+--- Begins one, and calls `done(value…)` or `done(nil, err)` when it has ended. The worker's own `is_kept`: it is no
+--- call that `cancel` ends.
+---@return table? request
+function Link:begin(commands, decode, done, is_kept)
+  self.gather:flush()
+  return self:carry_out { commands = commands, decode = decode, done = done, is_kept = is_kept }
 end
 
 ---@param handle userdata a store's
@@ -185,7 +253,9 @@ end
 ---@param client cfpurge.Client?
 ---@return table link
 return function(handle, store, client)
-  return setmetatable({
-    handle = handle, store = store, client = client, state = nil, at = nil, is_ready = false, first = {},
+  local self = setmetatable({
+    handle = handle, store = store, client = client, state = nil, at = nil, is_ready = false, first = {}, units = {},
   }, Link)
+  self.gather = gather.new(self)
+  return self
 end

@@ -53,8 +53,21 @@ local function whole(status, names)
 end
 
 function M.add(groups, options)
-  return transition("add", { groups = groups, options = options }, function(reply)
-    return { added = reply[1], merged = reply[2] }
+  local lists = {}
+  for i, group in ipairs(groups) do
+    lists[i] = { zone = group.zone, environment = group.environment, op = group.op, kind = group.kind,
+      items = group.items }
+  end
+  return transition("add", { groups = lists, options = options }, function(reply)
+    local fresh = {}
+    for i, group in ipairs(options.tells_each and groups or {}) do
+      local keys = {}
+      for _, place in ipairs(reply[i + 2]) do
+        keys[group.items[place][1]] = true
+      end
+      fresh[group] = keys
+    end
+    return { added = reply[1], merged = reply[2], fresh = fresh }
   end)
 end
 

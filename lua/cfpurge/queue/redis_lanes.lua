@@ -195,6 +195,14 @@ local function add(groups, options)
     total(n - less)
     if group.kind == 'everything' and delay == 0 then supersede(group, id) end
   end
-  return { added, all - added }
+  local reply = { added, all - added }
+  for g, group in ipairs(options.tells_each and groups or {}) do
+    local places = {}
+    for i = 1, #group.items do
+      if fresh[g][i] then places[#places + 1] = i end
+    end
+    reply[g + 2] = places
+  end
+  return reply
 end
 ]==]

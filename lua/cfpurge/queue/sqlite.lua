@@ -85,6 +85,7 @@ local INSERT = [[INSERT INTO items (lane, key, item, added, due, again)
   WHERE ?3 = 'purge' OR ?7 IS NOT NULL OR NOT EXISTS (SELECT 1 FROM items AS p WHERE p.lane = {PURGES}
     AND p.key = j.value ->> 0 AND p.claim IS NULL AND p.due <= now() + ?6)
   ON CONFLICT DO NOTHING]]
+local INSERT_EACH = INSERT .. " RETURNING key"
 
 -- ?5 items, ?6 delay.
 local SUPERSEDE = [[DELETE FROM items WHERE +lane = {INVALIDATES} AND +claim IS NULL AND next IS NULL AND again IS NULL
@@ -103,7 +104,7 @@ local function add_group(command, group, options)
   end
   here "INSERT OR IGNORE INTO lanes (zone, environment, op, kind) VALUES (?1, ?2, ?3, ?4)"
   here(MERGE, items, delay, again)
-  local added = here(INSERT, items, delay, again)
+  local added = here(options.tells_each and INSERT_EACH or INSERT, items, delay, again)
   here([[UPDATE lanes SET count = count + changes(), head = min(ifnull(head, now() + ?5), now() + ?5)
     WHERE id = {LANE}]], delay)
   if op == "purge" then
@@ -119,9 +120,10 @@ local function add_group(command, group, options)
   return added
 end
 
---- Adds the items of all groups, or none.
+--- Adds the items of all groups, or none. Decodes to { added, merged }, and with `tells_each` to `fresh`: by group the
+--- set of the keys that were added.
 ---@param groups {zone: string, environment: string, op: string, kind: string, items: string[][]}[] { key, JSON }
----@param options {delay: number?, again: number?, capacity: integer}
+---@param options {delay: number?, again: number?, capacity: integer, tells_each: boolean?}
 function M.add(groups, options)
   local commands, command = unit()
   local places, all = {}, 0
@@ -130,11 +132,15 @@ function M.add(groups, options)
   end
   command("SELECT refuse('queue_full') FROM meta WHERE total > ?1", options.capacity)
   return commands, function(results)
-    local added = 0
-    for _, place in ipairs(places) do
-      added = added + results[place].changes
+    local added, fresh = 0, {}
+    for i, place in ipairs(places) do
+      local keys = {}
+      for _, row in ipairs(results[place].rows) do
+        keys[row[1]] = true
+      end
+      added, fresh[groups[i]] = added + results[place].changes, keys
     end
-    return { added = added, merged = all - added }
+    return { added = added, merged = all - added, fresh = fresh }
   end
 end
 

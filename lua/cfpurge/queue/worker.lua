@@ -16,6 +16,8 @@ local PATIENCE = 0.02
 -- After an error of the store.
 local PAUSE = 1
 
+local function nothing() end
+
 local Worker = {}
 Worker.__index = Worker
 
@@ -60,10 +62,13 @@ end
 
 -- ---- claims ----
 
+function Worker:begin(done, commands, decode)
+  self.link:begin(commands, decode, done, true)
+end
+
 function Worker:ask(transition, done)
   self.is_asking = true
-  local commands, decode = transition(self.terms)
-  self.link:begin(commands, decode, function(value, err)
+  self:begin(function(value, err)
     self.is_asking = false
     if err then
       self:look_at(core.now() + PAUSE)
@@ -74,7 +79,7 @@ function Worker:ask(transition, done)
       done(value)
     end
     self:set_alarm()
-  end)
+  end, transition(self.terms))
   self:set_alarm()
 end
 
@@ -106,8 +111,7 @@ end
 -- ---- sending ----
 
 function Worker:settle(fence, outcome)
-  local commands, decode = self.store.settle(fence, outcome)
-  self.link:begin(commands, decode, function(_, err)
+  self:begin(function(_, err)
     if err and not (err.kind == "closed" or err.kind == "cancelled") and self.flying[fence] then
       -- The store has not heard of it. Until the lease is over it may.
       self.unsettled[fence] = outcome
@@ -119,7 +123,7 @@ function Worker:settle(fence, outcome)
       self.in_flight = self.in_flight - 1
     end
     self:look_at(core.now())
-  end)
+  end, self.store.settle(fence, outcome))
 end
 
 function Worker:ended(claim, err, result)
@@ -163,9 +167,8 @@ function Worker:learn(claim)
       -- The purge tells why, or gets through.
       return self:send(claim)
     end
-    for _, made in ipairs { { self.store.set_budget(name, buckets) }, { self.store.set_zone(claim.zone, name) } } do
-      self.link:begin(made[1], made[2], function() end)
-    end
+    self:begin(nothing, self.store.set_budget(name, buckets))
+    self:begin(nothing, self.store.set_zone(claim.zone, name))
     self:settle(claim.fence, { failed = {}, waiting = "all" })
   end)
 end
@@ -198,15 +201,14 @@ function Worker:renew()
   end
   self.renews = fences[1] and core.now() + self.terms.lease / 3 or nil
   if fences[1] then
-    local commands, decode = self.store.renew(fences, self.terms.lease)
-    self.link:begin(commands, decode, function(ours)
+    self:begin(function(ours)
       for _, fence in ipairs(ours and fences or {}) do
         if not ours[fence] and self.flying[fence] and self.unsettled[fence] then
           self.unsettled[fence], self.flying[fence] = nil, nil
           self.in_flight = self.in_flight - 1
         end
       end
-    end)
+    end, self.store.renew(fences, self.terms.lease))
   end
   for fence, outcome in tables.entries(self.unsettled) do
     self.unsettled[fence] = nil
@@ -252,8 +254,7 @@ function Worker:work()
   if not self.is_working then
     self.is_working, self.is_due = true, false
     self.wakes = core.now()
-    local commands, decode = self.store.wake()
-    self.link:begin(commands, decode, function() end)
+    self:begin(nothing, self.store.wake())
     self.link:wake()
     self:set_alarm()
   end
@@ -276,13 +277,25 @@ function Worker:is_active()
   return self.is_working or self.in_flight > 0
 end
 
---- Ends what is in flight; the store has its items wait again, or they do when the lease is over.
+--- Ends what is in flight, and tells the store.
+---@return boolean was_active
 function Worker:stop()
+  self:notice_fork()
+  local was_active = self:is_active() or self.is_asking
   self.is_working = false
   for _, claim in tables.entries(self.flying) do
     if claim.request then
       claim.request:cancel()
     end
+  end
+  return was_active
+end
+
+--- Where it rests: what the store could not be told of is over with the leases.
+function Worker:give_up()
+  for fence in tables.entries(not self.is_working and self.unsettled or {}) do
+    self.unsettled[fence], self.flying[fence] = nil, nil
+    self.in_flight = self.in_flight - 1
   end
 end
 

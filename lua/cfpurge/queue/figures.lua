@@ -1,7 +1,5 @@
---- A queue's status as Prometheus' text.
---
--- No sample names a zone: their number has no bounds, and a page of metrics is for more eyes than the store. `status`
--- names those that rest.
+--- A queue's figures as Prometheus' text. Which zones rest it does not name; `status` does.
+local of_client = require "cfpurge.figures"
 local metrics = require "cfpurge.metrics"
 local tables = require "cfpurge.tables"
 
@@ -18,10 +16,7 @@ local function resting(status)
   return counts, kinds
 end
 
----@param page table of cfpurge.metrics, empty
----@param status cfpurge.QueueStatus
----@return string text
-return function(page, status)
+local function of_store(page, status)
   page:family("gauge", "cfpurge_queue_items", "Items in the store by their state; failed ones were refused for good.")
   for _, state in ipairs { "waiting", "in_flight", "failed" } do
     page:sample(status[state], "state", state)
@@ -36,8 +31,7 @@ return function(page, status)
   page:family("gauge", "cfpurge_queue_budget_left", "Tokens left of a plan's budget: requests, or URLs.")
   local plans = {}
   for _, budget in ipairs(status.budgets) do
-    -- Where a plan could not be read, a zone has a budget of its own.
-    plans[#plans + 1] = not budget.name:find "^zone " and budget or nil
+    plans[#plans + 1] = not metrics.is_zones(budget.name) and budget or nil
     if plans[#plans] == budget and budget.rate > 0 then
       page:sample(budget.left, "budget", budget.name, "bucket", budget.bucket)
     end
@@ -46,5 +40,26 @@ return function(page, status)
   for _, budget in ipairs(plans) do
     page:sample(budget.held, "budget", budget.name, "bucket", budget.bucket)
   end
-  return page:text()
+end
+
+local function of_adds(page, adds)
+  page:family("counter", "cfpurge_queue_added_items_total", "Items that this process added and that did not wait yet.")
+  page:sample(adds.added)
+  page:family("counter", "cfpurge_queue_merged_items_total", "Items that this process added and that waited already.")
+  page:sample(adds.merged)
+end
+
+---@param store table a page of cfpurge.metrics for what the store holds, the same from every process
+---@param own table a page for what this process has done
+---@param status cfpurge.QueueStatus
+---@param adds table what was added here: added, merged
+---@param core? userdata of the client that sends
+---@return string text
+return function(store, own, status, adds, core)
+  of_store(store, status)
+  of_adds(own, adds)
+  if core then
+    of_client(own, core)
+  end
+  return store:text() .. own:text()
 end

@@ -1,0 +1,165 @@
+--- `cfpurge queue work` and `drain`: sends what waits, and tells on standard error what goes wrong, a line each.
+local clients = require "cfpurge.cli.client"
+local core = require "cfpurge.core"
+local stores = require "cfpurge.cli.store"
+local text = require "cfpurge.cli.text"
+local text_of = require "cfpurge.cli.items".text_of
+
+-- Seconds of one step at most, which a signal may have to wait for; between two looks whether anything is left; and
+-- between two lines that say the same.
+local STEP, LOOK, AGAIN = 0.2, 0.2, 600
+
+-- ---- what is told ----
+
+local Log = {}
+Log.__index = Log
+
+-- Once in a while, where nothing has changed.
+function Log:once(name, line)
+  local told = self.told[name]
+  if not told or told.line ~= line or core.now() >= told.at + AGAIN then
+    self.told[name] = { line = line, at = core.now() }
+    self.report:line(line)
+  end
+end
+
+local function place_of(event)
+  local environment = event.environment or event.environment_id
+  return "zone " .. event.zone .. (environment and ", " .. environment or "")
+end
+
+function Log:note(event)
+  local name, err = event.name, event.error
+  local said = err and text.cut(err.message, 400) .. text.origin_of(err)
+  if name == "accepted" then
+    self.accepted = self.accepted + event.items
+    if self.told[event.zone] then
+      self.told[event.zone] = nil
+      self:say(("zone %s goes on"):format(event.zone))
+    end
+  elseif name == "failed" then
+    self.failed = self.failed + 1
+    local item = event.item and text.cut(text_of(event.item), 100) or "everything"
+    self.report:line(("%s: refused: %s: %s"):format(place_of(event), item, said))
+  elseif name == "rest" then
+    self:once(event.zone, ("zone %s rests: %s"):format(event.zone, said))
+  elseif name == "held" then
+    self:once(name, ("held back for %s: %s"):format(text.duration(event.seconds), said))
+  else
+    self:once(name, said)
+  end
+end
+
+function Log:say(line)
+  if not self.report.quiet then
+    self.report:line(line)
+  end
+end
+
+-- ---- the work ----
+
+-- Sends until a signal comes, or `is_over()`; then what is in flight ends. The second signal does not wait for that.
+local function send(queue, log, is_over)
+  queue:work()
+  local rests
+  while true do
+    local signals = core.interrupted()
+    if signals > 1 or (rests and not queue:active()) then
+      return signals < 2
+    elseif not rests and (signals > 0 or is_over()) then
+      rests = true
+      queue:rest()
+      if signals > 0 and queue:active() then
+        log:say "rests; what is in flight ends first"
+      end
+    else
+      queue:step(STEP)
+    end
+  end
+end
+
+-- What is left, asked for now and then; a store that fails ends it.
+local function left(queue, deadline)
+  local state = { looks = core.now() }
+  local ends = deadline and core.now() + deadline
+  return state, function()
+    if core.now() >= state.looks then
+      local status, err = queue:status()
+      state.waiting, state.err = status and status.waiting + status.in_flight, err
+      state.looks = core.now() + LOOK
+    end
+    return state.err ~= nil or state.waiting == 0 or (ends ~= nil and core.now() >= ends)
+  end
+end
+
+local function work(queue, log)
+  -- What no other try would mend ends it before it begins.
+  local _, err = queue:status()
+  if err and not err.retryable then
+    return nil, err
+  end
+  log:say("sends what waits in " .. log.report.store)
+  local has_rested = send(queue, log, function()
+    return false
+  end)
+  return 0, nil, has_rested
+end
+
+local function drain(queue, log, args)
+  local report, began = log.report, core.now()
+  local state, is_over = left(queue, args.timeout)
+  local has_rested = send(queue, log, is_over)
+  if state.err then
+    return nil, state.err
+  end
+  local status = (state.waiting == 0 and log.failed == 0) and 0 or clients.SOME_NOT
+  if state.waiting > 0 then
+    report:line(("%s wait still"):format(text.count_of(state.waiting, "item")))
+  end
+  local seconds = core.now() - began
+  if report.json then
+    report:write(require "cfpurge.cli.json".encode { accepted = log.accepted, failed = log.failed,
+      waiting = state.waiting, seconds = text.rounded(seconds) }, "\n")
+  elseif not report.quiet then
+    report:write(("accepted: %s, %s\n"):format(text.count_of(log.accepted, "item"), text.duration(seconds)))
+  end
+  return status, nil, has_rested and core.interrupted() == 0
+end
+
+---@param report table cli/report.lua's
+---@return integer status, boolean? has_rested by a signal, as it was asked to
+return function(args, report, store)
+  local timeout = args.timeout
+  if args.action == "drain" then
+    -- The whole drain's, and not an attempt's.
+    args.timeout = nil
+  end
+  core.interrupted()
+  local options, err = clients.options(args, report)
+  local client, queue, status, has_rested, _
+  if options then
+    client, _, err = require "cfpurge.client".new(options)
+  end
+  local log = setmetatable({ report = report, told = {}, accepted = 0, failed = 0 }, Log)
+  if client then
+    queue, err = stores.open(store, {
+      client = client, max_in_flight = args.in_flight, lease = args.lease, on_event = function(event)
+        log:note(event)
+      end,
+    })
+  end
+  if queue then
+    collectgarbage "restart"
+    args.timeout = timeout
+    status, err, has_rested = (args.action == "drain" and drain or work)(queue, log, args)
+    queue:close()
+  end
+  if client then
+    client:close()
+  end
+  if status then
+    return status, has_rested
+  end
+  report:failure(clients.in_our_words(err, args))
+  return clients.status_for(err)
+end
