@@ -88,7 +88,7 @@ static inline bool cf_libcurl_asks_before_sending(void)
 #endif
 }
 
-/* The running libcurl may give an HTTP/1.1 connection that is busy to a second request (multi_is_shared says why). */
+/* The running libcurl may give an HTTP/1.1 connection that is busy to a second request (sending_is_shared says why). */
 static inline bool cf_libcurl_mixes_answers(void)
 {
     return !cf_libcurl_is_since(0x080500);

@@ -237,7 +237,7 @@ static CURLcode transfer_set_up(struct cf_transfer *transfer)
     SET(CURLOPT_XFERINFODATA, transfer);
 #ifdef CF_HAVE_PREREQ
     if (cf_libcurl_asks_before_sending()) {
-        SET(CURLOPT_PREREQFUNCTION, cf_multi_before_request);
+        SET(CURLOPT_PREREQFUNCTION, cf_sending_begins);
         SET(CURLOPT_PREREQDATA, transfer);
     }
 #endif
