@@ -94,6 +94,12 @@ static inline bool cf_libcurl_mixes_answers(void)
     return !cf_libcurl_is_since(0x080500);
 }
 
+/* From 8.22 on libcurl does not look whether a connection still lives that it looked at within the last second. */
+static inline bool cf_libcurl_trusts_connections(void)
+{
+    return cf_libcurl_is_since(0x081501);
+}
+
 /* From 7.87 on every send carries MSG_NOSIGNAL (libcurl-facts). */
 static inline bool cf_libcurl_may_raise_sigpipe(void)
 {

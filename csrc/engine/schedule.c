@@ -183,6 +183,8 @@ static void schedule_put_back(struct cf_transfer *transfer)
     transfer->is_set = transfer->is_set && transfer->refusal == CF_REFUSAL_NONE;
     cf_pacer_returned(&transfer->budget->pacer, transfer->bucket, cf_transfer_cost(transfer));
     schedule_enqueue(transfer, false);
+    /* This step may have looked through its queues already. */
+    transfer->engine->pace_due = transfer->engine->now;
 }
 
 void cf_schedule_put_back_unsent(struct cf_engine *engine, struct cf_origin *origin)
@@ -206,7 +208,7 @@ void cf_schedule_attempt_ended(struct cf_engine *engine, struct cf_transfer *tra
     int64_t wait = 0;
     bool again;
 
-    if (transfer->refusal == CF_REFUSAL_SHARED) {
+    if (transfer->refusal == CF_REFUSAL_SHARED || transfer->refusal == CF_REFUSAL_STALE) {
         schedule_put_back(transfer);
         return;
     }
@@ -299,7 +301,7 @@ static void schedule_start(struct cf_engine *engine, struct cf_transfer *transfe
     engine->suspect = engine->suspect && engine->running.first;
     /* Other connections that were kept may be as dead as the last one, or as silent. */
     is_fresh = (transfer->was_kept && name == CF_LANE_HTTP1) || (engine->suspect && transfer->failure == CF_TIMEOUT);
-    is_fresh = is_fresh || origin->asks;
+    is_fresh = is_fresh || origin->asks || transfer->refusal == CF_REFUSAL_STALE;
     origin->asks = false;
     schedule_dequeue(transfer, &engine->running);
     transfer->lane = lane;

@@ -22,6 +22,7 @@ struct cf_transfer_list;
 enum cf_refusal {
     CF_REFUSAL_NONE,
     CF_REFUSAL_SHARED, /* another request is on that HTTP/1.1 connection */
+    CF_REFUSAL_STALE,  /* the server has closed that kept connection */
     CF_REFUSAL_AGAIN   /* libcurl has sent it before: another sending is another attempt */
 };
 
