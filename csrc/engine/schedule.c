@@ -289,13 +289,9 @@ static void schedule_start(struct cf_engine *engine, struct cf_transfer *transfe
     bool is_alone = origin->is_tls && origin->running == 0 && cf_tls_may_stream();
     enum cf_lane_name name = origin->protocol == CF_PROTOCOL_HTTP1 && !is_alone ? CF_LANE_HTTP1 : CF_LANE_STREAMS;
     struct cf_lane *lane = &engine->lanes[name];
-    bool is_fresh;
+    bool is_open = cf_multi_open(engine, name), is_fresh;
     CURLcode code;
 
-    if (!cf_multi_open(engine, name)) {
-        cf_schedule_end(engine, transfer, CF_EXHAUSTED, "out of memory or descriptors");
-        return;
-    }
     cf_multi_be_patient(engine, transfer->connect_timeout);
     cf_pacer_take(&transfer->budget->pacer, transfer->bucket, cf_transfer_cost(transfer), engine->now);
     engine->suspect = engine->suspect && engine->running.first;
@@ -313,7 +309,7 @@ static void schedule_start(struct cf_engine *engine, struct cf_transfer *transfe
     origin->running++;
     cf_events_add(engine, transfer, CF_EVENT_REQUEST, 0);
     if (code == CURLE_OK)
-        code = cf_multi_add(transfer);
+        code = is_open ? cf_multi_add(transfer) : CURLE_OUT_OF_MEMORY;
     lane->running++;
     if (code != CURLE_OK)
         cf_schedule_attempt_ended(engine, transfer, code);

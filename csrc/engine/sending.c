@@ -64,7 +64,9 @@ static bool sending_is_stale(const struct cf_transfer *transfer, bool is_http1)
  * error's text by now. */
 static bool sending_was_stream_refused(const struct cf_transfer *transfer)
 {
-    return transfer->is_stream && transfer->error[0] == '\0';
+    /* HTTP_1_1_REQUIRED has no words either (8.23), and leads to a connection without HTTP/2. */
+    return transfer->is_stream && transfer->error[0] == '\0' &&
+           cf_tls_protocol(cf_tls_of(transfer->easy)) == CF_TLS_HTTP2;
 }
 
 int cf_sending_begins(void *transfer, char *ip, char *local_ip, int port, int local_port)
