@@ -13,11 +13,12 @@
 #   make tsan               eight threads under ThreadSanitizer
 #   make oom                every allocation failed in turn under AddressSanitizer; some minutes
 #   make soak N=200000      so many purges through a network of faults, with the figures
+#   make kills KILLS=300    so many kill -9 of the queue's adders, workers, command and nginx; nothing is lost
 #   make coverage           the lines and branches that the specs run, with the marks; SPEC= KEEP=1 for a part
 #   make fuzz               every fuzz target for FUZZ_S=60 seconds; ARGS=answer for one
 #   make debian SUITE=trixie    `make demo` and `make test` in a fresh Debian, or bookworm, sid; ARCH=i386 LUAS= ROOTS=folder
 #   make bench              ours beside its alternatives, with the marks; ARGS=word for some rows
-#   make proof              all of these that CI has no time for, one after another: some hours
+#   make proof              test and asan with every spec on every Lua, then what CI has no time for: some hours
 #   make clean
 #
 # Where pkg-config does not know the Lua or a library: LUA_INCDIR=, CURL_CFLAGS=, CURL_LIBS=, SQLITE_..., HIREDIS_....
@@ -87,9 +88,10 @@ sqlite_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,sqlite.o database.o gate.o)
 redis_O  = $(addprefix $(BUILD)/$(LUA)/obj/queue/,redis.o redis_connection.o redis_tls.o redis_url.o resolve.o)
 STORE_SO = $(STORES:%=$(BUILD)/$(LUA)/cfpurge/%.so)
 
-# Debian 12 has the LuaJIT of OpenResty beside another one; from 13 on there is no other. From 14 on Varnish is Vinyl Cache.
-LUAJIT_DEPS = $(if $(filter VERSION_ID="12",$(file </etc/os-release)),luajit2 libluajit2-5.1-dev,luajit libluajit-5.1-dev)
-SUITE_DEPS = $(LUAJIT_DEPS) $(if $(IS_NEWER),lua5.5 liblua5.5-dev vinyl-cache,lua5.2 liblua5.2-dev varnish)
+# Debian 12 has the LuaJIT of OpenResty beside another one, and no Valkey; from 13 on there is no other, and Valkey. From 14 on
+# Varnish is Vinyl Cache.
+SUITE_DEPS = $(if $(filter VERSION_ID="12",$(file </etc/os-release)),luajit2 libluajit2-5.1-dev,luajit libluajit-5.1-dev \
+  valkey-server) $(if $(IS_NEWER),lua5.5 liblua5.5-dev vinyl-cache,lua5.2 liblua5.2-dev varnish)
 DEPS = gcc libc6-dev binutils make pkgconf libcurl4-openssl-dev $(SUITE_DEPS) \
   lua5.1 liblua5.1-0-dev lua5.3 liblua5.3-dev lua5.4 liblua5.4-dev \
   libsqlite3-dev sqlite3 libhiredis-dev libssl-dev redis-server \
@@ -104,7 +106,7 @@ MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
 
 SUBMAKE = +@$(MAKE) --no-print-directory
 
-.PHONY: build stores engine all-luas libcfpurge.a install install-stores deps demo edge test lint asan valgrind tsan oom soak coverage fuzz bench debian proof clean FORCE
+.PHONY: build stores engine all-luas libcfpurge.a install install-stores deps demo edge test lint asan valgrind tsan oom soak kills coverage fuzz bench debian proof clean FORCE
 .DELETE_ON_ERROR:
 
 build: $(CORE) stores
@@ -228,6 +230,11 @@ N ?= 200000
 soak:
 	+@SOAK_N='$(N)' SPEC_TIMEOUT=$$(($(N) / 10 + 600)) $(MAKE) --no-print-directory test LUAS=lua5.4 SPEC=spec/soak_spec.lua
 
+KILLS ?= 300
+kills:
+	$(SUBMAKE) -s build LUA=luajit
+	+@KILLS='$(KILLS)' SPEC_TIMEOUT=$$(($(KILLS) + 300)) $(MAKE) --no-print-directory test LUAS=lua5.4 SPEC=spec/queue/kills_spec.lua
+
 # The specs start Luas in every way, and so the counters are where the objects are.
 coverage: COVERAGE = CC=gcc CFLAGS='-O0 -g --coverage'
 coverage: deps
@@ -245,14 +252,21 @@ bench: deps
 debian:
 	@LUAS='$(if $(filter file,$(origin LUAS)),,$(LUAS))' ROOTS='$(ROOTS)' spec/debian '$(SUITE)' $(ARCH)
 
+proof: export CFPURGE_WHOLE = 1
 proof:
+	$(SUBMAKE) test
+	$(SUBMAKE) asan
 	$(SUBMAKE) tsan
 	$(SUBMAKE) oom
 	$(SUBMAKE) soak
+	$(SUBMAKE) kills
 	$(SUBMAKE) fuzz
 	$(SUBMAKE) coverage
 	$(SUBMAKE) bench
 	$(SUBMAKE) valgrind
+	$(SUBMAKE) debian SUITE=trixie
+	$(SUBMAKE) debian SUITE=sid
+	$(SUBMAKE) debian SUITE=bookworm ARCH=i386
 
 clean:
 	rm -rf $(BUILD)

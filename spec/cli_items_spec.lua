@@ -1,6 +1,6 @@
 -- What the command reads and what it leaves in files: lua/cfpurge/cli/items.lua.
 local elsewhere = require "spec.support.where"
-if elsewhere "engine" then return end
+if elsewhere "engine text" then return end
 
 local cjson = require("cjson").new()
 local command = require "spec.support.command"

@@ -1,6 +1,6 @@
 -- `cfpurge --profile`: lua/cfpurge/cli/config.lua; and the rights of the files that it reads.
 local elsewhere = require "spec.support.where"
-if elsewhere "engine" then return end
+if elsewhere "engine text" then return end
 
 local command = require "spec.support.command"
 local edge = require "spec.support.edge"

@@ -1,6 +1,6 @@
 -- The file of --remaining: lua/cfpurge/cli/remaining.lua, csrc/binding/cli.c.
 local elsewhere = require "spec.support.where"
-if elsewhere "engine" then return end
+if elsewhere "engine text" then return end
 
 local cjson = require("cjson").new()
 local command = require "spec.support.command"

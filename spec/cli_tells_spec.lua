@@ -1,6 +1,6 @@
 -- What the command shows, and to whom: lua/cfpurge/cli/text.lua, report.lua, failure.lua.
 local elsewhere = require "spec.support.where"
-if elsewhere "engine" then return end
+if elsewhere "engine text" then return end
 
 local cjson = require("cjson").new()
 local command = require "spec.support.command"

@@ -1,6 +1,6 @@
 -- The command in a terminal: what it asks, shows and gives up.
 local elsewhere = require "spec.support.where"
-if elsewhere "engine" then return end
+if elsewhere "engine text" then return end
 
 local command = require "spec.support.command"
 local edge = require "spec.support.edge"

@@ -1,5 +1,6 @@
 -- make demo: each kind of purge, by both operations and by `zone = "auto"`, on an edge of its own: what was stale is
--- fresh, the rest stays. At the end `cfpurge check` sees a page before and after its purge.
+-- fresh, the rest stays. Then `cfpurge check` sees a page before and after its purge, and purges go through a queue
+-- whose worker is killed while the API goes down.
 -- Every page in the table has a newer version at the origin, so a cache that shows the old one is seen to hold it.
 local cfpurge = require "cfpurge"
 local edge = require "spec.support.edge"
@@ -158,7 +159,7 @@ local function show_check(env, client)
   return right
 end
 
-local function demo(env)
+local function demo(env, dir)
   local id, zone = edge.zone { name = ZONE }
   local other = edge.zone { name = OTHER }
   local function client_of(options)
@@ -189,7 +190,9 @@ local function demo(env)
   print ""
   local is_seen = show_check(env, client)
   client:close()
-  return right == rows and secure == requests and is_seen
+  print ""
+  local is_kept = require "spec.demo_queue"(env, dir)
+  return right == rows and secure == requests and is_seen and is_kept
 end
 
 -- ---- the edge ----
@@ -215,7 +218,7 @@ end
 
 local dir = assert(first_line(io.popen "mktemp -d /tmp/cfpurge-demo.XXXXXX"), "no directory")
 local stop = ("spec/edge/edge stop %s; rm -rf %s"):format(dir, dir)
-local ok, fine = pcall(function() return demo(start(dir, stop)) end)
+local ok, fine = pcall(function() return demo(start(dir, stop), dir) end)
 os.execute(stop)
 if not ok then io.stderr:write("demo: ", tostring(fine), "\n") end
 os.exit(ok and fine and 0 or 1)

@@ -163,7 +163,7 @@ describe("a secret", function()
                 headers = { ["CF-Ray"] = "ray " .. secret, ["Retry-After"] = secret, Ratelimit = secret } } })
               local result, err = client:purge(TAGS)
               assert.is_nil(result)
-              clean(err, tostring(err), client:stats())
+              clean(err, tostring(err), client:stats(), client:metrics())
               assert.truthy(err.ray_id)
               if err.code then assert.equal("Bearer *** and ***", err.message) end
             end
@@ -187,7 +187,7 @@ describe("a secret", function()
       clean(select(2, request:result()))
       request = client:start(TAGS)
       client:close()
-      clean(select(2, request:result()), events, tostring(client), client:stats())
+      clean(select(2, request:result()), events, tostring(client), client:stats(), client:metrics())
     end
   end)
 

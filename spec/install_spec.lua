@@ -84,10 +84,11 @@ describe("installed", function()
       local queue, problem = cfpurge.queue { store = arg[1], client = client }
       print(queue and queue:add({ tags = { "a" } }).added or problem)]]
     file:close()
-    for i, name in ipairs { "sqlite", "redis" } do
+    for _, name in ipairs { "sqlite", "redis" } do
       local function add()
         return host.must(("env -u LUA_INIT LUA_PATH='%s/rock/share/lua/5.4/?.lua;%s/rock/share/lua/5.4/?/init.lua;;' "
-          .. "LUA_CPATH='%s/rock/lib/lua/5.4/?.so;;' lua5.4 %s/queue.lua '%s'"):format(dir, dir, dir, dir, stores[i].target()))
+          .. "LUA_CPATH='%s/rock/lib/lua/5.4/?.so;;' lua5.4 %s/queue.lua '%s'"):format(dir, dir, dir, dir,
+          stores.of[name].target()))
       end
       assert.matches(("store: there is no cfpurge/%s.so: install the rock cfpurge%%-%s; or lib%%w+%%-dev"):format(name, name),
         add())

@@ -68,7 +68,7 @@ describe("a client's metrics", function()
     assert.is_true(is['cfpurge_request_seconds_sum{outcome="accepted"}'] >= 0.3)
   end)
 
-  -- A request that HTTP/1.1 was found for goes back to the queue, and its attempt was none.
+  -- Where the server turns out to speak HTTP/1.1 alone, requests that were begun go back to their queue.
   it("never count backwards", function()
     if elsewhere "engine" then return end
     local server = api.start { alpn = "http/1.1", delay = 0.05 }
@@ -127,6 +127,9 @@ describe("a client's metrics", function()
     local left = prometheus.read(text)[('cfpurge_budget_left{budget="%s/business",bucket="requests"}'):format(about.account)]
     assert.is_true(left and left < 50 and left > 45)
     assert.is_nil(text:find(zone, 1, true))
+    local is_zones = require "cfpurge.metrics".is_zones
+    for _, name in ipairs { "zone a", "of zone a/pro", "queue of zone a/pro" } do assert.is_true(is_zones(name)) end
+    assert.is_false(is_zones(about.account .. "/zone"))
     assert.same({ 10, 50 }, { client:stats().buckets.requests.rate, math.ceil(client:stats().buckets.requests.left) })
   end)
 

@@ -144,9 +144,9 @@ describe("a client's queue", function()
         local function on_done(result) refused = refused + (result and 0 or 1) end
         for _ = 1, 5000 do assert(c:start(TAGS, nil, on_done)) end
         repeat
-          local start = socket.gettime()
+          local start = os.clock() -- others may have the processor meanwhile
           local left = c:step(0)
-          steps[#steps + 1] = socket.gettime() - start
+          steps[#steps + 1] = os.clock() - start
           if steps[#steps] < 0.0005 then socket.sleep(0.0005) end -- the server needs the processor too
         until left == 0
         c:close()

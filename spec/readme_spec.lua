@@ -191,7 +191,14 @@ describe("the README", function()
     end
 
     describe("the command", function()
-      local usage, session = blocks "text"[1], blocks "text"[2]
+      local texts = blocks "text"
+      -- Sessions begin with a prompt, and the other one is the usage.
+      local usage, sessions = nil, {}
+      for _, text in ipairs(texts) do
+        local is_session = text:find "^%$ "
+        usage = usage or not is_session and text
+        sessions[#sessions + 1] = is_session and text .. "\n" or nil
+      end
       local dir = os.tmpname()
       os.remove(dir)
       setup(function() assert(os.execute("mkdir " .. dir)) end)
@@ -202,13 +209,13 @@ describe("the README", function()
 
       local function shell(line)
         local pipe = io.popen(("cd %s; cfpurge() { %s \"$@\"; }; { %s; } 2>&1"):format(dir,
-          command.line({}, { zone = env.ZONE_ID }), line))
+          command.line({}, { zone = env.ZONE_ID, env = { XDG_STATE_HOME = dir } }), line))
         local printed = pipe:read "*a"
         pipe:close()
         return printed
       end
 
-      for line, expected in (session .. "\n$"):gmatch "%$ ([^\n]+)\n(.-)%f[%$]" do
+      for line, expected in (table.concat(sessions) .. "$"):gmatch "%$ ([^\n]+)\n(.-)%f[%$]" do
         it(line, function()
           assert.equal(expected, (shell(line):gsub("%d+%.%d s\n", "0.0 s\n"):gsub("ray %x+%-EDG", "ray 8f2a6c1be0d5c2a1-FRA")))
         end)

@@ -233,6 +233,17 @@ void cf_pacer_heard(struct cf_pacer *pacer, enum cf_bucket bucket, const char *r
     }
 }
 
+static int64_t pacer_ordered_of(const struct cf_pacer_bucket *bucket, int64_t now)
+{
+    return pacer_later(pacer_later(bucket->paused, bucket->spaced) - now, 0);
+}
+
+int64_t cf_pacer_ordered(const struct cf_pacer *pacer, enum cf_bucket bucket, int64_t now, int64_t *all)
+{
+    *all = pacer_ordered_of(&pacer->every, now);
+    return pacer_later(pacer_ordered_of(&pacer->buckets[bucket], now), *all);
+}
+
 int64_t cf_pacer_forecast(const struct cf_rates *rates, enum cf_bucket bucket, uint64_t requests, double cost)
 {
     struct cf_pacer pacer;

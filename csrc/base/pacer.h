@@ -61,6 +61,8 @@ void cf_pacer_returned(struct cf_pacer *pacer, enum cf_bucket bucket, double cos
 void cf_pacer_refused(struct cf_pacer *pacer, enum cf_bucket bucket, bool overall, int64_t wait, int64_t now);
 /* An answer's Ratelimit header has come: "name";r=left;t=seconds, … (draft-ietf-httpapi-ratelimit-headers). */
 void cf_pacer_heard(struct cf_pacer *pacer, enum cf_bucket bucket, const char *ratelimit, int64_t now);
+/* How long the server wants requests of the bucket to wait; `all` is set to the part of it that holds for all calls. */
+int64_t cf_pacer_ordered(const struct cf_pacer *pacer, enum cf_bucket bucket, int64_t now, int64_t *all);
 /* How long `requests` requests of `cost` each would take from full buckets on; -1: out of memory. */
 int64_t cf_pacer_forecast(const struct cf_rates *rates, enum cf_bucket bucket, uint64_t requests, double cost);
 /* Tokens in a bucket at `now`; negative where it has no limit. */

@@ -92,6 +92,14 @@ static bool call_draft(lua_State *L, struct client *client, const struct cf_call
     return false;
 }
 
+/* A queue's store keeps the account: here nothing is held back but by what the server orders. */
+static struct cf_budget *call_queue_budget(struct client *client, const char *name)
+{
+    struct cf_rates rates = {.address = client->options.rates.address};
+
+    return cf_engine_budget(client->engine, name, &rates, false);
+}
+
 uint64_t cf_client_begin(lua_State *L, struct client *client, const struct cf_call *call)
 {
     struct cf_submission submission;
@@ -99,6 +107,8 @@ uint64_t cf_client_begin(lua_State *L, struct client *client, const struct cf_ca
 
     if (call_draft(L, client, call, &submission)) {
         submission.is_part = call->is_part;
+        if (submission.budget_name)
+            submission.budget = call_queue_budget(client, submission.budget_name);
         id = call_submit(L, client, &submission);
         if (id == 0)
             call_set_remaining(L, call);
@@ -219,7 +229,7 @@ int cf_client_plan(lua_State *L)
     rates.overall = rates.address = 0;
     memcpy(known.zone_id, zone_id, strlen(zone_id) + 1);
     known.is_enterprise = strcmp(plan, "enterprise") == 0;
-    known.budget = cf_engine_budget(client->engine, key, &rates);
+    known.budget = cf_engine_budget(client->engine, key, &rates, true);
     if (!known.budget || !cf_plans_set(&client->plans, &known))
         return luaL_error(L, "not enough memory");
     lua_pushboolean(L, 1);
@@ -255,6 +265,21 @@ int cf_client_rates(lua_State *L)
     lua_pushstring(L, plan);
     lua_setfield(L, -2, "plan");
     return 1;
+}
+
+/* ordered(name, kind) -> how long the server wants those that draw from this budget of a queue to wait, in seconds, and
+ * how long it wants all calls to. */
+int cf_client_ordered(lua_State *L)
+{
+    struct client *client = cf_client_check(L);
+    const char *name = luaL_checkstring(L, 2), *kind = luaL_checkstring(L, 3);
+    struct cf_budget *budget = client->closed ? NULL : call_queue_budget(client, name);
+    enum cf_bucket bucket = strcmp(kind, "files") == 0 ? CF_BUCKET_URLS : CF_BUCKET_REQUESTS;
+    int64_t all = 0, own = budget ? cf_engine_ordered(budget, bucket, &all) : 0;
+
+    lua_pushnumber(L, (lua_Number)own / 1e6);
+    lua_pushnumber(L, (lua_Number)all / 1e6);
+    return 2;
 }
 
 #define SET "cfpurge.set"
@@ -308,21 +333,21 @@ int cf_client_key(lua_State *L)
 {
     struct client *client = cf_client_check(L);
     struct cf_buffer *body = &client->draft.body;
-    size_t len = 0;
-    char *copy = NULL;
+    char room[512], *copy = room;
+    size_t len = sizeof room;
 
     lua_settop(L, 3);
-    /* Making room may run a finalizer that uses the draft: it is written again then. */
-    do {
-        lua_settop(L, 3);
-        copy = lua_newuserdata(L, len + 1);
+    /* Making more room may run a finalizer that uses the draft: it is written again then. */
+    while (true) {
         lua_pushvalue(L, 3);
         if (!cf_client_is_open(L, client) || !cf_params_write_item(L, 2, body))
             return cf_client_push_failure(L);
         if (body->len <= len)
             break;
         len = body->len;
-    } while (true);
+        lua_settop(L, 3);
+        copy = lua_newuserdata(L, len);
+    }
     len = body->len;
     memcpy(copy, body->data, len);
     lua_pushlstring(L, copy, len);

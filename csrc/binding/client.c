@@ -359,6 +359,7 @@ void cf_client_open(lua_State *L)
                                        {"limits", cf_client_limits},
                                        {"plan", cf_client_plan},
                                        {"rates", cf_client_rates},
+                                       {"ordered", cf_client_ordered},
                                        {"set", cf_client_set},
                                        {"add", cf_client_add},
                                        {"key", cf_client_key},

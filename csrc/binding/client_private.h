@@ -34,13 +34,14 @@ int cf_client_push_failure(lua_State *L);
 bool cf_client_is_open(lua_State *L, const struct client *client);
 /* Begins a purge: its id, or 0 with an error pushed; raises where a type is wrong. */
 uint64_t cf_client_begin(lua_State *L, struct client *client, const struct cf_call *call);
-/* The methods start, check, fetch, limits, plan, set, add and key. */
+/* The methods start, check, fetch, limits, plan, rates, ordered, set, add and key. */
 int cf_client_start_request(lua_State *L);
 int cf_client_check_request(lua_State *L);
 int cf_client_fetch(lua_State *L);
 int cf_client_limits(lua_State *L);
 int cf_client_plan(lua_State *L);
 int cf_client_rates(lua_State *L);
+int cf_client_ordered(lua_State *L);
 int cf_client_set(lua_State *L);
 int cf_client_add(lua_State *L);
 int cf_client_key(lua_State *L);

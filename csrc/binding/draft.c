@@ -121,7 +121,8 @@ bool cf_draft_options(lua_State *L, const struct cf_options *own, struct cf_draf
 {
     *options = *own;
     return (!lua_isnoneornil(L, index)
-                ? cf_options_read(L, index, arg, CF_SCOPE_REQUEST | CF_SCOPE_CALL, false, &draft->lines, options)
+                ? cf_options_read(L, index, arg, CF_SCOPE_REQUEST | CF_SCOPE_CALL | CF_SCOPE_QUEUE, false,
+                                  &draft->lines, options)
                 : !options->is_unchecked || cf_options_check(L, options, NULL)) &&
            cf_options_are_for_core(L, options);
 }
@@ -200,6 +201,7 @@ bool cf_draft_write(lua_State *L, const struct cf_options *own, struct cf_draft 
     submission->bucket = purge.bucket;
     known = cf_plans_find(options.plans, options.zone_id);
     submission->budget = known ? known->budget : NULL;
+    submission->budget_name = options.budget;
     return true;
 }
 

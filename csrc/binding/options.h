@@ -17,6 +17,7 @@
 struct cf_options {
     const char *api_token, *api_email, *api_key; /* a token, or the other two (one may be missing), or nothing */
     const char *zone_id, *environment_id, *base_url, *proxy, *ca_file, *user_agent, *plan;
+    const char *budget;             /* of a queue's sendings: an account that its store keeps */
     const char *zone, *environment; /* names, which the Lua side looks up */
     int64_t timeout, connect_timeout, max_retry_wait, deadline;
     int64_t retry_for;                             /* in place of max_retries; negative for none */
@@ -40,7 +41,8 @@ static inline bool cf_options_has_auto_plan(const struct cf_options *options)
     return options->plan && strcmp(options->plan, "auto") == 0;
 }
 
-enum cf_scope { CF_SCOPE_CLIENT = 1, CF_SCOPE_REQUEST = 2, CF_SCOPE_CALL = 4 };
+/* CF_SCOPE_QUEUE is told to nobody: the queue's own calls have it. */
+enum cf_scope { CF_SCOPE_CLIENT = 1, CF_SCOPE_REQUEST = 2, CF_SCOPE_CALL = 4, CF_SCOPE_QUEUE = 8 };
 
 void cf_options_default(struct cf_options *options);
 /* Reads the table at `index`, argument `arg` of the running function, into `options`. Where the table is silent,

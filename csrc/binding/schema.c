@@ -35,6 +35,7 @@ const struct cf_option cf_schema[] = {
     {"invalidate", CF_OPTION_FLAG, AT(invalidate), CF_SCOPE_CALL, 0, 0, NULL, NULL},
     {"dry_run", CF_OPTION_FLAG, AT(dry_run), CF_SCOPE_CALL, 0, 0, NULL, NULL},
     {"on_progress", CF_OPTION_FUNCTION, AT(on_progress), CF_SCOPE_CALL, 0, 0, NULL, NULL},
+    {"budget", CF_OPTION_TEXT, AT(budget), CF_SCOPE_QUEUE, 0, 0, NULL, NULL},
     {"proxy", CF_OPTION_TEXT, AT(proxy), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
     {"ca_file", CF_OPTION_TEXT, AT(ca_file), CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
     {"default_headers", CF_OPTION_HEADERS, 0, CF_SCOPE_REQUEST, 0, 0, NULL, NULL},
@@ -122,6 +123,8 @@ void cf_options_push_schema(lua_State *L)
 
     lua_newtable(L);
     for (option = cf_schema; option < cf_schema_end; option++) {
+        if (option->scope == CF_SCOPE_QUEUE)
+            continue;
         lua_createtable(L, 0, 5);
         lua_pushstring(L, option->name);
         lua_setfield(L, -2, "name");

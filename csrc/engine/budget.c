@@ -18,7 +18,8 @@ static void budget_free(struct cf_budget *budget)
     budget->key = NULL;
 }
 
-struct cf_budget *cf_budget_find(struct cf_budget *first, const char *key, const struct cf_rates *rates, int64_t now)
+struct cf_budget *cf_budget_find(struct cf_budget *first, const char *key, const struct cf_rates *rates, bool counts,
+                                 int64_t now)
 {
     struct cf_budget *budget;
 
@@ -35,7 +36,7 @@ struct cf_budget *cf_budget_find(struct cf_budget *first, const char *key, const
         return NULL;
     }
     budget->rates = *rates;
-    budget->pacer.of_all = &first->pacer;
+    budget->pacer.of_all = counts ? &first->pacer : NULL;
     budget->next = first->next;
     first->next = budget;
     return budget;

@@ -35,8 +35,9 @@ struct cf_budget {
 };
 
 /* The budget of this key, made with full buckets where there is none yet: after the first one, whose windows hold for
- * all. NULL: out of memory. */
-struct cf_budget *cf_budget_find(struct cf_budget *first, const char *key, const struct cf_rates *rates, int64_t now);
+ * all that count. NULL: out of memory. */
+struct cf_budget *cf_budget_find(struct cf_budget *first, const char *key, const struct cf_rates *rates, bool counts,
+                                 int64_t now);
 /* Its queues to this origin. NULL: out of memory. */
 struct cf_queues *cf_budget_queues(struct cf_budget *budget, struct cf_origin *origin);
 /* Frees all but the first one itself; nothing may be in flight. */

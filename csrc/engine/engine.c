@@ -218,9 +218,14 @@ static struct cf_transfer *engine_new_transfer(struct cf_engine *engine, struct 
     return transfer;
 }
 
-struct cf_budget *cf_engine_budget(struct cf_engine *engine, const char *key, const struct cf_rates *rates)
+struct cf_budget *cf_engine_budget(struct cf_engine *engine, const char *key, const struct cf_rates *rates, bool counts)
 {
-    return cf_budget_find(&engine->own, key, rates, cf_clock_now());
+    return cf_budget_find(&engine->own, key, rates, counts, cf_clock_now());
+}
+
+int64_t cf_engine_ordered(const struct cf_budget *budget, enum cf_bucket bucket, int64_t *all)
+{
+    return cf_pacer_ordered(&budget->pacer, bucket, cf_clock_now(), all);
 }
 
 const char *cf_engine_trust(struct cf_engine *engine, const char *ca_file)

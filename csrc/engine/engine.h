@@ -50,8 +50,11 @@ void cf_engine_close(struct cf_engine *engine);
  * with it. */
 const char *cf_engine_trust(struct cf_engine *engine, const char *ca_file);
 /* The budget of this key (a plan of an account), made where there is none yet; it lives as long as the engine. NULL:
- * out of memory. */
-struct cf_budget *cf_engine_budget(struct cf_engine *engine, const char *key, const struct cf_rates *rates);
+ * out of memory. Where it `counts`, all calls of it stand in the windows of the client's own budget too. */
+struct cf_budget *cf_engine_budget(struct cf_engine *engine, const char *key, const struct cf_rates *rates,
+                                   bool counts);
+/* See cf_pacer_ordered. */
+int64_t cf_engine_ordered(const struct cf_budget *budget, enum cf_bucket bucket, int64_t *all);
 /* The id of the new request. 0: *failure says why, CF_EXHAUSTED (memory or descriptors) or CF_FULL (max_queued). */
 uint64_t cf_engine_submit(struct cf_engine *engine, struct cf_submission *submission, enum cf_failure *failure);
 /* Moves everything forward, waits at most `timeout` for something to happen; how many requests are in flight. */

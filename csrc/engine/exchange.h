@@ -28,6 +28,7 @@ struct cf_submission {
     size_t items;           /* what it costs where `bucket` counts URLs */
     enum cf_bucket bucket;
     struct cf_budget *budget;       /* what it draws from; NULL for the client's own */
+    const char *budget_name;        /* the binding's: of the queue's, in place of `budget`; NULL for none */
     const char *proxy, *user_agent; /* NULL for none; an empty proxy means: not even the environment's */
     const char *ca_file;            /* read by cf_engine_trust before; NULL for none */
     bool direct;                    /* no proxy of the environment either */

@@ -117,65 +117,62 @@ static int database_make_file(const char *path)
     return fd >= 0 || errno == EEXIST ? 0 : errno;
 }
 
-/* SQLite's URI of a file that is only looked at: without locks, without its log, nothing beside it is made. */
-static bool database_write_uri(const char *path, char *uri, size_t size)
+/* A database of another program is not changed at all, not even its kind of log: so it is known by its first bytes,
+ * before the first statement. They are read through libsqlite3's own descriptor: to close one of ours would end the
+ * locks that other connections of this process have. SQLITE_AUTH is such a database, SQLITE_EMPTY a file that is
+ * nobody's yet; what is no database says so itself. */
+static int database_look_at_owner(sqlite3 *db)
 {
-    static const char plain[] = "/._-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    int at = snprintf(uri, size, "file:");
+    unsigned char head[72];
+    sqlite3_file *file = NULL;
+    sqlite3_int64 size = 0;
+    int code = sqlite3_file_control(db, NULL, SQLITE_FCNTL_FILE_POINTER, &file);
 
-    for (; *path && at + 4 < (int)size; path++)
-        at += snprintf(uri + at, size - (size_t)at, strchr(plain, *path) ? "%c" : "%%%02X", (unsigned char)*path);
-    return !*path && snprintf(uri + at, size - (size_t)at, "?immutable=1") < (int)size - at;
+    if (code == SQLITE_OK)
+        code = file->pMethods->xFileSize(file, &size);
+    if (code == SQLITE_OK && size == 0)
+        return SQLITE_EMPTY;
+    if (code != SQLITE_OK || size < (sqlite3_int64)sizeof head)
+        return code;
+    code = file->pMethods->xRead(file, head, sizeof head, 0);
+    if (code == SQLITE_OK && memcmp(head, "SQLite format 3", 16) == 0 &&
+        ((uint32_t)head[68] << 24 | (uint32_t)head[69] << 16 | (uint32_t)head[70] << 8 | head[71]) != OWNER)
+        code = SQLITE_AUTH;
+    return code;
 }
 
-/* A database of another program is not changed at all, not even its kind of log: so it is known by its first page
- * before it is opened. SQLITE_AUTH is such a one, SQLITE_EMPTY a file that is nobody's yet. */
-static int database_look_at_owner(const char *path)
+/* Where two make a store at the same time, libsqlite3 tells one of them at once that it is locked: for a change of the
+ * log it asks no busy handler. */
+static int database_set_up(struct cf_database *database, const char *text)
 {
-    char uri[3 * PATH_MAX];
-    sqlite3 *db = NULL;
-    sqlite3_stmt *statement = NULL;
-    struct stat file;
-    int code;
+    int64_t since = cf_clock_now();
+    int code, count = 0;
 
-    if (stat(path, &file) != 0 || !database_write_uri(path, uri, sizeof uri))
-        return SQLITE_OK;
-    if (file.st_size == 0)
-        return SQLITE_EMPTY;
-    code = sqlite3_open_v2(uri, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, NULL);
-    if (code == SQLITE_OK)
-        code = sqlite3_prepare_v2(db, "PRAGMA application_id", -1, &statement, NULL);
-    if (code == SQLITE_OK)
-        code = sqlite3_step(statement);
-    if (code == SQLITE_ROW)
-        code = sqlite3_column_int(statement, 0) == OWNER ? SQLITE_OK : SQLITE_AUTH;
-    sqlite3_finalize(statement);
-    sqlite3_close(db);
+    do
+        code = sqlite3_exec(database->db, text, NULL, NULL, NULL);
+    while (code == SQLITE_BUSY && cf_clock_now() - since < database->busy && database_wait_for_lock(database, count++));
     return code;
 }
 
 static int database_open_database(struct cf_database *database, struct cf_work *work)
 {
     static const char setup[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
-    int code, owner, problem = database_make_file(database->path);
+    int code, owner = SQLITE_OK, problem = database_make_file(database->path);
 
     if (problem) {
         cf_work_fail(work, problem == EROFS || problem == EACCES ? "readonly" : "io", strerror(problem));
         return SQLITE_CANTOPEN;
     }
-    owner = database_look_at_owner(database->path);
-    if (owner == SQLITE_AUTH) {
-        cf_work_fail(work, "notadb", "foreign");
-        return owner;
-    }
     code = sqlite3_open_v2(database->path, &database->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
-    if (code == SQLITE_OK) {
+    if (code == SQLITE_OK)
+        code = owner = database_look_at_owner(database->db);
+    if (code == SQLITE_OK || code == SQLITE_EMPTY) {
         sqlite3_busy_handler(database->db, database_wait_for_lock, database);
         /* Before there is a log: so it is in the file itself. */
         if (owner == SQLITE_EMPTY)
-            code = sqlite3_exec(database->db, "PRAGMA application_id = " OWNER_TEXT, NULL, NULL, NULL);
+            code = database_set_up(database, "PRAGMA application_id = " OWNER_TEXT);
         if (code == SQLITE_OK)
-            code = sqlite3_exec(database->db, setup, NULL, NULL, NULL);
+            code = database_set_up(database, setup);
     }
     if (code == SQLITE_OK)
         code = sqlite3_create_function(database->db, "now", 0, SQLITE_UTF8, database, database_now, NULL, NULL);
@@ -183,8 +180,11 @@ static int database_open_database(struct cf_database *database, struct cf_work *
         code = sqlite3_create_function(database->db, "refuse", 1, SQLITE_UTF8, NULL, database_refuse, NULL, NULL);
     if (code == SQLITE_OK && stat(database->path, &database->file) != 0)
         code = SQLITE_CANTOPEN;
-    if (code != SQLITE_OK) {
+    if (code == SQLITE_AUTH)
+        cf_work_fail(work, "notadb", "foreign");
+    else if (code != SQLITE_OK)
         database_fail(database, work, code);
+    if (code != SQLITE_OK) {
         database_shut(database);
     } else {
         cf_gate_lock_as_child(database->path);

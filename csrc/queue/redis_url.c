@@ -68,7 +68,9 @@ static const char *redis_url_read_host(struct cf_redis_url *url, const char *tex
 
     colon = close ? memchr(close, ':', len - (size_t)(close - text)) : memrchr(text, ':', len);
     end = close ? (size_t)(close - text) : colon ? (size_t)(colon - text) : len;
-    if (colon && (url->port = redis_url_number(colon + 1, len - (size_t)(colon - text) - 1, 65535)) <= 0)
+    if (colon)
+        url->port = redis_url_number(colon + 1, len - (size_t)(colon - text) - 1, 65535);
+    if (url->port <= 0)
         return "the port is no number of 1 to 65535";
     url->host = end > start ? redis_url_decoded(text + start, end - start) : cf_strndup("127.0.0.1", 9);
     return url->host ? NULL : NO_MEMORY;

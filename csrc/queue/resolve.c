@@ -21,7 +21,7 @@ struct cf_resolve {
     unsigned turn;
     int bell[2];
     char address[NI_MAXHOST];
-    const char *problem;
+    const char *_Atomic problem; /* written last: who has read it may read the address */
 };
 
 static void resolve_leave(struct cf_resolve *resolve)
@@ -37,9 +37,9 @@ static void resolve_leave(struct cf_resolve *resolve)
 static const struct addrinfo *resolve_chosen(const struct addrinfo *found, unsigned turn)
 {
     const struct addrinfo *one;
-    unsigned count = 0;
+    unsigned count = 1;
 
-    for (one = found; one; one = one->ai_next)
+    for (one = found->ai_next; one; one = one->ai_next)
         count++;
     for (one = found, turn %= count; turn > 0; turn--)
         one = one->ai_next;
@@ -61,7 +61,7 @@ static void *resolve_thread(void *data)
     }
     if (found)
         freeaddrinfo(found);
-    resolve->problem = code != 0 ? gai_strerror(code) : NULL;
+    atomic_store(&resolve->problem, code != 0 ? gai_strerror(code) : NULL);
     /* The pipe is empty: it takes a byte. */
     rung = write(resolve->bell[1], "", 1);
     (void)rung;
@@ -104,8 +104,8 @@ struct cf_resolve *cf_resolve_start(const char *host, unsigned turn, int *fd)
 
 const char *cf_resolve_answer(const struct cf_resolve *resolve, const char **problem)
 {
-    *problem = resolve->problem;
-    return resolve->problem ? NULL : resolve->address;
+    *problem = atomic_load(&resolve->problem);
+    return *problem ? NULL : resolve->address;
 }
 
 void cf_resolve_free(struct cf_resolve *resolve)

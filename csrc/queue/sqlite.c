@@ -7,14 +7,20 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "queue/database.h"
 #include "queue/store.h"
 #include "queue/thread.h"
 
-/* The database is the thread's alone; `lock` guards the last five. A forked child has this with the lock in any state
+/* A transaction that is smaller than the last one waits for company: its host is telling what that one stored, and more
+ * comes of it. So long at most, in microseconds, and half of what the last one took. */
+#define LONGEST_WAIT INT64_C(3000)
+
+/* The database is the thread's alone; `lock` guards the last six. A forked child has this with the lock in any state
  * and no thread: it leaves it as it is. */
 struct sqlite {
     pthread_t thread;
@@ -24,27 +30,46 @@ struct sqlite {
     pthread_mutex_t lock;
     pthread_cond_t has_work;
     struct cf_work *waiting, *last; /* in order */
+    size_t size;                    /* of what waits, in bytes */
     struct cf_work *done;           /* the last one first */
     bool stops;
 };
 
 /* ---- the thread ---- */
 
+static void sqlite_wait_for_company(struct sqlite *sqlite, size_t last_size, int64_t last_time)
+{
+    int64_t until = cf_clock_now() + (last_time / 2 < LONGEST_WAIT ? last_time / 2 : LONGEST_WAIT);
+    struct timespec time = {(time_t)(until / 1000000), (long)(until % 1000000 * 1000)};
+
+    /* A unit's statements count too, so that as many adds are not always as many bytes. */
+    while (!sqlite->stops && sqlite->size < last_size / 4 * 3)
+        if (pthread_cond_timedwait(&sqlite->has_work, &sqlite->lock, &time) != 0)
+            break;
+}
+
 static void *sqlite_thread(void *data)
 {
     struct sqlite *sqlite = data;
     struct cf_work *first, *work, *next;
+    size_t size = 0;
+    int64_t begun, took = 0;
 
     pthread_mutex_lock(&sqlite->lock);
     while (!sqlite->stops) {
-        first = sqlite->waiting;
-        sqlite->waiting = sqlite->last = NULL;
-        if (!first) {
+        if (!sqlite->waiting) {
             pthread_cond_wait(&sqlite->has_work, &sqlite->lock);
             continue;
         }
+        sqlite_wait_for_company(sqlite, size, took);
+        first = sqlite->waiting;
+        size = sqlite->size;
+        sqlite->waiting = sqlite->last = NULL;
+        sqlite->size = 0;
         pthread_mutex_unlock(&sqlite->lock);
+        begun = cf_clock_now();
         cf_database_run(&sqlite->database, first);
+        took = cf_clock_now() - begun;
         pthread_mutex_lock(&sqlite->lock);
         for (work = first; work; work = next) {
             next = work->next;
@@ -74,6 +99,7 @@ static void sqlite_free(struct sqlite *sqlite)
 static bool sqlite_open(struct cf_store *store, char *problem)
 {
     struct sqlite *sqlite = cf_zalloc(sizeof *sqlite);
+    pthread_condattr_t clock;
     int code = 0;
 
     if (!sqlite || pipe2(sqlite->bell, O_NONBLOCK | O_CLOEXEC) != 0) {
@@ -82,7 +108,10 @@ static bool sqlite_open(struct cf_store *store, char *problem)
         return false;
     }
     pthread_mutex_init(&sqlite->lock, NULL);
-    pthread_cond_init(&sqlite->has_work, NULL);
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&sqlite->has_work, &clock);
+    pthread_condattr_destroy(&clock);
     sqlite->database.path = store->target;
     sqlite->database.busy = (int64_t)(store->seconds * 1e6);
     if (!cf_poller_opened(&store->poller, sqlite->bell[0]) ||
@@ -107,6 +136,7 @@ static void sqlite_submit(struct cf_store *store, struct cf_work *work)
     pthread_mutex_lock(&sqlite->lock);
     *(sqlite->last ? &sqlite->last->next : &sqlite->waiting) = work;
     sqlite->last = work;
+    sqlite->size += work->commands.len;
     pthread_cond_signal(&sqlite->has_work);
     pthread_mutex_unlock(&sqlite->lock);
 }

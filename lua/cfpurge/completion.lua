@@ -21,7 +21,7 @@ function M.new(handle, loop)
     core = handle, loop = loop, open = true, client = nil,
     requests = {}, count = 0, jobs = {}, drains = false, is_cancelling = false, driven = {},
     failures = {}, raised = false, untold = false, later = false,
-    behind = false, teller = false, busy = false,
+    behind = false, teller = false, busy = false, is_collected = false,
     zone = nil, zone_id = nil, zone_ids = {}, environment_ids = {}, plans = nil, plan_names = {}, plan_waiters = {},
     -- How many items a request may hold, by kind, as the server has taught.
     sizes = {},
@@ -369,6 +369,7 @@ end
 --- Requests in flight when their client is collected are reported too.
 ---@param why string
 function M.collected(state, why)
+  state.is_collected = true
   local has_news = state.count > 0 or state.untold or next(state.jobs)
   for loop in tables.entries(state.driven) do
     if has_news and loop.closing then

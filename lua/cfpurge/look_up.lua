@@ -4,24 +4,24 @@ local requests = require "cfpurge.request"
 
 local M = {}
 
---- Begins what `begin_job(request, done)` looks up. `params` is what remains where nothing can be begun here.
+--- Begins what `begin_job(request, done)` looks up.
 ---@return cfpurge.Request?, any loop or an error
-function M.start(state, options, begin_job, on_done, params)
+function M.start(state, options, begin_job, on_done)
   local before, request = #state.failures, requests.new(state, on_done)
   begin_job(request, function(found, err)
     completion.complete(state, request, found, err)
   end)
-  return requests.drive(request, { params = params, options = options }, before)
+  return requests.drive(request, { options = options }, before)
 end
 
 --- Waits for what `begin_job(request, done)` looks up.
 ---@return any found, cfpurge.Error?
-function M.wait(state, options, begin_job, params)
-  local request, loop = M.start(state, options, begin_job, nil, params)
+function M.wait(state, options, begin_job)
+  local request, loop = M.start(state, options, begin_job)
   if not request then
     return nil, loop
   end
-  return requests.finish(request, loop, { params = params, options = options })
+  return requests.finish(request, loop, { options = options })
 end
 
 return M

@@ -1,7 +1,7 @@
 --- Prometheus' text format, 0.0.4: pages of families, each with its samples.
 local core = require "cfpurge.core"
 local tables = require "cfpurge.tables"
-local text = require "cfpurge.cli.text"
+local utf8 = require "cfpurge.utf8"
 
 local M = {
   --- The kinds of error that a request may end with.
@@ -17,15 +17,12 @@ local OURS = { budget = true, bucket = true, kind = true, le = true, outcome = t
 local escapes = { ["\\"] = "\\\\", ['"'] = '\\"', ["\n"] = "\\n" }
 
 local function label(name, value)
-  return ('%s="%s"'):format(name, text.valid(tostring(value)):gsub('[\\"\n]', escapes))
+  return ('%s="%s"'):format(name, utf8.valid(tostring(value)):gsub('[\\"\n]', escapes))
 end
 
 --- The host may have set a locale that writes a comma.
 ---@return string
 function M.number(value)
-  if value ~= value or math.abs(value) == math.huge then
-    return value ~= value and "NaN" or value > 0 and "+Inf" or "-Inf"
-  end
   return (("%.15g"):format(value):gsub(",", "."))
 end
 
@@ -94,7 +91,7 @@ end
 --- has no bounds, and a page is for more eyes than the API.
 ---@param name string
 function M.is_zones(name)
-  return name:find "^zone " ~= nil or name:find "^of zone " ~= nil
+  return (" " .. name):find(" zone ", 1, true) ~= nil
 end
 
 --- One text of several: each family stands in it once, and of equal series the first.

@@ -128,6 +128,7 @@
 ---@field ids? string[]
 ---@field failures? cfpurge.Failure[]
 ---@field remaining? cfpurge.Params exactly what was not accepted
+---@field reason? string of the kind `store`: "busy", "full", "readonly", "connection", ...
 
 ---@class cfpurge.Failure items of a list that were not accepted for one cause
 ---@field error cfpurge.Error
@@ -168,6 +169,8 @@
 ---@field oldest? number seconds since the oldest was added
 ---@field paused {zone: string, seconds: number, why?: string}[] zones that rest
 ---@field resting table<string, integer> how many, by the kind of the error that is to blame
+---@field calls integer requests of all workers in the last 5 minutes
+---@field held number seconds that the server has all wait with every request
 ---@field budgets cfpurge.QueueBudget[]
 ---@field durability string
 ---@field working boolean does this process send?
@@ -178,7 +181,7 @@
 ---@field rate number a second; 0: no limit
 ---@field left number tokens
 ---@field size number
----@field held number seconds that the server has all wait
+---@field held number seconds that the server has all wait for it
 
 ---@class cfpurge.QueueFilter
 ---@field zone? string
@@ -236,7 +239,7 @@
 ---@field within integer[] how many took at most so long as the bound, and longer than the one before
 
 ---@class cfpurge.Buckets
----@field name? string "account/plan"; nil: the client's own
+---@field name? string "account/plan", "queue account/plan" of what a queue sends; nil: the client's own
 ---@field requests cfpurge.Bucket
 ---@field urls cfpurge.Bucket
 

@@ -1,7 +1,7 @@
 -- What every benchmark sends, as our params and as the same bytes in JSON.
 local dir = os.getenv "BENCH_DIR"
 
-local M = { ca_file = dir .. "/ca.pem" }
+local M = { dir = dir, ca_file = dir .. "/ca.pem" }
 
 local function files(count, with_headers)
   local list, json = {}, {}

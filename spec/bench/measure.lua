@@ -99,7 +99,7 @@ function M.thousands(count)
 end
 
 function M.as_ratio(x)
-  return ("%.2f"):format(x)
+  return ("%.3g"):format(x)
 end
 
 function M.line(what, ours, baseline, compared, mark, verdict)

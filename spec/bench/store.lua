@@ -2,6 +2,7 @@
 -- drain STORE COUNT | script. Called by rows/store.lua.
 local cfpurge = require "cfpurge"
 local core = require "cfpurge.core"
+local native = require "bench_native"
 local how, target, number = arg[1], arg[2], tonumber(arg[3])
 
 local zone = ("0"):rep(32)
@@ -98,9 +99,9 @@ function M.claim()
   print(at(times, 0.5))
 end
 
--- An add each millisecond, or none without a store. -> p99 of step(0), the longest
+-- An add each millisecond, or none without a store. -> p99 of step(0), the longest, p99 of its CPU
 function M.step()
-  local moved, times, serial = client, {}, 0
+  local moved, times, cpu, serial = client, {}, {}, 0
   if target ~= "none" then
     moved = queue_of {}
     assert(moved:add { tags = { "warm" } })
@@ -112,12 +113,13 @@ function M.step()
       serial = serial + 1
       moved:start { tags = { "tag-" .. serial } }
     end
-    local begun = core.now()
+    local used, begun = native.thread_cpu(), core.now()
     moved:step(0)
     times[#times + 1] = core.now() - begun
+    cpu[#cpu + 1] = native.thread_cpu() - used
     while core.now() < next_one do end -- luacheck: ignore 542
   end
-  print(at(times, 0.99), at(times, 1))
+  print(at(times, 0.99), at(times, 1), at(cpu, 0.99))
   os.exit(true, false)
 end
 

@@ -2,7 +2,7 @@
 --
 --   nginx.start(options?)   options: workers (1), http, main, init, init_worker, exit_worker (pieces of the
 --                           configuration), plan (values for host.plan), conf (in place of openresty.conf),
---                           env (NAME=value ...)
+--                           env (NAME=value ...), cpath (in place of the runner's own)
 --   nginx.recipe(zone, workers?)   the options for the README's nginx, which purges that zone of the edge
 --   it:run(phase, code, args?)     runs the Lua in that phase (openresty.lua) and returns what it returned; phases that
 --                           cannot answer keep it: it is fetched from there
@@ -81,7 +81,7 @@ function M.start(options)
   end
   write(dir .. "/plan", table.concat(lines))
   local names = {
-    dir = dir, root = root, cpath = package.cpath:gsub(";;$", ""), ssl = env.EDGE .. "/ssl",
+    dir = dir, root = root, cpath = options.cpath or package.cpath:gsub(";;$", ""), ssl = env.EDGE .. "/ssl",
     user = output "id -un":gsub("\n", ""), workers = tostring(options.workers or 1),
   }
   for _, name in ipairs { "http", "main", "init", "init_worker", "exit_worker" } do
@@ -142,11 +142,11 @@ local function values(text)
   return unpack(list, 1, answer.count)
 end
 
---- Sends bytes and returns the socket.
-function It:open(bytes)
+--- Sends bytes and returns the socket; `path` is another server's.
+function It:open(bytes, path)
   local connection = new_socket()
   connection:settimeout(20)
-  assert(connection:connect(self.dir .. "/http.sock"))
+  assert(connection:connect(path or self.dir .. "/http.sock"))
   assert(connection:send(bytes))
   return connection
 end

@@ -1,6 +1,7 @@
-/* Threads that purge at once, each with a Lua state and clients of its own: threads PURGES ZONE... starts one for each zone,
- * whose script answers the tag "N" by the result id "ZONE-N". Prints {"matched": N}. To be built with
- * -fsanitize=thread, as is the libcfpurge.a that it is linked with (spec/threads_spec.lua). */
+/* Threads that purge at once, each with a Lua state, clients and queues of its own: threads PURGES ZONE... starts one
+ * for each zone, whose script answers the tag "N" by the result id "ZONE-N". Each adds PURGES items to each store in
+ * STORES. Prints {"matched": N, "added": N}. To be built with -fsanitize=thread, as is all that it is linked with
+ * (spec/threads_spec.lua). */
 #include <lauxlib.h>
 #include <lualib.h>
 #include <pthread.h>
@@ -8,12 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-int luaopen_cjson(lua_State *L), luaopen_cfpurge_core(lua_State *L);
+int luaopen_cjson(lua_State *L), luaopen_cfpurge_core(lua_State *L), luaopen_cfpurge_sqlite(lua_State *L),
+    luaopen_cfpurge_redis(lua_State *L);
 
 struct thread {
     pthread_t id;
     const char *zone;
-    int purges, matched;
+    int purges, matched, added;
     char other[256];
 };
 
@@ -53,7 +55,22 @@ static const char script[] =
     "    id, result, err = client:take()\n"
     "  end\n"
     "end\n"
-    "return matched, other\n";
+    "local cfpurge, added = require 'cfpurge', 0\n"
+    "for store in os.getenv 'STORES':gmatch '%S+' do\n"
+    "  local queue = assert(cfpurge.queue { store = store, zone_id = zone })\n"
+    "  for n = 1, purges do\n"
+    "    assert(queue:start({ tags = { tostring(n) } }, nil, function(result, err)\n"
+    "      added = added + (result and result.added or 0)\n"
+    "      if err then other = other .. tostring(err) .. '; ' end\n"
+    "    end))\n"
+    "    if n % 3 == 0 then queue:step(0) end\n"
+    "  end\n"
+    "  while queue:step() > 0 do end\n"
+    "  queue:start { tags = { '1' } }\n"
+    "  queue:step(0)\n"
+    "  queue:close()\n"
+    "end\n"
+    "return matched, other, added\n";
 
 static void *run(void *argument)
 {
@@ -64,12 +81,17 @@ static void *run(void *argument)
     luaL_openlibs(L);
     luaL_requiref(L, "cjson", luaopen_cjson, 0);
     luaL_requiref(L, "cfpurge.core", luaopen_cfpurge_core, 0);
+    luaL_requiref(L, "cfpurge.sqlite", luaopen_cfpurge_sqlite, 0);
+    luaL_requiref(L, "cfpurge.redis", luaopen_cfpurge_redis, 0);
     lua_settop(L, 0);
     luaL_loadstring(L, script);
     lua_pushstring(L, thread->zone);
     lua_pushinteger(L, thread->purges);
-    if (lua_pcall(L, 2, 2, 0) == LUA_OK)
+    if (lua_pcall(L, 2, 3, 0) == LUA_OK) {
         thread->matched = (int)lua_tointeger(L, 1);
+        thread->added = (int)lua_tointeger(L, 3);
+        lua_settop(L, 2);
+    }
     snprintf(thread->other, sizeof thread->other, "%s", lua_tostring(L, -1));
     lua_close(L);
     return NULL;
@@ -78,7 +100,7 @@ static void *run(void *argument)
 int main(int argc, char **argv)
 {
     static struct thread threads[64];
-    int count = argc - 2, matched = 0, i;
+    int count = argc - 2, matched = 0, added = 0, i;
 
     pthread_barrier_init(&together, NULL, (unsigned)count);
     for (i = 0; i < count; i++) {
@@ -89,9 +111,10 @@ int main(int argc, char **argv)
     for (i = 0; i < count; i++) {
         pthread_join(threads[i].id, NULL);
         matched += threads[i].matched;
+        added += threads[i].added;
         if (threads[i].other[0])
             fprintf(stderr, "%s: %s\n", threads[i].zone, threads[i].other);
     }
-    printf("{\"matched\": %d}\n", matched);
+    printf("{\"matched\": %d, \"added\": %d}\n", matched, added);
     return 0;
 }

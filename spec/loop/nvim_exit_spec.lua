@@ -3,6 +3,7 @@ local elsewhere = require "spec.support.where"
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
 local program = require "spec.hosts.program"
+local stores = require "spec.support.stores"
 
 if elsewhere "luajit" then return end
 
@@ -25,7 +26,10 @@ describe("Neovim that is left", function()
   local file
 
   setup(function() file = os.tmpname() end)
-  teardown(function() os.remove(file) end)
+  teardown(function()
+    stores.close()
+    os.remove(file)
+  end)
 
   local function leave(args, delay)
     args.file = file
@@ -54,6 +58,28 @@ describe("Neovim that is left", function()
     assert.equal(3, select(2, out:gsub("told cancelled", "")))
     assert.matches("cfpurge: 3 purges did not reach the API: cancelled", out)
   end)
+
+  -- The store has what was added meanwhile, and waits for nobody's lease.
+  for _, delay in ipairs { 0.3, 30 } do
+    it(("ends what a queue is sending, or gives it back: the API %g s away"):format(delay), function()
+      local began, target = os.time(), stores.target "sqlite"
+      local status, out, zone = program.run("nvim", [[
+        local client = new { exit_grace = 1 }
+        local queue = assert(cfpurge.queue { store = args.target, client = client, linger = 0.01 })
+        assert(queue:work())
+        assert(queue:add { tags = { "a" } })
+        vim.wait(5000, function() return client:in_flight() == 1 end, 2)
+        assert(queue:start { tags = { "a" } })
+        vim.schedule(function() vim.cmd "qa!" end)
+        host.stay = true
+      ]], { fails = true, main = true, args = { target = target }, answers = { { delay = delay, pass = true } } })
+      assert.equal(0, status, out)
+      assert.is_true(os.time() - began <= 10)
+      assert.equal(delay < 1 and 1 or 0, edge.counts(zone).accepted)
+      local seen = stores[1].queue({ store = target }):status()
+      assert.same({ 1, 0 }, { seen.waiting, seen.in_flight })
+    end)
+  end
 
   it("shows it to the user before it goes", function()
     host.must "command -v tmux"

@@ -125,6 +125,19 @@ for _, store in ipairs(stores) do describe("an add, " .. store.name, function()
     assert.same({ 1, 0 }, add(rules, group("z", "tags", { "c" }, invalidate)))
   end)
 
+  it("for later says nothing of the other that goes now, purge or invalidate", function()
+    local rules = store.rules()
+    local invalidate = { op = "invalidate" }
+    add(rules, group("y", "tags", { "p" }))
+    assert.same({ 1, 0 }, add(rules, group("y", "tags", { "p" }, invalidate), { delay = 60 }))
+    add(rules, group("y", "tags", { "i" }, invalidate))
+    assert.same({ 1, 0 }, add(rules, group("y", "tags", { "i" }), { delay = 60 }))
+    assert.same({ 4, 0, 0 }, counts(rules))
+    local seen = { claimed(rules), claimed(rules) }
+    table.sort(seen)
+    assert.same({ { "i", "p" }, "" }, { seen, claimed(rules) })
+  end)
+
   it("of everything supersedes what waits in its zone, and nothing that comes after it", function()
     local rules = store.rules()
     local whole = { items = { { "", "" } } }

@@ -69,7 +69,7 @@ describe("the zone of a queue", function()
   end)
 
   it("is not auto of what has no host", function()
-    local queue = assert(cfpurge.queue { store = stores[1].target(), zone = "auto" })
+    local queue = assert(cfpurge.queue { store = stores.of.sqlite.target(), zone = "auto" })
     local _, err = queue:add { tags = { "a" } }
     assert.same({ "invalid_request", "zone" }, { err.kind, err.field })
     assert(queue:add { hosts = { "a.example" } })

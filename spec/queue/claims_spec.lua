@@ -1,4 +1,5 @@
 -- Claims: which lane is served, what a claim takes, leases and fences. Both stores.
+local core = require "cfpurge.core"
 local stores = require "spec.support.stores"
 
 local group, names, settled, terms = stores.group, stores.names, stores.settled, stores.terms
@@ -55,6 +56,31 @@ for _, store in ipairs(stores) do describe("a claim, " .. store.name, function()
     rules.add({ group("z", "tags", { "b" }) }, ROOM)
     os.execute "sleep 0.2"
     assert.equal("a b", names(rules.claim(patient)))
+  end)
+
+  it("of one zone takes no longer while 100,000 items of another wait that is denied", function()
+    local rules = store.rules()
+    local function seconds_of_claims()
+      rules.add({ group("fine", "tags", list(1, 100)) }, { capacity = 1e6 })
+      local began = core.now()
+      for i = 1, 20 do
+        local claim = rules.claim(terms { full = { files = 1, others = 5 } })
+        assert.equal("fine", claim.zone, i)
+        rules.settle(claim.fence, settled())
+      end
+      return core.now() - began
+    end
+    local without = seconds_of_claims()
+    for from = 1, 100000, 5000 do
+      local many = list(from, from + 4999)
+      rules.add({ group("denied", "tags", many, { environment = from > 50000 and "e" .. from or "" }) }, { capacity = 1e6 })
+    end
+    local claim = rules.claim(terms())
+    rules.settle(claim.fence, settled { waiting = "all", rest = { first = 60, most = 60, why = "denied" } })
+    local with = seconds_of_claims()
+    assert.is_true(with < 3 * without + 0.1, ("%g s, %g s without"):format(with, without))
+    local status = rules.status()
+    assert.same({ 100000, 0, "denied" }, { status.waiting, status.failed, status.paused[1].why })
   end)
 
   it("is never two workers' at once", function()

@@ -99,6 +99,43 @@ describe("a purge with --queue", function()
     assert.equal(0, status_of(target).waiting)
   end)
 
+  it("of zone auto finds the zone of each item when it is sent, and --again sends it twice", function()
+    local target, other, its = stores[1].target(), edge.zone()
+    local options = with_token(target)
+    options.env.CLOUDFLARE_API_TOKEN = edge.token { zones = { zone, other } }
+    fine({ "files", "--zone", "auto", "--again", "0.1", "https://" .. about.name .. "/a", "https://" .. its.name .. "/b" },
+      over(target))
+    assert.matches("^accepted: 4 items, ", fine({ "queue", "drain" }, options))
+    assert.same({ 2, 2 }, { edge.counts(zone).items, edge.counts(other).items })
+  end)
+
+  it("that is interrupted says what was not stored", function()
+    local target, lines = stores[1].target(), {}
+    for i = 1, 200000 do lines[i] = "tag-" .. i end
+    local options = over(target)
+    options.stdin = table.concat(lines, "\n") .. "\n"
+    local pid, wait = command.start({ "tags", "--remaining", dir .. "/rest" }, options)
+    wait_until(function() return status_of(target).waiting > 0 end)
+    host.must("kill -INT " .. pid)
+    local _, err, status = wait()
+    assert.equal(130, status, err)
+    local queued, left = err:match "^cfpurge: interrupted; ([%d,]+) queued, ([%d,]+) not; go on with %-%-from "
+    queued, left = tonumber((queued:gsub(",", ""))), tonumber((left:gsub(",", "")))
+    assert.equal(200000, queued + left)
+    assert.equal(left, select(2, command.read(dir .. "/rest"):gsub("\n", "")))
+    assert.truthy(status_of(target).waiting >= queued)
+  end)
+
+  it("is told of in the help, in 80 columns", function()
+    for _, words in ipairs { { "--help" }, { "help", "files" }, { "help", "queue" }, { "queue", "work", "--help" },
+      { "queue", "drain", "-h" }, { "help", "queue", "status" }, { "queue", "--help", "failed" } } do
+      local out = fine(words)
+      assert.matches("queue", out)
+      for line in out:gmatch "[^\n]+" do assert.truthy(#line <= 80, line) end
+    end
+    assert.matches("Lists what was refused", fine { "help", "queue", "failed" })
+  end)
+
   it("that cannot be stored remains, and no login is told", function()
     local rest = dir .. "/rest"
     for _, target in ipairs { "redis://user:secret@127.0.0.1:1/0", dir .. "/none/queue.db" } do

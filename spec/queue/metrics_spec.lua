@@ -1,6 +1,8 @@
 -- queue:metrics(): the store's figures as Prometheus reads them, with both stores.
 local cfpurge = require "cfpurge"
 local edge = require "spec.support.edge"
+local elsewhere = require "spec.support.where"
+local host = require "spec.support.host"
 local prometheus = require "spec.support.prometheus"
 local stores = require "spec.support.stores"
 
@@ -11,8 +13,8 @@ for _, store in ipairs(stores) do describe("a queue's metrics, " .. store.name, 
   teardown(stores.close)
 
   it("are what waits, what failed and who rests", function()
-    local queue, _, zone = store.queue(nil, { plan = "pro" })
-    local other = edge.zone()
+    local zone, other = edge.zone { account = "metrics" }, edge.zone { account = "metrics" }
+    local queue = store.queue(nil, { plan = "pro", zone_id = zone })
     edge.script(zone, { denied })
     edge.script(other, { { match = '"bad"', times = 0, status = 400, json = { success = false, messages = {},
       errors = { { code = 1100, message = "tag too long" } } } } })
@@ -25,6 +27,8 @@ for _, store in ipairs(stores) do describe("a queue's metrics, " .. store.name, 
     assert.same({ 2, 0, 1 }, { is['cfpurge_queue_items{state="waiting"}'], is['cfpurge_queue_items{state="in_flight"}'],
       is['cfpurge_queue_items{state="failed"}'] })
     assert.is_true(is.cfpurge_queue_oldest_seconds >= 1)
+    -- One looked for the zone's account.
+    assert.same({ 3, 0 }, { is.cfpurge_queue_recent_requests, is.cfpurge_queue_held_seconds })
     local resting = 0
     for series, value in pairs(is) do
       resting = resting + (series:find "^cfpurge_queue_resting_zones" and value or 0)
@@ -35,7 +39,7 @@ for _, store in ipairs(stores) do describe("a queue's metrics, " .. store.name, 
     assert.equal(0, is['cfpurge_queue_budget_held_seconds{budget="pro",bucket="urls"}'])
     assert.is_nil(text:find(zone, 1, true) or text:find(other, 1, true))
     -- Its client's stand there too.
-    assert.same({ 1, 1 }, { is['cfpurge_requests_total{outcome="permission_denied"}'],
+    assert.same({ 2, 1 }, { is['cfpurge_requests_total{outcome="permission_denied"}'],
       is['cfpurge_items_total{outcome="bad_request"}'] })
     -- Of an empty store too: nothing to read is none of the format's sentences.
     prometheus.read(store.queue():metrics())
@@ -67,6 +71,29 @@ for _, store in ipairs(stores) do describe("a queue's metrics, " .. store.name, 
       is['cfpurge_queue_items{state="waiting"}'] })
     assert.is_nil(text:find "cfpurge_requests_total")
     adder:close()
+  end)
+
+  it("count in a forked child what the child has added", function()
+    if elsewhere "engine" then return end
+    local report = host.run([[
+      local queue = assert(require "cfpurge".queue { store = args.store, zone_id = args.zone })
+      assert(queue:add { tags = { "a", "b" } })
+      local function added() return tonumber(queue:metrics():match "\ncfpurge_queue_added_items_total (%d+)") end
+      local path = os.tmpname()
+      local pid = system.fork()
+      if pid == 0 then
+        local before = added()
+        assert(queue:add { tags = { "c" } })
+        local file = io.open(path, "w")
+        file:write(before, " ", added())
+        file:close()
+        system.exit(0)
+      end
+      assert(system.wait(pid) == 0)
+      local child = io.open(path):read "*a"
+      os.remove(path)
+      return { child = child, parent = added() }]], { args = { store = store.target(), zone = ("0"):rep(32) } })
+    assert.same({ child = "0 1", parent = 2 }, report)
   end)
 
   it("have the caller's labels, one set for this process and one for the store", function()

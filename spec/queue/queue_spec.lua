@@ -86,7 +86,7 @@ for _, store in ipairs(stores) do describe("a queue, " .. store.name, function()
   end)
 
   it("refuses what is wrong before it stores anything, and names the field", function()
-    local queue = store.queue()
+    local queue, queue_client = store.queue()
     for field, call in pairs {
       tags = { { tags = {} } }, zone = { { tags = { "a" } }, { zone = 5 } }, delay = { { tags = { "a" } }, { delay = -1 } },
       again = { { tags = { "a" } }, { again = "soon" } }, nonsense = { { tags = { "a" } }, { nonsense = true } },
@@ -102,6 +102,13 @@ for _, store in ipairs(stores) do describe("a queue, " .. store.name, function()
       assert.is_nil(tostring(err):find("secret", 1, true))
     end
     assert.equal(0, queue:status().waiting)
+    local params = { hosts = { "a b" } }
+    local _, err = queue:add(params)
+    assert.equal(params, err.remaining)
+    assert.has_error(function() queue:add "tags" end)
+    assert.has_error(function() queue.add { tags = { "a" } } end)
+    local none, message, problem = cfpurge.queue { store = "/nowhere", client = queue_client, colour = 1 }
+    assert.same({ nil, tostring(problem), "colour" }, { none, message, problem.field })
   end)
 
   it("is drained when what asked for a later purge than an everything has gone too", function()
@@ -153,6 +160,35 @@ for _, store in ipairs(stores) do describe("a queue, " .. store.name, function()
         end
       end
     end
+  end)
+
+  it("drops nothing while the API is down, and goes on when it is back", function()
+    local queue, _, zone = store.queue { linger = 0.01 }
+    edge.script(zone, { { times = 4, status = 503, body = "down" } })
+    queue:add { tags = { "a", "b" } }
+    queue:work()
+    run(queue, function() return edge.counts(zone).scripted >= 1 end, 5)
+    local status = queue:status()
+    assert.same({ 2, 0 }, { status.waiting + status.in_flight, status.failed })
+    run(queue, function() return edge.counts(zone).items == 2 end, 20)
+    assert.same({ waiting = 0, failed = 0 }, queue:drain { deadline = 20 })
+    queue:rest()
+    run(queue, function() return not queue:active() end, 5)
+  end)
+
+  it("moves by step, fileno and timeout like a client; start never waits", function()
+    local queue, _, zone = store.queue()
+    local told
+    local request = assert(queue:start({ tags = { "a" } }, function(added, err) told = added or err end))
+    assert.same({ false, true, 1 }, { request:done(), queue:active(), queue:in_flight() })
+    assert.is_number(queue:fileno())
+    run(queue, function() return request:done() end, 10)
+    assert.same({ added = 1, merged = 0 }, told)
+    assert.is_false(queue:active())
+    assert.is_nil(queue:timeout())
+    queue:work()
+    assert.is_true(queue:active() and queue:timeout() <= 1)
+    run(queue, function() return edge.counts(zone).items == 1 end, 10)
   end)
 
   it("shares its store with others: each adds, each may work, nothing is sent twice", function()

@@ -71,6 +71,20 @@ for _, store in ipairs(stores) do describe("an outcome, " .. store.name, functio
     assert.same({ {}, { 0, 0, 0 } }, { rules.status().paused, counts(rules) })
   end)
 
+  it("that holds all back holds zones without a budget too", function()
+    local rules, claim = with({ "a" }, "z")
+    rules.add({ group("y", "files", { "b" }) }, ROOM)
+    rules.settle(claim.fence, settled { waiting = "all", held = 0.2, held_all = 0.3 })
+    assert.is_nil(rules.claim(terms()))
+    local status = rules.status()
+    assert.is_true(status.held > 0.1 and status.held <= 0.3 and status.calls == 1, status.held)
+    local seconds = rules.look(terms())
+    assert.is_true(seconds > 0.1 and seconds <= 0.3, seconds)
+    os.execute "sleep 0.35"
+    assert.is_not_nil(rules.claim(terms()))
+    assert.is_not_nil(rules.claim(terms()))
+  end)
+
   it("of a zone that was refused is tried by one claim alone", function()
     local rules, claim = with({ "a" }, "z")
     rules.settle(claim.fence, settled { waiting = "all", rest = { first = 0.1, most = 0.1, why = "denied" } })
@@ -81,6 +95,31 @@ for _, store in ipairs(stores) do describe("an outcome, " .. store.name, functio
     assert.is_nil(rules.claim(terms()))
     rules.settle(first.fence, settled())
     assert.is_not_nil(rules.claim(terms()))
+  end)
+
+  it("may take items to the lanes of other zones, where they are merged", function()
+    local rules = store.rules()
+    rules.add({ group("auto", "hosts", { "a", "b", "c", "d" }), group("one", "hosts", { "b" }) }, ROOM)
+    rules.set_budget("p", { requests = { 1, 10 } })
+    rules.set_zone("auto", "p")
+    local claims = { rules.claim(terms()), rules.claim(terms()) }
+    local auto = claims[1].zone == "auto" and claims[1] or claims[2]
+    rules.settle((claims[1] == auto and claims[2] or claims[1]).fence, settled { waiting = "all" })
+    rules.add({ group("auto", "hosts", { "a" }) }, ROOM)
+    assert.is_true(rules.settle(auto.fence, settled { failed = { { "d", "{}" } }, is_unsent = true,
+      moved = { { "one", { "a", "b" } }, { "two", { "c" } } } }))
+    assert.same({ 3, 0, 1 }, counts(rules))
+    assert.truthy(rules.status().budgets[1].left > 9.9)
+    local seen = {}
+    for _ = 1, 2 do
+      local claim = rules.claim(terms())
+      seen[claim.zone] = names(claim)
+      rules.settle(claim.fence, settled())
+    end
+    assert.same({ one = "a b", two = "c" }, seen)
+    assert.same({ nil, { 0, 0, 1 } }, { rules.claim(terms()), counts(rules) })
+    assert.is_false(rules.settle(auto.fence, settled { moved = { { "one", { "a" } } } }))
+    assert.same({ 0, 0, 1 }, counts(rules))
   end)
 
   it("of what failed forgets it as soon as it is added again", function()

@@ -200,7 +200,7 @@ end) end
 
 describe("a unit, sqlite", function()
   it("is whole or not at all, and spoils no other of its transaction", function()
-    local handle = require "cfpurge.sqlite".open(stores[1].target())
+    local handle = require "cfpurge.sqlite".open(stores.of.sqlite.target())
     local function finish() while handle:step(1) > 0 do end end
     local function taken(id)
       local _, results, problem, reason = handle:take(id)
@@ -227,7 +227,7 @@ end)
 
 describe("a reply, redis", function()
   it("may be nested, and one that is too deep does no harm", function()
-    local handle = require "cfpurge.redis".open(stores[2].target())
+    local handle = require "cfpurge.redis".open(stores.of.redis.target())
     local function ask(script)
       local id = handle:submit { { "EVAL", script, 0 } }
       while handle:step(1) > 0 do end

@@ -23,29 +23,55 @@ for _, store in ipairs(stores) do describe("the adds of one turn, " .. store.nam
     return told
   end
 
-  local function units(queue, calls)
+  -- Counts the units of adds meanwhile.
+  local function units(fn)
     local module = require("cfpurge.queue." .. store.name)
     local add, count = module.add, 0
     module.add = function(...)
       count = count + 1
       return add(...)
     end
-    local told = turn(queue, calls)
+    local ok, value = pcall(fn, function() return count end)
     module.add = add
-    return count, told
+    assert(ok, value)
+    return count, value
   end
 
   it("go together, one list a lane, each with its own counts", function()
     local queue = store.queue()
     assert(queue:add { tags = { "old" } })
-    local count, told = units(queue, {
+    local count, told = units(function() return turn(queue, {
       { { tags = { "a", "b" } } }, { { tags = { "b", "old", "c", "C" } } }, { { hosts = { "a.example.com" } } },
       { { tags = { "a" } }, { zone_id = ("9"):rep(32) } }, { { tags = { "c" } } },
-    })
+    }) end)
     assert.equal(1, count)
     assert.same({ { added = 2, merged = 0 }, { added = 1, merged = 3 }, { added = 1, merged = 0 }, { added = 1, merged = 0 },
       { added = 0, merged = 1 } }, told)
     assert.equal(6, queue:status().waiting)
+  end)
+
+  it("and of those after it are the next unit, while one is under way", function()
+    if store.name ~= "sqlite" then return end -- nobody else holds Redis
+    local queue, _, _, target = store.queue()
+    assert(queue:add { tags = { "first" } })
+    local locked = target .. ".locked"
+    local other = io.popen("sqlite3 " .. target, "w")
+    other:write("BEGIN IMMEDIATE;\n.shell touch " .. locked .. "\n")
+    other:flush()
+    local last = os.time() + 10
+    while not io.open(locked) and os.time() < last do queue:step(0.01) end
+    assert.equal(2, (units(function(count)
+      for i = 1, 4 do
+        assert(queue:start { tags = { "t" .. i } })
+        queue:step(0)
+        queue:step(0)
+      end
+      assert.same({ 1, 4 }, { count(), queue:in_flight() })
+      other:write "ROLLBACK;\n"
+      other:close()
+      while queue:in_flight() > 0 and os.time() < last do queue:step(0.1) end
+    end)))
+    assert.equal(5, queue:status().waiting)
   end)
 
   it("stay in order where it matters: purges and invalidates, everything, delays", function()

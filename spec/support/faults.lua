@@ -17,7 +17,8 @@
 --     "hang"    nothing passes any more      "deaf"   the peer has vanished: nothing is even acknowledged
 --     "drip"    the rest comes byte by byte, both ways, `delay` seconds between two
 --     "delay"   the rest comes `delay` seconds late
---     up = true counts the bytes of the client's instead; once = true: the slowness ends again
+--     up = true counts the bytes of the client's instead; once = true: the slowness ends again; every = true: it
+--     happens to every connection until `.fault` is another
 --   faults.wait(fn)           until fn() is true, while all else goes on
 --   faults.beside(server?, fn?, ...)     fn runs beside all else; the server is stopped and reset at the end
 --   faults.listen(server, on_client), faults.refuse(server)    on its .port, or any; what start and stop do
@@ -124,7 +125,7 @@ local function fault_of(connection, up, size)
   if type(fault) == "function" then
     fault = not up and fault(connection.number, size) or nil
   elseif type(fault) == "table" and (fault.up or false) == up then
-    proxy.fault = nil
+    proxy.fault = fault.every and fault or nil
   else
     fault = nil
   end

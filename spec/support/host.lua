@@ -114,8 +114,9 @@ function M.build(name, flags)
   if not builds[name] then
     local to = M.built() .. "/" .. name
     -- An outer make must not hand its variables down.
-    M.must(("mkdir -p %s && flock %s.lock env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -s build LUA=%s BUILD=%s %s %s")
-      :format(M.built(), to, lua, to, "LDFLAGS= CPPFLAGS=" .. quote(flags), "CFLAGS=" .. quote(M.flags)))
+    M.must(("mkdir -p %s && flock %s.lock env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -s %s/%s/cfpurge/core.so")
+      :format(M.built(), to, to, lua) .. (" LUA=%s BUILD=%s LDFLAGS= CPPFLAGS=%s CFLAGS=%s"):format(lua, to, quote(flags),
+      quote(M.flags)))
     builds[name] = to .. "/" .. lua
   end
   return builds[name]

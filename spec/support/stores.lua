@@ -1,6 +1,7 @@
 -- The two stores of the queue, for specs that hold for both.
 --
---   for _, store in ipairs(stores)   SQLite and Redis
+--   for _, store in ipairs(stores)   SQLite and Redis; Valkey alone where CFPURGE_VALKEY is set (valkey_spec.lua)
+--   stores.of.sqlite, .redis      the same by name
 --   store.name                    "sqlite" or "redis"
 --   store.target()                a fresh, empty store: what cfpurge.queue is given as `store`; stores.target(name)
 --   store.rules(target?)          its transitions, each carried out at once: rules.add(...) -> what it decodes to, or
@@ -18,7 +19,8 @@ local cfpurge = require "cfpurge"
 local cjson = require("cjson").new()
 local clients = require "spec.support.client"
 
-local M = {}
+local M = { of = {} }
+local valkey = os.getenv "CFPURGE_VALKEY"
 
 local function output(command)
   local pipe = io.popen(command)
@@ -45,8 +47,8 @@ end
 
 -- It ends with this process, whatever becomes of it, and after half an hour at the latest.
 function Server:start()
-  local run = ("timeout -k 1 1800 redis-server --port %d --unixsocket %s --databases 2000 --save '' --dir %s %s"):format(
-    self.port or 0, self.socket, self.dir, self.words)
+  local run = ("timeout -k 1 1800 %s --port %d --unixsocket %s --databases 2000 --save '' --dir %s %s"):format(
+    valkey and "valkey-server" or "redis-server", self.port or 0, self.socket, self.dir, self.words)
   self.pid = output(("setsid sh -c '%s >>%s/log 2>&1 & echo $!; exec >/dev/null 2>&1; "
     .. "while kill -0 %s && kill -0 $!; do sleep 0.3; done; kill $!; "
     .. "kill -0 %s || rm -rf %s' &"):format(run:gsub("'", "'\\''"), self.dir, own_pid(), own_pid(), self.dir)):match "%d+"
@@ -182,12 +184,13 @@ function M.close()
   clients.close()
 end
 
-for i, name in ipairs { "sqlite", "redis" } do
-  M[i] = {
+for _, name in ipairs { "sqlite", "redis" } do
+  M.of[name] = {
     name = name, target = targets[name],
     rules = function(target) return rules(name, target) end,
     queue = function(...) return queue(name, ...) end,
   }
+  if name == "redis" or not valkey then M[#M + 1] = M.of[name] end
 end
 
 return M

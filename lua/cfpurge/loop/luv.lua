@@ -37,21 +37,42 @@ local function tell(text)
   end, 20)
 end
 
--- The editor ends: what is in flight has as long as each client's exit_grace, and the user is told of the rest.
+-- How long a queue has to tell its store of what has ended, in milliseconds.
+local TELLING = 2000
+
+local function is_any_active(queues)
+  for _, queue in ipairs(queues) do
+    if queue:active() then
+      return true
+    end
+  end
+  return false
+end
+
+-- The editor ends: what is in flight has as long as each client's exit_grace, and the user is told of the rest. What is
+-- in a queue's store waits there for another.
 local function leave()
-  local cut_off, left = {}, 0
+  local cut_off, left, queues = {}, 0, {}
   for client in pairs(handles) do
-    left = left + 1
-    coroutine.wrap(function()
-      for _, err in ipairs(client:drain() or {}) do
-        cut_off[#cut_off + 1] = tostring(err)
-      end
-      left = left - 1
-    end)()
+    if client.rest then
+      client:rest()
+      queues[#queues + 1] = client
+    else
+      left = left + 1
+      coroutine.wrap(function()
+        for _, err in ipairs(client:drain() or {}) do
+          cut_off[#cut_off + 1] = tostring(err)
+        end
+        left = left - 1
+      end)()
+    end
   end
   vim.wait(0x7fffffff, function()
     return left == 0
   end, 20)
+  vim.wait(TELLING, function()
+    return not is_any_active(queues)
+  end, 5)
   if cut_off[1] then
     tell(("cfpurge: %d purges did not reach the API: %s"):format(#cut_off, cut_off[1]))
   end

@@ -44,14 +44,19 @@ local function step_all(me)
   return in_flight
 end
 
-local function cancel_all()
-  cancelling = true -- or an on_done that tries again would keep the worker for ever
+-- Calls a method of those that have it.
+local function call_all(name)
   for _, client in ipairs { unpack(clients) } do
-    local ok, err = pcall(client.cancel, client)
+    local ok, err = pcall(client[name] or type, client)
     if not ok then
       ngx.log(ngx.ERR, "cfpurge: ", tostring(err))
     end
   end
+end
+
+local function cancel_all()
+  cancelling = true -- or an on_done that tries again would keep the worker for ever
+  call_all "cancel"
   cancelling = false
 end
 
@@ -90,6 +95,7 @@ local function run(_, me)
     end
     if ngx.worker.exiting() then
       exiting = exiting or me.looked
+      call_all "rest" -- a queue's: what waits is for the others
       if me.looked - exiting > GRACE - in_flight * CANCEL then
         cancel_all()
       end

@@ -53,7 +53,7 @@ function Adding:send(chunk)
   local part = requests.new(self.state, nil, function(part, value, err)
     self:ended(part, value, err)
   end)
-  local entry = gather.entry(self.group, items.encode(self.handle, self.group.kind, chunk.items), self.options)
+  local entry = gather.entry(self.place, items.encode(self.handle, self.place.group.kind, chunk.items))
   self.parts[part] = chunk
   self.in_flight = self.in_flight + 1
   self.gather:put(part, entry)
@@ -116,8 +116,8 @@ function Adding:stall()
 end
 
 function Adding:remaining()
-  local remaining = tables.copy(self.where)
-  remaining[self.group.kind] = self.source:remaining(self.failures, { self.left })
+  local remaining = tables.copy(self.place.where)
+  remaining[self.place.group.kind] = self.source:remaining(self.failures, { self.left })
   return remaining
 end
 
@@ -135,27 +135,27 @@ function Adding:finish()
   table.sort(self.failures, function(a, b)
     return a.at < b.at
   end)
-  local cause = self.stopped or (self.failures[1] and self.failures[1].error)
+  local cause, kind = self.stopped or (self.failures[1] and self.failures[1].error), self.place.group.kind
   if not cause and self.source.position == 0 then
-    cause = core.error("invalid_request", self.group.kind .. ": must not be empty", { field = self.group.kind })
+    cause = core.error("invalid_request", kind .. ": must not be empty", { field = kind })
   end
   if not cause then
     -- The duplicates of a table are not even asked about.
     self.gather:note(0, self.source.duplicates)
-    return self.done { added = self.added, merged = self.merged + self.source.duplicates }
+    return completion.complete(self.state, self.request,
+      { added = self.added, merged = self.merged + self.source.duplicates })
   end
   local fields = tables.copy(cause)
   fields.kind, fields.message = nil, nil
   fields.accepted, fields.failures, fields.remaining = self.added + self.merged, self.failures, self:remaining()
-  self.done(nil, core.error(cause.kind, cause.message, fields))
+  completion.complete(self.state, self.request, nil, core.error(cause.kind, cause.message, fields))
 end
 
--- Stores what `list` holds, and calls `done(result, err)`; `where` is the zone and the environment as `remaining` is to
--- have them.
-local function start(queue, request, group, list, options, where, done)
+-- Stores what `list` holds.
+local function start(queue, request, place, list)
   local job = setmetatable({
-    state = queue.state, gather = queue.link.gather, store = queue.store, handle = queue.handle,
-    group = group, options = options, where = where, done = done, source = sources.new(queue.handle, group.kind, list),
+    state = queue.state, gather = queue.link.gather, store = queue.store, handle = queue.handle, request = request,
+    place = place, source = sources.new(queue.handle, place.group.kind, list),
     parts = {}, failures = {}, in_flight = 0, noted = 0, added = 0, merged = 0, left = nil,
     stopped = false, is_going = false, finished = false, is_put_off = false, next_put_off = false,
   }, Adding)
@@ -165,78 +165,54 @@ end
 
 -- ---- what is one entry ----
 
--- The zone and the environment as the caller gave them.
-local function where_of(params, options)
-  local where = {}
-  for _, name in ipairs { "zone", "zone_id", "environment", "environment_id" } do
-    where[name] = params[name] or options[name]
-  end
-  return where
-end
-
 -- Of the entry of an add that has no job: nothing of it is stored.
 local function refused(entry, err)
   local fields, list = tables.copy(err), entry.list
   fields.kind, fields.message = nil, nil
-  fields.remaining = tables.copy(entry.where)
-  fields.remaining[list and entry.group.kind or "purge_everything"] = list or true
+  fields.remaining = tables.copy(entry.place.where)
+  fields.remaining[list and entry.place.group.kind or "purge_everything"] = list or true
   if list then
     fields.accepted, fields.failures = 0, { { error = err, items = list, at = 1 } }
   end
   return core.error(err.kind, err.message, fields)
 end
 
-local function entry_of(group, pairs_, terms, params, options, list)
-  local entry = gather.entry(group, pairs_, terms, refused)
-  entry.where, entry.list = where_of(params, options), list
-  return entry
-end
-
--- The one item of a kind that has no list.
-local function everything(group, terms, params, options)
-  return entry_of(group, { { "", "" } }, terms, params, options)
-end
-
 local function encode(handle, kind, list, count)
-  local all, own, seen, size = {}, {}, {}, 0
+  local all, own, seen, size = {}, {}, count > 1 and {} or nil, 0
   for i = 1, count do
-    local key, json = handle:key(kind, list[i])
+    local item = list[i]
+    local key, json = handle:key(kind, item)
     if not key then
       return nil
-    elseif not seen[key] then
+    elseif not (seen and seen[key]) then
       size = size + 1
-      seen[key], all[size] = true, { key, json }
+      all[size] = { key, json }
+      if seen then
+        seen[key] = true
+      end
     end
-    own[i] = list[i]
+    own[i] = item
   end
   return all, own, count - size
 end
 
 -- The entry of a list that is right and needs no more than one; nil of any other: it is looked at item by item.
-local function short(queue, group, list, terms, params, options)
-  local count = type(list) == "table" and #list or 0
+local function short(queue, place, list)
+  local count, keys = type(list) == "table" and getmetatable(list) == nil and #list or 0, 0
   if count == 0 or count > math.min(queue.store.UNIT, validate.FIRST) then
     return nil
   end
-  local keys = 0
   for _ in tables.entries(list) do
     keys = keys + 1
   end
   if keys ~= count then
     return nil
   end
-  local ok, all, own, repeats = pcall(encode, queue.handle, group.kind, list, count)
-  if not ok or not all then
-    return nil
-  end
-  local entry = entry_of(group, all, terms, params, options, own)
-  entry.repeats = repeats
-  return entry
+  local ok, all, own, repeats = pcall(encode, queue.handle, place.group.kind, list, count)
+  return ok and all and gather.entry(place, all, refused, own, repeats) or nil
 end
 
 -- ---- beginning ----
-
-local M = {}
 
 -- What the core says of it, without the names that it does not know.
 local function problem_of(queue, params, options, kind, list)
@@ -261,65 +237,77 @@ local function problem_of(queue, params, options, kind, list)
   end
 end
 
-local NAMES = { zone = true, zone_id = true, environment = true, environment_id = true }
-
--- What the core is asked about beside a list, as one text; nil of anything that is unusual.
-local function place_of(params, options, kind)
-  for name in tables.entries(params) do
-    if name ~= kind and not NAMES[name] then
-      return nil
-    end
-  end
-  local words = { kind, options.invalidate == true and "invalidate" or "purge" }
-  for i, id in ipairs { params.zone_id or false, options.zone_id or false, params.environment_id or false,
-    options.environment_id or false, options.invalidate or false } do
-    if id and type(id) ~= (i < 5 and "string" or "boolean") then
-      return nil
-    end
-    words[i + 2] = tostring(id)
-  end
-  return table.concat(words, "\0")
-end
-
--- The problem of an add, or its entry where it needs no more than one.
-local function looked_at(queue, params, options, group, list, terms)
-  local place = type(list) == "table" and place_of(params, options, group.kind)
-  local is_known = place and place == queue.place
-  if not queue.state.open then
-    return core.error("closed", "the queue was closed")
-  end
-  local err = not is_known and problem_of(queue, params, options, group.kind, list)
-  if err then
-    return err
-  elseif group.kind == "everything" then
-    return nil, everything(group, terms, params, options)
-  end
-  -- The next one in the same words is as right, but for its items.
-  queue.place = place
-  local entry = short(queue, group, list, terms, params, options)
-  return is_known and not entry and problem_of(queue, params, options, group.kind, list) or nil, entry
-end
-
---- Begins an add. `request` ends by itself, or by `done(result, err)`: at once where the add is wrong.
----@param queue table { state, link, store, handle, options }
-function M.begin(queue, request, params, options, done)
+-- Where an add goes, and when: `group`, `terms`, and `where`, the zone and the environment as the caller gave them;
+-- `params` and `options` are all that it said, but for its list, in so many `words`.
+local function place_of(queue, params, options)
   local terms, err = items.options(options)
-  local group, list, entry
+  local group, list
   if terms then
-    terms.capacity = queue.options.capacity
     group, list, err = items.group(queue.state, params, options)
   end
-  if group then
-    err, entry = looked_at(queue, params, options, group, list, terms)
-  end
+  err = err or (not queue.state.open and core.error("closed", "the queue was closed"))
+    or problem_of(queue, params, options, group.kind, list)
   if err then
-    err.remaining = params
-    done(nil, err)
-  elseif entry then
-    queue.link.gather:put(request, entry)
-  else
-    start(queue, request, group, list, terms, where_of(params, options), done)
+    return nil, err
   end
+  terms.capacity = queue.options.capacity
+  local place = {
+    group = group, terms = terms, where = {}, params = tables.copy(params), options = tables.copy(options), words = 1,
+  }
+  for _, name in ipairs { "zone", "zone_id", "environment", "environment_id" } do
+    place.where[name] = params[name] or options[name]
+  end
+  place.params[group.kind] = nil
+  for _, said in ipairs { place.params, place.options } do
+    for _ in tables.entries(said) do
+      place.words = place.words + 1
+    end
+  end
+  return place, list
+end
+
+-- Is it an add in the same words, but for its list? Then nothing else of it is wrong.
+local function is_place(place, params, options)
+  local kind, left = place.group.kind, place.words
+  for name, value in tables.entries(params) do
+    left = left - 1
+    if name ~= kind and place.params[name] ~= value then
+      return false
+    end
+  end
+  for name, value in tables.entries(options) do
+    left = left - 1
+    if place.options[name] ~= value then
+      return false
+    end
+  end
+  return left == 0 and params[kind] ~= nil
+end
+
+local M = {}
+
+--- Begins an add: `request` ends when it is stored, or is not; at once where the add is wrong.
+---@param queue table { state, link, store, handle, options, place }
+function M.begin(queue, request, params, options)
+  local last = queue.state.open and queue.place
+  local entry = last and is_place(last, params, options) and short(queue, last, params[last.group.kind])
+  if not entry then
+    local place, list = place_of(queue, params, options)
+    if not place then
+      -- In its place the error stands.
+      list.remaining = params
+      return completion.complete(queue.state, request, nil, list)
+    elseif place.group.kind == "everything" then
+      entry = gather.entry(place, { { "", "" } }, refused)
+    else
+      queue.place = place
+      entry = short(queue, place, list)
+      if not entry then
+        return start(queue, request, place, list)
+      end
+    end
+  end
+  queue.link.gather:put(request, entry)
 end
 
 return M

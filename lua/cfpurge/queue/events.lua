@@ -36,7 +36,8 @@ function M.ended(on_event, claim, outcome, err)
       tell(on_event, "failed", event_of(claim, entry.item, errors[entry.key]))
     end
   end
-  local accepted = outcome.waiting == "all" and 0 or #claim.items - #outcome.failed - #outcome.waiting
+  local others = #outcome.failed + #outcome.waiting + (outcome.moved_count or 0)
+  local accepted = outcome.waiting == "all" and 0 or #claim.items - others
   for name, is_so in pairs { accepted = accepted > 0, rest = outcome.rest, held = outcome.held } do
     if is_so then
       local event = event_of(claim)

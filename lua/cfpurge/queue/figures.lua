@@ -28,6 +28,10 @@ local function of_store(page, status)
   for _, kind in ipairs(kinds) do
     page:sample(counts[kind], "kind", kind)
   end
+  page:family("gauge", "cfpurge_queue_recent_requests", "Requests of all workers in the last 5 minutes.")
+  page:sample(status.calls)
+  page:family("gauge", "cfpurge_queue_held_seconds", "How long the server has all workers wait with every request.")
+  page:sample(status.held)
   page:family("gauge", "cfpurge_queue_budget_left", "Tokens left of a plan's budget: requests, or URLs.")
   local plans = {}
   for _, budget in ipairs(status.budgets) do

@@ -1,9 +1,10 @@
 --- The adds of one turn, stored as one unit; each ends by itself, with its own counts or its own error.
 --
 -- An entry is what one add stores, or a part of a longer one. It stands for the id by which completion knows its
--- request. Entries gather in the `open` unit until the next step. A unit that does not fit the capacity as a whole is
--- taken apart: each of its entries becomes a unit. `first` to `last` is a chain of the entries that have ended and that
--- completion has not taken yet; nothing is made when one joins it.
+-- request. Entries gather in the `open` unit until a step finds none under way: so all that come during one transaction
+-- are in the next. A unit that does not fit the capacity as a whole is taken apart: each of its entries becomes a unit.
+-- `first` to `last` is a chain of the entries that have ended and that completion has not taken yet; nothing is made
+-- when one joins it.
 local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
 local tables = require "cfpurge.tables"
@@ -12,26 +13,30 @@ local Gather = {}
 Gather.__index = Gather
 
 --- What one add stores.
----@param group {zone: string, environment: string, op: string, kind: string}
+---@param place {group: table, terms: table} where it goes; the terms are delay, again, capacity
 ---@param items string[][] { key, JSON }
----@param options {delay: number?, again: number?, capacity: integer}
 ---@param refused? fun(entry: table, err: cfpurge.Error): cfpurge.Error what its request ends with in place of `err`
+---@param list? table the items as they were given, for `refused`
+---@param repeats? integer how many of those were equal to others of it
 ---@return table entry
-function Gather.entry(group, items, options, refused)
-  -- `repeats` of its items were equal to others of it. `of` is its group in its unit, where it begins behind `from`.
+function Gather.entry(place, items, refused, list, repeats)
+  -- `of` is its group in its unit, where it begins behind `from`.
   return {
-    group = group, items = items, options = options, refused = refused or false, repeats = 0, of = false, from = 0,
-    is_alone = false, has_ended = false, is_taken = false, value = false, problem = false, next = false,
+    place = place, items = items, refused = refused or false, list = list or false, repeats = repeats or 0,
+    of = false, is_alone = false, has_ended = false, is_taken = false, value = false, problem = false, next = false,
   }
 end
 
 -- In one unit the order of adds does not matter to the rules: that of purges and invalidates would, and that of an
--- everything and others.
+-- everything and others. A forked child adds to no unit of its parent's.
 local function fits(unit, entry, most)
-  local first, options = unit.entries[1], entry.options
-  return unit.size + #entry.items <= most and first.group.op == entry.group.op
-    and (first.group.kind == "everything") == (entry.group.kind == "everything")
-    and first.options.delay == options.delay and first.options.again == options.again
+  local first, place = unit.entries[1].place, entry.place
+  if unit.size + #entry.items > most or unit.generation ~= core.generation() then
+    return false
+  end
+  return first == place or (first.group.op == place.group.op
+    and (first.group.kind == "everything") == (place.group.kind == "everything")
+    and first.terms.delay == place.terms.delay and first.terms.again == place.terms.again)
 end
 
 function Gather:new_unit(entries)
@@ -60,27 +65,30 @@ end
 
 -- One list a lane.
 local function groups_of(unit)
-  local groups, by_name = {}, {}
+  local groups, by_name, by_place = {}, {}, {}
   for _, entry in ipairs(unit.entries) do
-    local group = entry.group
-    local name = group.zone .. "\0" .. group.environment .. "\0" .. group.kind
-    local known = by_name[name]
+    local group, known, name = entry.place.group, by_place[entry.place], nil
+    if not known then
+      name = group.zone .. "\0" .. group.environment .. "\0" .. group.kind
+      known = by_name[name]
+    end
     if entry.has_ended then
       entry.of = false
     elseif known then
       if known.is_borrowed then
         known.items, known.is_borrowed = tables.slice(known.items, 1, #known.items), false
       end
-      entry.of, entry.from = known, #known.items
-      for _, item in ipairs(entry.items) do
-        known.items[#known.items + 1] = item
+      entry.of, by_place[entry.place] = known, known
+      local size = #known.items
+      for i, item in ipairs(entry.items) do
+        known.items[size + i] = item
       end
     else
-      entry.of, entry.from = {
+      entry.of = {
         zone = group.zone, environment = group.environment, op = group.op, kind = group.kind, items = entry.items,
         is_borrowed = true,
-      }, 0
-      groups[#groups + 1], by_name[name] = entry.of, entry.of
+      }
+      groups[#groups + 1], by_name[name], by_place[entry.place] = entry.of, entry.of, entry.of
     end
   end
   return groups
@@ -88,10 +96,13 @@ end
 
 function Gather:submit(unit)
   unit.groups = groups_of(unit)
-  local first = unit.entries[1].options
+  local first = unit.entries[1].place.terms
   if unit.groups[1] and unit.generation ~= core.generation() then
     self.link:refuse(unit, "forked")
   elseif unit.groups[1] then
+    if not unit.is_under_way then
+      unit.is_under_way, self.in_flight = true, self.in_flight + 1
+    end
     unit.commands, unit.decode = self.link.store.add(unit.groups, {
       delay = first.delay, again = first.again, capacity = first.capacity, tells_each = unit.entries[2] ~= nil,
     })
@@ -107,7 +118,19 @@ function Gather:flush()
   end
 end
 
-Gather.go_on = Gather.flush
+--- A step goes on with it. While a unit is under way, or those who wait for its end have not been told, more may come.
+function Gather:go_on()
+  if self.in_flight == 0 and self.count == 0 then
+    self:flush()
+  end
+end
+
+-- Where the last one has been told, the open unit goes with the next step.
+local function look_on(self)
+  if self.open and self.count == 0 then
+    completion.put_off(self.link.state, self)
+  end
+end
 
 -- ---- ends ----
 
@@ -173,8 +196,12 @@ function Gather:ended(unit, value, err)
       end
     end
   end
+  if unit.is_under_way then
+    unit.is_under_way, self.in_flight = false, self.in_flight - 1
+  end
+  look_on(self)
   if value then
-    self.link.state.worker:hear(unit.entries[1].options.delay)
+    self.link.state.worker:hear(unit.entries[1].place.terms.delay)
   end
 end
 
@@ -202,13 +229,15 @@ function Gather:take(entry)
     err = entry.refused(entry, err)
   end
   entry.is_taken, self.count = true, self.count - 1
+  look_on(self)
   return entry, value, err
 end
 
 --- The one of a link.
 function Gather.new(link)
   return setmetatable({
-    link = link, open = false, first = false, last = false, count = 0, is_put_off = false, next_put_off = false,
+    link = link, open = false, in_flight = 0, first = false, last = false, count = 0,
+    is_put_off = false, next_put_off = false,
     counted = { added = 0, merged = 0, generation = core.generation() },
   }, Gather)
 end

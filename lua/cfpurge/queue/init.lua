@@ -11,6 +11,7 @@ local look_up = require "cfpurge.look_up"
 local loops = require "cfpurge.loop"
 local making = require "cfpurge.queue.making"
 local metrics = require "cfpurge.metrics"
+local requests = require "cfpurge.request"
 local tables = require "cfpurge.tables"
 local validate = require "cfpurge.validate"
 local workers = require "cfpurge.queue.worker"
@@ -46,6 +47,17 @@ local function check_call(name, params, options)
   end
 end
 
+local NOTHING = {}
+
+-- Begins an add. -> the request and its loop, or nil and an error; the call, as it stands in `remaining`
+local function begin(queue, params, options, on_done)
+  local state, call = queue.state, { params = params, options = options }
+  local before, request = #state.failures, requests.new(state, on_done)
+  adding.begin(queue, request, tables.bare(params), tables.bare(options) or NOTHING)
+  local begun, loop = requests.drive(request, call, before)
+  return begun, loop, call
+end
+
 --- Adds what a purge would purge, and returns when it is on the disk.
 ---@param params cfpurge.Params
 ---@param options? cfpurge.QueueAddOptions
@@ -53,9 +65,11 @@ end
 function Queue:add(params, options)
   local queue = inside(self, "add")
   check_call("add", params, options)
-  return look_up.wait(queue.state, options, function(request, done)
-    adding.begin(queue, request, tables.bare(params), tables.copy(options), done)
-  end, params)
+  local request, loop, call = begin(queue, params, options)
+  if not request then
+    return nil, loop
+  end
+  return requests.finish(request, loop, call)
 end
 
 --- Begins an `add` and never waits.
@@ -72,9 +86,7 @@ function Queue:start(params, options, on_done)
   if on_done ~= nil and type(on_done) ~= "function" then
     error("bad argument #3 to 'start' (on_done: function expected, got " .. type(on_done) .. ")", 2)
   end
-  local request, loop = look_up.start(queue.state, options, function(request, done)
-    adding.begin(queue, request, tables.bare(params), tables.copy(options), done)
-  end, on_done, params)
+  local request, loop = begin(queue, params, options, on_done)
   if not request then
     return nil, loop
   end
@@ -159,7 +171,7 @@ function Queue:status()
   local status, err = ask(queue, queue.store.status())
   if status then
     status.sweeps = nil
-    status.durability = queue.store.durability
+    status.durability = queue.store.durable and ask(queue, queue.store.durable()) or queue.store.durability
     status.working = queue.worker.is_working
   end
   return status, err
@@ -353,7 +365,7 @@ local function new(options)
   local terms = {
     full = { files = full, others = others }, linger = options.linger or 0.2, lease = options.lease or 60,
   }
-  terms.budget, terms.buckets, terms.overall = budgets.of_client(client_state)
+  terms.budget, terms.buckets, terms.overall, terms.plan = budgets.of_client(client_state)
   local queue = {
     state = state, link = link, store = store, handle = client_state.core, drains = 0,
     options = { store = options.store, capacity = options.capacity or 1000000, full = math.min(full, others) },

@@ -244,7 +244,10 @@ end
 --- call that `cancel` ends.
 ---@return table? request
 function Link:begin(commands, decode, done, is_kept)
-  self.gather:flush()
+  if not is_kept then
+    -- It is to find what was begun before it.
+    self.gather:flush()
+  end
   return self:carry_out { commands = commands, decode = decode, done = done, is_kept = is_kept }
 end
 

@@ -10,6 +10,7 @@ local M = {
   --- Items of one unit of an add: a script of so many holds Redis for some milliseconds.
   UNIT = 200,
 
+  --- Where the server does not tell.
   durability = "Redis: an add is as durable as the server is set up to be (appendonly)",
 }
 
@@ -121,8 +122,21 @@ end
 
 function M.status()
   return transition("status", {}, function(reply)
-    return whole(json.decode(reply), { "waiting", "in_flight", "failed" })
+    return whole(json.decode(reply), { "waiting", "in_flight", "failed", "calls" })
   end)
+end
+
+--- How durable an add is, in words, as the server is set up.
+function M.durable()
+  return { { "INFO", "persistence" }, { "INFO", "memory" } }, function(results)
+    local words = "Redis: an add is in the server's append-only file, which goes to the disk as appendfsync says"
+    if results[1]:find "aof_enabled:0" then
+      words = "Redis: appendonly is off: what was added since its last snapshot is lost where the server dies"
+    end
+    -- Nothing of ours expires: no other policy drops it.
+    local policy = results[2]:match "maxmemory_policy:(allkeys%S*)"
+    return words .. (policy and (", and maxmemory-policy %s drops what waits: set noeviction"):format(policy) or "")
+  end
 end
 
 function M.failed(filter, limit, after)

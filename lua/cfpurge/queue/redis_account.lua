@@ -25,6 +25,7 @@ end
 local function status()
   local s = { waiting = 0, in_flight = tonumber(call('HGET', P .. 'meta', 'claimed') or 0),
     failed = call('ZCARD', P .. 'failed'), sweeps = call('EXISTS', P .. 'dead') == 1 }
+  s.calls, s.held = sent(true), math.max(held_all() - now, 0)
   s.paused, s.resting, s.budgets = {}, {}, {}
   local ids = call('HVALS', P .. 'lanes')
   for _, id in ipairs(ids) do
@@ -50,7 +51,7 @@ local function status()
     local budget = unpack_(budgets[i + 1])
     local name, bucket = budgets[i]:match('^(.*)%z(.*)$')
     s.budgets[#s.budgets + 1] = { name = name, bucket = bucket, rate = budget.rate, left = tokens(budget),
-      size = budget.size, held = math.max(budget.held - now, 0) }
+      size = budget.size, held = math.max(budget.held - now, s.held) }
   end
   return cjson.encode(s)
 end

@@ -33,11 +33,15 @@ local function set_budget(name, buckets)
   end
 end
 
+-- Until when the server wants no request at all.
+local function held_all() return tonumber(call('HGET', P .. 'meta', 'held') or 0) end
+
 -- A claim is over: its tokens are drawn, and those of the `extra` requests that it took.
-local function draw(claim, extra, held)
+local function draw(claim, extra, held, is_drained, is_unsent)
   local budget = claim.budget and get('budgets', claim.budget)
   if not budget then return end
-  budget.left = held and 0 or filled(budget) - claim.cost - (claim.budget:find('%zurls$') and 0 or extra)
+  budget.left = is_drained and 0
+    or filled(budget) - (is_unsent and 0 or claim.cost) - (claim.budget:find('%zurls$') and 0 or extra)
   budget.filled, budget.pending = now, math.max(budget.pending - claim.cost, 0)
   if held then budget.held = math.max(budget.held, now + held) end
   set('budgets', claim.budget, budget)
@@ -103,14 +107,15 @@ local function budget_of(zone, kind, otherwise)
   return get('budgets', name), name
 end
 
-local function sent()
+-- Calls in 5 minutes. With `is_read` the store stays as it is.
+local function sent(is_read)
   local slot, all = math.floor(now / SLOT), 0
   local slots = call('HGETALL', P .. 'sent')
   for i = 1, #slots, 2 do
-    if tonumber(slots[i]) <= slot - SLOTS then
-      call('HDEL', P .. 'sent', slots[i])
-    else
+    if tonumber(slots[i]) > slot - SLOTS then
       all = all + tonumber(slots[i + 1])
+    elseif not is_read then
+      call('HDEL', P .. 'sent', slots[i])
     end
   end
   return all
@@ -120,6 +125,8 @@ end
 local function choose(o)
   local best, best_budget, best_name
   local soonest = 3600
+  local held = held_all()
+  if held > now then return nil, held - now end
   if (o.overall or 0) > 0 and sent() >= o.overall then return nil, 0.25 end
   for page = 0, 9 do
     local ids = call('ZRANGEBYSCORE', P .. 'heads', '-inf', score(now), 'WITHSCORES', 'LIMIT', page * PAGE, PAGE)
@@ -252,12 +259,36 @@ local function set_rest(one, o)
   for _, id in ipairs(call('SMEMBERS', P .. 'of:' .. one.zone)) do set_head(id) end
 end
 
+-- Items go to the lane of another zone, and are merged there as an add would be.
+local function move_to(zone, one, fence, keys)
+  local heir, gone = alive(zone, one.environment, one.op, one.kind, true), 0
+  for _, key in ipairs(keys) do
+    local item, known = get('item:' .. one.id, key), get('item:' .. heir, key)
+    if item and item.claim == fence then
+      if known then
+        merge(heir, key, known, item.due, item.again, item.item)
+        if item.next then merge(heir, key, known, item.next, item.again, item.item) end
+      else
+        item.tries = 0
+        wait(heir, key, item)
+        count(heir, 'count', 1)
+        total(1)
+      end
+      call('HDEL', P .. 'item:' .. one.id, key)
+      gone = gone + 1
+    end
+  end
+  set_head(heir)
+  return gone
+end
+
 local function settle(fence, o)
   fence = tostring(fence)
   local claimed = release(fence)
   if not claimed then return 0 end
   local one, failed, waiting, gone = lane(claimed.lane), {}, as_set(o.waiting), 0
   for _, pair in ipairs(o.failed) do failed[pair[1]] = pair[2] end
+  for _, group in ipairs(o.moved or {}) do gone = gone + move_to(group[1], one, fence, group[2]) end
   for _, key in ipairs(claimed.keys) do
     local item = get('item:' .. one.id, key)
     if item and item.claim == fence then
@@ -282,7 +313,8 @@ local function settle(fence, o)
   if not one.died then total(-gone) end
   set_rest(one, o)
   set_head(one.id)
-  draw(claimed, o.extra or 0, o.held)
+  draw(claimed, o.extra or 0, o.held, o.is_drained, o.is_unsent)
+  if o.held_all then call('HSET', P .. 'meta', 'held', score(math.max(held_all(), now + o.held_all))) end
   return 1
 end
 ]==]

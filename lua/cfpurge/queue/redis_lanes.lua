@@ -1,7 +1,7 @@
 --- The first part of the queue's script for Redis: its lanes, and `add`. queue/redis.lua puts the parts together.
 --
 -- All keys begin with KEYS[1], which has a hash tag, so that they are on one node of a cluster:
---   meta      hash     fence, seq (of failed items), version, total, claimed
+--   meta      hash     fence, seq (of failed items), version, total, claimed, held
 --   lanes     hash     zone NUL environment NUL op NUL kind -> the id of the lane that lives
 --   lane:ID   hash     zone, environment, op, kind, count, claimed, served, died
 --   of:ZONE   set      the ids of the zone's lanes that live
@@ -147,14 +147,15 @@ local function add(groups, options)
   for g, group in ipairs(groups) do
     local name = lane_name(group.zone, group.environment, group.op, group.kind)
     local id = alive(group.zone, group.environment, group.op, group.kind)
-    local purges = group.op == 'invalidate' and not again and alive(group.zone, group.environment, 'purge', group.kind)
+    local asks_now = group.op == 'invalidate' and not again and delay == 0
+    local purges = asks_now and alive(group.zone, group.environment, 'purge', group.kind)
     fresh[g] = {}
     for i, pair in ipairs(group.items) do
       all = all + 1
       local other = waiting_item(purges, pair[1])
       local identity = name .. '\0' .. pair[1]
       local is_known = seen[identity] or (id and call('HEXISTS', P .. 'item:' .. id, pair[1]) == 1)
-      if not is_known and not (other and other.due <= now + delay) then
+      if not is_known and not (other and other.due <= now) then
         fresh[g][i], seen[identity] = true, true
         added = added + 1
       end
@@ -166,7 +167,8 @@ local function add(groups, options)
   for g, group in ipairs(groups) do
     local name = lane_name(group.zone, group.environment, group.op, group.kind)
     local id = alive(group.zone, group.environment, group.op, group.kind, true)
-    local invalidates = group.op == 'purge' and alive(group.zone, group.environment, 'invalidate', group.kind)
+    local goes_now = group.op == 'purge' and delay == 0
+    local invalidates = goes_now and alive(group.zone, group.environment, 'invalidate', group.kind)
     local n, less = 0, 0
     for i, pair in ipairs(group.items) do
       -- In the order in which they were given.

@@ -3,8 +3,9 @@
 -- Lists of items and of keys come as JSON, so that one statement serves any number of them. {NAME} in a statement is
 -- one of the pieces in queue/sqlite_pieces. changes() is what the statement before it has changed.
 local json = require("cjson").new()
-local pieces = require "cfpurge.queue.sqlite_pieces"
 local schema = require "cfpurge.queue.sqlite_schema"
+local tables = require "cfpurge.tables"
+local unit = require "cfpurge.queue.sqlite_unit"
 
 local M = {
   --- Items of one unit of an add.
@@ -12,29 +13,8 @@ local M = {
 
   durability = "SQLite: an add is on the disk when it returns (WAL, synchronous = FULL)",
 }
-
--- Each statement is put together once.
-local known = {}
-local function sql(text)
-  local whole = known[text]
-  if not whole then
-    local count
-    whole = text
-    repeat
-      whole, count = whole:gsub("{([%u_]+)}", pieces)
-    until count == 0
-    known[text] = whole
-  end
-  return whole
-end
-
--- A list of commands, and a function that adds one and returns its place.
-local function unit()
-  local commands = {}
-  return commands, function(text, ...)
-    commands[#commands + 1] = { sql(text), ... }
-    return #commands
-  end
+for name, transition in tables.entries(require "cfpurge.queue.sqlite_account") do
+  M[name] = transition
 end
 
 --- Makes what is not there; refuses a store of another version.
@@ -47,7 +27,7 @@ function M.open()
         WHERE version <> ?1]], schema.VERSION)
     end
   end
-  command("INSERT INTO meta SELECT ?1, 0, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM meta)", schema.VERSION)
+  command("INSERT INTO meta SELECT ?1, 0, 0, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM meta)", schema.VERSION)
   return commands
 end
 
@@ -79,17 +59,17 @@ local MERGE = [[UPDATE items SET item = j.value ->> 1,
   again = nullif(max(ifnull(again, 0), ifnull(?7, 0)), 0)
   FROM json_each(?5) AS j WHERE items.lane = {LANE} AND items.key = j.value ->> 0]]
 
--- An invalidate says nothing new where a purge of the same item waits that goes no later.
+-- An invalidate says nothing new where a purge of the same item is to go now, as it is itself.
 local INSERT = [[INSERT INTO items (lane, key, item, added, due, again)
   SELECT {LANE}, j.value ->> 0, j.value ->> 1, now(), now() + ?6, ?7 FROM json_each(?5) AS j
-  WHERE ?3 = 'purge' OR ?7 IS NOT NULL OR NOT EXISTS (SELECT 1 FROM items AS p WHERE p.lane = {PURGES}
-    AND p.key = j.value ->> 0 AND p.claim IS NULL AND p.due <= now() + ?6)
+  WHERE ?3 = 'purge' OR ?6 > 0 OR ?7 IS NOT NULL OR NOT EXISTS (SELECT 1 FROM items AS p WHERE p.lane = {PURGES}
+    AND p.key = j.value ->> 0 AND p.claim IS NULL AND p.due <= now())
   ON CONFLICT DO NOTHING]]
 local INSERT_EACH = INSERT .. " RETURNING key"
 
--- ?5 items, ?6 delay.
+-- ?5 items, ?6 delay. A purge that goes later leaves the invalidate that goes now.
 local SUPERSEDE = [[DELETE FROM items WHERE +lane = {INVALIDATES} AND +claim IS NULL AND next IS NULL AND again IS NULL
-  AND due <= now() + ?6 AND ?3 = 'purge' AND ?4 <> '' AND key IN (SELECT value ->> 0 FROM json_each(?5))]]
+  AND ?6 = 0 AND due <= now() AND ?3 = 'purge' AND ?4 <> '' AND key IN (SELECT value ->> 0 FROM json_each(?5))]]
 
 -- All that waits in the zone or the environment, and that this one empties.
 local DIE = [[UPDATE lanes SET died = now(), head = NULL WHERE zone = ?1 AND (?2 = '' OR environment = ?2)
@@ -170,6 +150,11 @@ end
 local function sweep(command)
   command [[INSERT OR IGNORE INTO lanes (zone, environment, op, kind)
     SELECT zone, environment, op, kind FROM lanes WHERE id = {DEAD}]]
+  command [[UPDATE lanes SET count = count + (SELECT count(*) FROM items AS i JOIN lanes AS d ON d.id = i.lane
+      WHERE i.seq IN {SOME_DEAD} AND max(i.due, ifnull(i.next, 0)) > d.died
+      AND NOT EXISTS (SELECT 1 FROM items AS k WHERE k.key = i.key AND k.lane = lanes.id))
+    WHERE died IS NULL AND (zone, environment, op, kind) IN
+      (SELECT zone, environment, op, kind FROM lanes WHERE id = {DEAD})]]
   command [[INSERT INTO items (lane, key, item, added, due, next, again)
     SELECT a.id, i.key, i.item, i.added, CASE WHEN i.due > d.died THEN i.due ELSE i.next END,
       CASE WHEN i.due > d.died THEN i.next END, i.again
@@ -181,7 +166,7 @@ local function sweep(command)
         ELSE nullif(max(due, ifnull(next, 0), excluded.due, ifnull(excluded.next, 0)), min(due, excluded.due)) END,
       due = CASE WHEN claim IS NOT NULL THEN due ELSE min(due, excluded.due) END,
       again = nullif(max(ifnull(again, 0), ifnull(excluded.again, 0)), 0)]]
-  command [[UPDATE lanes SET count = {COUNT}, head = {HEAD} WHERE changes() > 0 AND died IS NULL
+  command [[UPDATE lanes SET head = {HEAD} WHERE changes() > 0 AND died IS NULL
     AND (zone, environment, op, kind) IN (SELECT zone, environment, op, kind FROM lanes WHERE id = {DEAD})]]
   command "DELETE FROM items WHERE seq IN {SOME_DEAD}"
   command "DELETE FROM lanes WHERE id = {DEAD} AND NOT EXISTS (SELECT 1 FROM items WHERE lane = lanes.id)"
@@ -283,6 +268,23 @@ local function settle_failed(here, failed)
   here("UPDATE items SET claim = NULL, due = next, next = NULL, tries = 0 WHERE claim = ?1 AND key IN {KEYS}", failed)
 end
 
+-- Items go to the lane of another zone, and are merged there as an add would be.
+local function settle_moved(here, zone, keys)
+  here([[INSERT OR IGNORE INTO lanes (zone, environment, op, kind)
+    SELECT ?2, environment, op, kind FROM lanes WHERE id = {CLAIMED}]], zone)
+  here([[UPDATE items SET item = i.item, again = nullif(max(ifnull(items.again, 0), ifnull(i.again, 0)), 0),
+    next = CASE WHEN items.claim IS NOT NULL THEN max(ifnull(items.next, 0), i.due, ifnull(i.next, 0))
+      ELSE nullif(max(items.due, ifnull(items.next, 0), i.due, ifnull(i.next, 0)), min(items.due, i.due)) END,
+    due = CASE WHEN items.claim IS NOT NULL THEN items.due ELSE min(items.due, i.due) END
+    FROM items AS i WHERE items.lane = {HEIR} AND i.key = items.key AND {MOVES}]], zone, keys)
+  here([[INSERT INTO items (lane, key, item, added, due, next, again)
+    SELECT {HEIR}, i.key, i.item, i.added, i.due, i.next, i.again FROM items AS i WHERE {MOVES}
+    ON CONFLICT DO NOTHING]], zone, keys)
+  here([[UPDATE lanes SET count = count + changes(), head = {HEAD} WHERE id = {HEIR}]], zone)
+  here("DELETE FROM items AS i WHERE {MOVES}", zone, keys)
+  here("UPDATE lanes SET count = count - changes() WHERE id = {CLAIMED}")
+end
+
 local function settle_zone(here, o)
   if o.rest then
     here "INSERT OR IGNORE INTO zones (zone) SELECT zone FROM lanes WHERE id = {CLAIMED}"
@@ -295,13 +297,17 @@ local function settle_zone(here, o)
 end
 
 --- What became of a claim: `failed` [[key, error], …] for good, `waiting` keys that wait again or "all", all others
---- accepted. Nothing changes where the claim is no longer ours. Decodes to whether it was.
+--- accepted; `moved` [[zone, keys], …] to lanes of these zones. Nothing changes where the claim is no longer ours.
+--- Decodes to whether it was.
 ---@param fence integer
 ---@param o table queue/outcome has made it
 function M.settle(fence, o)
   local commands, command = unit()
   local function here(text, ...)
     return command(text, fence, ...)
+  end
+  for _, group in ipairs(o.moved or {}) do
+    settle_moved(here, group[1], json.encode(group[2]))
   end
   if o.failed[1] then
     settle_failed(here, json.encode(o.failed))
@@ -319,10 +325,15 @@ function M.settle(fence, o)
   here [[UPDATE lanes SET claimed = claimed - (SELECT size FROM claims WHERE fence = ?1), head = {LIVING_HEAD}
     WHERE id = {CLAIMED}]]
   settle_zone(here, o)
-  here([[UPDATE budgets SET left = CASE WHEN ?3 > 0 THEN 0 ELSE {FILLED} - CASE bucket WHEN 'urls' THEN 0 ELSE ?2 END
-    - (SELECT cost FROM claims WHERE fence = ?1) END, filled = now(), held = max(held, now() + ?3),
+  here([[UPDATE budgets SET left = CASE WHEN ?4 THEN 0 ELSE {FILLED} - CASE bucket WHEN 'urls' THEN 0 ELSE ?2 END
+    - CASE WHEN ?5 THEN 0 ELSE (SELECT cost FROM claims WHERE fence = ?1) END END,
+    filled = now(), held = max(held, now() + ?3),
     pending = max(pending - (SELECT cost FROM claims WHERE fence = ?1), 0)
-    WHERE (name, bucket) IN (SELECT budget, bucket FROM claims WHERE fence = ?1)]], o.extra or 0, o.held or 0)
+    WHERE (name, bucket) IN (SELECT budget, bucket FROM claims WHERE fence = ?1)]], o.extra or 0, o.held or 0,
+    o.is_drained or false, o.is_unsent or false)
+  if o.held_all then
+    here("UPDATE meta SET held = max(held, now() + ?2) WHERE {CLAIMED} IS NOT NULL", o.held_all)
+  end
   local last = here "DELETE FROM claims WHERE fence = ?1"
   return commands, function(results)
     return results[last].changes > 0
@@ -352,95 +363,6 @@ function M.set_zone(zone, budget)
   command([[INSERT INTO zones (zone, budget) VALUES (?1, ?2)
     ON CONFLICT (zone) DO UPDATE SET budget = excluded.budget]], zone, budget)
   return commands, function() end
-end
-
--- ---- what there is ----
-
-function M.status()
-  local commands, command = unit()
-  command [[SELECT ifnull(sum(count - claimed), 0), (SELECT ifnull(sum(size), 0) FROM claims),
-    EXISTS (SELECT 1 FROM lanes WHERE {TO_SWEEP}) FROM lanes WHERE died IS NULL]]
-  command "SELECT failed FROM meta"
-  command [[SELECT max(now() - (SELECT added FROM items WHERE lane = lanes.id AND claim IS NULL
-    ORDER BY due, seq LIMIT 1)) FROM lanes WHERE head <= now()]]
-  command "SELECT zone, rests - now(), why FROM zones WHERE rests > now() ORDER BY zone LIMIT 100"
-  command "SELECT b.name, b.bucket, {TOKENS}, b.size, b.held - now(), b.rate FROM budgets AS b"
-  command [[SELECT ifnull(substr(why, 1, instr(why, ':') - 1), 'unknown'), count(*) FROM zones WHERE rests > now()
-    GROUP BY 1]]
-  return commands, function(results)
-    local counts = results[1].rows[1]
-    local status = {
-      waiting = counts[1], in_flight = counts[2], sweeps = counts[3] == 1, failed = results[2].rows[1][1],
-      oldest = results[3].rows[1][1] or nil, paused = {}, resting = {}, budgets = {},
-    }
-    for i, row in ipairs(results[4].rows) do
-      status.paused[i] = { zone = row[1], seconds = row[2], why = row[3] or nil }
-    end
-    for i, row in ipairs(results[5].rows) do
-      status.budgets[i] = {
-        name = row[1], bucket = row[2], rate = row[6], left = row[3], size = row[4], held = math.max(row[5], 0),
-      }
-    end
-    for _, row in ipairs(results[6].rows) do
-      status.resting[row[1]] = row[2]
-    end
-    return status
-  end
-end
-
--- What failed, by a filter: zone, environment, kind, older_than; behind the place `after`, and no later than `before`.
-local function filtered(command, filter, limit, after, before)
-  return function(text)
-    return command(text, after or 0, filter.zone or false, filter.environment or false, filter.kind or false,
-      filter.older_than or false, limit, before or false)
-  end
-end
-
---- Decodes to a list, and the place to go on after; nil at the end.
-function M.failed(filter, limit, after)
-  local commands, command = unit()
-  filtered(command, filter, limit, after) [[SELECT seq, zone, environment, op, kind, item, error, now() - at FROM failed
-    WHERE {FITS} ORDER BY seq LIMIT ?6]]
-  return commands, function(results)
-    local list, last = {}, nil
-    for i, row in ipairs(results[1].rows) do
-      last = row[1]
-      list[i] = { zone = row[2], environment = row[3], op = row[4], kind = row[5], item = row[6], error = row[7],
-        age = row[8] }
-    end
-    return list, #list == limit and last or nil
-  end
-end
-
-local function drop_failed(commands, command, here, limit)
-  local last = here "SELECT max(seq), now() FROM {SOME_FAILED}"
-  local deleted = here "DELETE FROM failed WHERE seq IN {SOME_FAILED}"
-  command "UPDATE meta SET failed = failed - changes()"
-  return commands, function(results)
-    local count, row = results[deleted].changes, results[last].rows[1]
-    return { count = count, after = count == limit and row[1] or nil, now = row[2] }
-  end
-end
-
---- Some failed items wait again, those that failed no later than `before`. Decodes to { count, now, after }: where
---- to go on; nil at the end.
-function M.retry(filter, limit, after, before)
-  local commands, command = unit()
-  local here = filtered(command, filter, limit, after, before)
-  here [[INSERT OR IGNORE INTO lanes (zone, environment, op, kind) SELECT DISTINCT zone, environment, op, kind
-    FROM failed WHERE seq IN {SOME_FAILED}]]
-  here [[INSERT INTO items (lane, key, item, added, due) SELECT l.id, f.key, f.item, f.at, now() FROM failed AS f
-    JOIN lanes AS l ON l.zone = f.zone AND l.environment = f.environment AND l.op = f.op AND l.kind = f.kind
-    AND l.died IS NULL WHERE f.seq IN {SOME_FAILED} ON CONFLICT DO NOTHING]]
-  here [[UPDATE lanes SET count = {COUNT}, head = {HEAD} WHERE died IS NULL AND (zone, environment, op, kind)
-    IN (SELECT zone, environment, op, kind FROM failed WHERE seq IN {SOME_FAILED})]]
-  return drop_failed(commands, command, here, limit)
-end
-
---- Some failed items are forgotten. Decodes to the same.
-function M.discard(filter, limit, after, before)
-  local commands, command = unit()
-  return drop_failed(commands, command, filtered(command, filter, limit, after, before), limit)
 end
 
 return M

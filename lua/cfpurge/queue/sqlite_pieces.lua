@@ -17,7 +17,6 @@ return {
   -- Of the row of lanes that is updated.
   HEAD = "(SELECT min(due) FROM items WHERE lane = lanes.id AND claim IS NULL)",
   LIVING_HEAD = "CASE WHEN died IS NULL THEN {HEAD} END",
-  COUNT = "(SELECT count(*) FROM items WHERE lane = lanes.id)",
 
   -- ?1 to ?4 are linger, the size of a full request of files and of others, and the budget of a zone that has none;
   -- ?5 is how many calls there may be in 5 minutes, 0 for any number.
@@ -34,10 +33,11 @@ return {
     AND ifnull(z.rests, 0) <= now()
     AND (ifnull(z.refusals, 0) = 0 OR NOT EXISTS (SELECT 1 FROM claims AS c JOIN lanes AS m ON m.id = c.lane
       WHERE m.zone = l.zone))
-    AND (b.name IS NULL OR (b.held <= now() AND (b.rate = 0 OR {TOKENS} >= {NEEDED}))) AND NOT {ALL_SENT}]],
+    AND (b.name IS NULL OR (b.held <= now() AND (b.rate = 0 OR {TOKENS} >= {NEEDED})))
+    AND (SELECT held FROM meta) <= now() AND NOT {ALL_SENT}]],
   -- Seconds until a lane may be ready, as far as one can say.
   READY_IN = [[max(l.head + ?1 - now(), ifnull(z.rests, 0) - now(), ifnull(b.held, 0) - now(),
-    ifnull(({NEEDED} - ({TOKENS})) / b.rate, 0), 0.25 * {ALL_SENT})]],
+    ifnull(({NEEDED} - ({TOKENS})) / b.rate, 0), (SELECT held FROM meta) - now(), 0.25 * {ALL_SENT})]],
 
   -- The claim that is being made, and its lane.
   FENCE = "(SELECT fence FROM meta)",
@@ -56,6 +56,10 @@ return {
   -- ?1 is the fence of a claim that ends.
   CLAIMED = "(SELECT lane FROM claims WHERE fence = ?1)",
   ITS_ZONE = "(SELECT zone FROM lanes WHERE id = {CLAIMED})",
+  -- ?2 is another zone, ?3 keys of the claim's items: `i`.
+  HEIR = [[(SELECT a.id FROM lanes AS a JOIN lanes AS l ON l.id = {CLAIMED} WHERE a.zone = ?2
+    AND a.environment = l.environment AND a.op = l.op AND a.kind = l.kind AND a.died IS NULL)]],
+  MOVES = "i.claim = ?1 AND i.key IN (SELECT value FROM json_each(?3))",
   KEYS = "(SELECT value ->> 0 FROM json_each(?2))",
 
   -- ?1 to ?5 are the place to go on after and the filter, ?6 how many, ?7 no later than when.

@@ -6,7 +6,8 @@
 -- `next` is the instant of one more purge that was asked for, `again` the seconds after its acceptance of one more.
 -- A bucket of a budget has `left` tokens as of `filled`, less `pending`, the cost of what is in flight: that is drawn
 -- when the answer is there, since a full bucket does not refill, and the server's may be full until then. A rate of 0
--- is no limit. `most` is how many items a request of it may hold. Instants are seconds since 1970.
+-- is no limit. `most` is how many items a request of it may hold. `held` is until when the server wants no request that
+-- draws from it; in `meta` none at all. Instants are seconds since 1970.
 return {
   VERSION = 1,
 
@@ -15,7 +16,7 @@ return {
 
   -- It comes first, and is looked into before anything else is made.
   [[CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL, fence INTEGER NOT NULL, failed INTEGER NOT NULL,
-    total INTEGER NOT NULL)]],
+    total INTEGER NOT NULL, held REAL NOT NULL)]],
   [[CREATE TABLE IF NOT EXISTS lanes (id INTEGER PRIMARY KEY, zone TEXT NOT NULL, environment TEXT NOT NULL,
     op TEXT NOT NULL, kind TEXT NOT NULL, died REAL, count INTEGER NOT NULL DEFAULT 0,
     claimed INTEGER NOT NULL DEFAULT 0, head REAL, served INTEGER NOT NULL DEFAULT 0)]],

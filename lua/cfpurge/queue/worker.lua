@@ -1,12 +1,14 @@
 --- Sends what waits: looks, claims, purges, settles; and keeps its claims while they are in flight.
 --
 -- At any time at most one look or claim of it is under way (`is_asking`), and at most `max_in_flight` claims are being
--- sent (`flying`, by fence). `wakes` is when it looks again. While there is nothing to claim it only reads.
+-- sent (`flying`, by fence). `wakes` is when it looks again, not before `not_before`. While there is nothing to claim
+-- it only reads.
 local budgets = require "cfpurge.queue.budgets"
 local core = require "cfpurge.core"
 local events = require "cfpurge.queue.events"
 local items = require "cfpurge.queue.items"
 local outcomes = require "cfpurge.queue.outcome"
+local sorting = require "cfpurge.queue.sorting"
 local tables = require "cfpurge.tables"
 
 -- Seconds between looks where nothing is known to be due: what other processes add is found then.
@@ -29,7 +31,8 @@ function Worker:look_at(instant)
 end
 
 function Worker:set_alarm()
-  local at = (self.is_working and not self.is_asking and self:has_room()) and self.wakes or math.huge
+  local may_ask = self.is_working and not self.is_asking and self:has_room() and self.wakes
+  local at = may_ask and math.max(self.wakes, self.not_before) or math.huge
   at = math.min(at, self.renews or math.huge)
   for instant in tables.entries(self.timers) do
     at = math.min(at, instant)
@@ -87,7 +90,7 @@ function Worker:claim()
   self:ask(self.store.claim, function(claim)
     if claim and not self.is_working then
       -- It came too late: its items wait again.
-      self:settle(claim.fence, { failed = {}, waiting = "all" })
+      self:settle(claim.fence, { failed = {}, waiting = "all", is_unsent = true })
     elseif claim then
       self:take(claim)
       self.wakes = core.now()
@@ -127,19 +130,32 @@ function Worker:settle(fence, outcome)
 end
 
 function Worker:ended(claim, err, result)
-  if self.flying[claim.fence] ~= claim then
-    -- A forked child is told of the end of what its parent sends.
+  if self.flying[claim.fence] ~= claim or self.client_state.is_collected then
+    -- A forked child is told of the end of what its parent sends. And where Lua itself ends, lua-cjson may have been
+    -- finalized before the client: it then writes into memory that it has freed.
     return
   end
   local outcome
   if err then
-    outcome = outcomes.failed(err, claim.kind, function(item)
-      return claim.kind == "everything" and "" or (self.handle:key(claim.kind, item))
+    outcome = outcomes.failed(err, claim, function(item)
+      return (self.handle:key(claim.kind, item))
     end, items.error_text)
+    if outcome.held and not claim.budget then
+      -- No budget holds it back: its zone rests as long.
+      outcome.rest = outcome.rest or { first = outcome.held, most = outcome.held, why = tostring(err) }
+    elseif outcomes.of(err) == "ended" then
+      -- The client takes nothing, or is closed: it would say so again at once.
+      self.not_before = core.now() + PAUSE
+    end
   else
     outcome = { failed = {}, waiting = {}, accepted = true, extra = result and (result.requests or 1) - 1 or 0 }
   end
+  outcomes.hold(outcome, self.handle:ordered(budgets.key(claim), claim.kind))
   self:settle(claim.fence, outcome)
+  self:tell(claim, outcome, err)
+end
+
+function Worker:tell(claim, outcome, err)
   if self.on_event then
     events.ended(self.on_event, claim, outcome, err)
   end
@@ -151,16 +167,30 @@ function Worker:take(claim)
   if not self.renews then
     self.renews = core.now() + self.terms.lease / 3
   end
-  if budgets.is_unknown(self.client_state, claim) then
+  if claim.zone == "auto" then
+    self:sort(claim)
+  elseif budgets.is_unknown(self.client_state, claim, self.terms) then
     self:learn(claim)
   else
     self:send(claim)
   end
 end
 
+-- Its items go to their zones' lanes.
+function Worker:sort(claim)
+  sorting.start(self.client_state, claim, function(outcome, err)
+    if not outcome then
+      self:ended(claim, err)
+    elseif self.flying[claim.fence] == claim then
+      self:settle(claim.fence, outcome)
+      self:tell(claim, outcome)
+    end
+  end)
+end
+
 -- The plan of its zone is read; then the items wait once more, for a claim that draws from it.
 function Worker:learn(claim)
-  budgets.learn(self.client_state, claim, function(name, buckets)
+  budgets.learn(self.client_state, claim, self.terms, function(name, buckets)
     if self.flying[claim.fence] ~= claim then
       return
     elseif not name then
@@ -169,7 +199,7 @@ function Worker:learn(claim)
     end
     self:begin(nothing, self.store.set_budget(name, buckets))
     self:begin(nothing, self.store.set_zone(claim.zone, name))
-    self:settle(claim.fence, { failed = {}, waiting = "all" })
+    self:settle(claim.fence, { failed = {}, waiting = "all", is_unsent = true })
   end)
 end
 
@@ -177,6 +207,8 @@ function Worker:send(claim)
   local params, options = items.decode(claim)
   -- One sending for each token: the store decides about another, and hears of a 429 at once.
   options.max_retries, options.max_retry_wait = 0, 0
+  -- Nor does the client's own plan hold it back.
+  options.budget = budgets.key(claim)
   local ok, request, err = pcall(self.client.start, self.client, params, options, function(result, failure)
     claim.request = nil
     self:ended(claim, failure, result)
@@ -235,7 +267,8 @@ function Worker:tick()
     self:renew()
     self:set_alarm()
   end
-  if self.is_working and not self.is_asking and self:has_room() and self.wakes and now >= self.wakes then
+  if self.is_working and not self.is_asking and self:has_room() and self.wakes
+    and now >= math.max(self.wakes, self.not_before) then
     if self.is_due then
       self.is_due = false
       self:claim()
@@ -310,7 +343,7 @@ function M.new(link, store, client_state, terms, max_in_flight)
     link = link, store = store, handle = client_state.core, client = client_state.client, client_state = client_state,
     terms = terms, max_in_flight = max_in_flight,
     flying = {}, unsettled = {}, timers = {}, in_flight = 0, is_working = false, is_asking = false, is_due = false,
-    wakes = false, renews = nil, generation = core.generation(),
+    wakes = false, not_before = 0, renews = nil, generation = core.generation(),
   }, Worker)
 end
 

@@ -47,4 +47,26 @@ M[#M + 1] = { "frame", function()
   measure.figure_row("60 frames a second, 32 always in flight: p99", frames "kept", us)
 end }
 
+-- BENCH_SECONDS is how long each of the two runs takes (60).
+M[#M + 1] = { "site", function()
+  local dir, seconds = os.getenv "BENCH_DIR", tonumber(os.getenv "BENCH_SECONDS") or 60
+  measure.run("sed 's|@DIR@|%s|g;s|@ROOT@|%s|g;s|@BUILD@|%s|g;s|@USER@|%s|g' spec/bench/site.conf >%s/site.conf", dir,
+    os.getenv "BENCH_ROOT", os.getenv "BENCH_BUILD", measure.run "id -un":match "%S+", dir)
+  os.execute(("timeout -k 2 %d nginx -p %s/ -e %s/site.log -c %s/site.conf >%s/site.out 2>&1 & sleep 1"):format(
+    2 * seconds + 90, dir, dir, dir, dir))
+  local ok, problem = pcall(function()
+    local theirs, mine = lua("saves.lua /plain %g", seconds), lua("saves.lua /save %g", seconds)
+    assert(mine[4] > 0, "nothing was sent")
+    measure.difference_row("nginx, 4 workers, 2,000 saves a second (no purges): p99", { mine[1] }, { theirs[1] },
+      ms, 0.002)
+    measure.difference_row("  the longest", { mine[2] }, { theirs[2] }, ms)
+    local refused = measure.run("grep -c 'not stored' %s/site.log; true", dir):match "%d+"
+    measure.line("  saves that were told so: not stored", refused)
+    measure.figure_row("  pages lost", { mine[5] }, measure.as_ratio, 0)
+    measure.figure_row("  requests for each save", { mine[4] / mine[3] }, measure.as_ratio, 0.01)
+  end)
+  measure.run("kill $(cat %s/site.pid)", dir)
+  assert(ok, ok or problem .. measure.run("grep -m 3 error %s/site.log", dir))
+end }
+
 return M
