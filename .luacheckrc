@@ -6,6 +6,8 @@ cache = false
 files["lua/**"] = { read_globals = { "unpack", table = { fields = { "pack", "unpack" } } } }
 files["lua/cfpurge/loop/openresty.lua"] = { read_globals = { "ngx" } }
 files["lua/cfpurge/loop/luv.lua"] = { read_globals = { "vim" } }
+files["lua/cfpurge/nvim/**"] = { read_globals = { "vim" } }
+files["lua/cfpurge/health.lua"] = { read_globals = { "vim" } }
 -- "auto" looks at what is running.
 files["lua/cfpurge/loop/init.lua"] = { read_globals = { "ngx", "vim" } }
 files["lua/cfpurge/client.lua"] = { read_globals = { "ngx", "vim" } }

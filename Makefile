@@ -3,7 +3,9 @@
 #   make                    build/$(LUA)/cfpurge/core.so; LUA=lua5.4 or lua5.1 lua5.2 lua5.3 lua5.5 luajit
 #   make all-luas           the same for every Lua in LUAS
 #   make libcfpurge.a       build/$(LUA)/libcfpurge.a, for a host that links luaopen_cfpurge_core itself
-#   make install            the modules and the command: LUA= PREFIX=/usr/local DESTDIR=
+#   make install            the modules, and the command with its man page and completions: LUA= PREFIX=/usr/local DESTDIR=
+#                           COMMAND=yes where another Lua has the command already, COMMAND=no without it
+#   make uninstall          with the same words
 #   make deps               installs the Debian packages that the targets below need
 #   make demo               every kind of purge shown on a real edge on this machine
 #   make edge               the same edge, to try things by hand
@@ -33,10 +35,15 @@ BUILD  ?= build
 SPEC   ?= spec
 FUZZ_S ?= 60
 
+# The version stands in that file alone.
+VERSION := $(file <VERSION)
+
 LUA_VERSION  = $(patsubst lua%,%,$(LUA:luajit=lua5.1))
 INST_LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_VERSION)
 INST_LUADIR ?= $(PREFIX)/share/lua/$(LUA_VERSION)
 INST_BINDIR ?= $(PREFIX)/bin
+# The man page and the completions; none in a rock.
+INST_SHAREDIR ?= $(PREFIX)/share
 # The directories that the command puts first in its path; none in a rock, whose tree is above INST_BINDIR.
 COMMAND_PATH ?= $(INST_LUADIR) $(INST_LIBDIR)
 COMMAND_LUA ?= $(or $(shell command -v $(LUA)),/usr/bin/env $(LUA))
@@ -50,7 +57,7 @@ CFLAGS   ?= -O2 -g
 WARNINGS ?= -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 COMPILE   = $(CC) -std=c11 -Icsrc $(WARNINGS) -fPIC -fvisibility=hidden $(CPPFLAGS) $(CFLAGS)
 # The Lua headers are not ours to warn about.
-LUA_CFLAGS = $(addprefix -isystem ,$(LUA_INCDIR))
+LUA_CFLAGS = $(addprefix -isystem ,$(LUA_INCDIR)) -DCF_VERSION=\"$(VERSION)\"
 
 # nodelete: libcurl's resolver threads may outlive the Lua state that would unload us.
 ifeq ($(shell uname -s),Darwin)
@@ -97,7 +104,7 @@ DEPS = gcc libc6-dev binutils make pkgconf libcurl4-openssl-dev $(SUITE_DEPS) \
   libsqlite3-dev sqlite3 libhiredis-dev libssl-dev redis-server \
   lua-cjson lua-socket lua-filesystem lua-argparse lua-expat lua-cqueues lua-luaossl lua-copas lua-luv neovim \
   nginx-light libnginx-mod-http-lua openssl ca-certificates curl nghttp2-client \
-  lua-http lua-sec lua-busted lua-check luarocks clang clang-tidy libclang-rt-dev cppcheck valgrind \
+  lua-http lua-sec lua-busted lua-check luarocks mandoc clang clang-tidy libclang-rt-dev cppcheck valgrind \
   tmux procps iproute2 musl-tools musl-dev debootstrap
 # Debian has no lua-cjson for Lua 5.5: .ci/cjson builds this one.
 CJSON = $(and $(IS_NEWER),$(if $(wildcard /usr/local/lib/lua/5.5/cjson.so),,/usr/local/lib/lua/5.5/cjson.so))
@@ -106,7 +113,7 @@ MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
 
 SUBMAKE = +@$(MAKE) --no-print-directory
 
-.PHONY: build stores engine all-luas libcfpurge.a install install-stores deps demo edge test lint asan valgrind tsan oom soak kills coverage fuzz bench debian proof clean FORCE
+.PHONY: build stores engine all-luas libcfpurge.a install install-command install-stores uninstall deps demo edge test lint asan valgrind tsan oom soak kills coverage fuzz bench debian proof clean FORCE
 .DELETE_ON_ERROR:
 
 build: $(CORE) stores
@@ -160,8 +167,8 @@ $(BUILD)/$(LUA)/obj/flags: NOTE = $(COMPILE) $(LUA_CFLAGS) $(STORE_CFLAGS) $(LDF
 # The command: the Lua that it was installed for, and the directories that it was installed in. LuaRocks puts the files of
 # a rock elsewhere afterwards, below the same tree. Relative entries leave the path before anything is loaded: the command
 # runs no code of the directory in which it is started.
-COMMAND = $(BUILD)/$(LUA)/cfpurge.lua
-$(COMMAND): FORCE
+COMMAND_FILE = $(BUILD)/$(LUA)/cfpurge.lua
+$(COMMAND_FILE): FORCE
 	@mkdir -p $(@D)
 	@{ printf '\043!%s\n' '$(COMMAND_LUA)'; \
 	  set -- $(abspath $(COMMAND_PATH)); \
@@ -175,20 +182,50 @@ $(COMMAND): FORCE
 	  echo 'package.path = share .. "/?.lua;" .. share .. "/?/init.lua" .. absolute(package.path)'; \
 	  echo 'package.cpath = lib .. "/?.so" .. absolute(package.cpath)'; \
 	  echo 'os.exit(require "cfpurge.cli"(arg))'; } > $@
-$(COMMAND): export INST_BINDIR := $(INST_BINDIR)
+$(COMMAND_FILE): export INST_BINDIR := $(INST_BINDIR)
 
-install: build install-stores $(COMMAND)
-	install -d $(DESTDIR)$(INST_BINDIR)
-	install -m 755 $(COMMAND) $(DESTDIR)$(INST_BINDIR)/cfpurge
+# Where the command is another Lua's, it stays that one's: COMMAND=yes takes it over.
+BIN = $(DESTDIR)$(INST_BINDIR)/cfpurge
+BIN_LUA = $$(head -n 1 $(BIN) 2>/dev/null | cut -c3-)
+SHARE = $(DESTDIR)$(INST_SHAREDIR)
+
+install: build install-stores
 	install -d $(DESTDIR)$(INST_LIBDIR)/cfpurge
 	install -m 755 $(CORE) $(DESTDIR)$(INST_LIBDIR)/cfpurge
-	cd lua && find cfpurge -name '*.lua' | while read -r file; do \
+	cd lua && find cfpurge -type f | while read -r file; do \
 	  install -d "$(DESTDIR)$(INST_LUADIR)/$${file%/*}" && \
 	  install -m 644 "$$file" "$(DESTDIR)$(INST_LUADIR)/$$file" || exit 1; done
+	+@case '$(COMMAND)' in yes) ;; no) exit ;; *) \
+	  ! [ -e $(BIN) ] || [ "$(BIN_LUA)" = '$(COMMAND_LUA)' ] || { \
+	    echo "$(BIN) stays as it is, with $(BIN_LUA): COMMAND=yes replaces it"; exit; } ;; esac; \
+	$(MAKE) --no-print-directory install-command
+
+# By shell, where it looks for what completes a command.
+COMPLETIONS = bash:bash-completion/completions/cfpurge zsh:zsh/site-functions/_cfpurge fish:fish/vendor_completions.d/cfpurge.fish
+
+install-command: $(CORE) $(COMMAND_FILE)
+	install -d $(dir $(BIN))
+	install -m 755 $(COMMAND_FILE) $(BIN)
+ifneq ($(INST_SHAREDIR),)
+	install -d $(SHARE)/man/man1
+	sed 's/@VERSION@/$(VERSION)/' lua/cfpurge.1 >$(SHARE)/man/man1/cfpurge.1
+	chmod 644 $(SHARE)/man/man1/cfpurge.1
+	@to=$(BUILD)/$(LUA)/completion; for completion in $(COMPLETIONS); do \
+	  LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='$(BUILD)/$(LUA)/?.so;;' $(LUA) -e \
+	    "os.exit(require 'cfpurge.cli' { 'completion', '$${completion%%:*}' })" >$$to 2>$$to.log || { \
+	      echo "no completions: $$(head -n 1 $$to.log)"; exit; }; \
+	  install -D -m 644 $$to $(SHARE)/$${completion#*:} || exit; done
+endif
 
 install-stores: stores
 	install -d $(DESTDIR)$(INST_LIBDIR)/cfpurge
 	$(if $(STORE_SO),install -m 755 $(STORE_SO) $(DESTDIR)$(INST_LIBDIR)/cfpurge)
+
+# The command goes with the modules of its own Lua.
+uninstall:
+	rm -rf $(DESTDIR)$(INST_LIBDIR)/cfpurge $(DESTDIR)$(INST_LUADIR)/cfpurge
+	@case '$(COMMAND)' in yes) ;; no) exit ;; *) [ "$(BIN_LUA)" = '$(COMMAND_LUA)' ] || exit 0 ;; esac; set -x; \
+	rm -f $(BIN) $(if $(INST_SHAREDIR),$(SHARE)/man/man1/cfpurge.1 $(foreach c,$(COMPLETIONS),$(SHARE)/$(lastword $(subst :, ,$c))))
 
 deps:
 	@$(if $(MISSING),.ci/deps $(MISSING),:)

@@ -50,6 +50,7 @@ build = {
       INST_LIBDIR = "$(LIBDIR)",
       INST_LUADIR = "$(LUADIR)",
       INST_BINDIR = "$(BINDIR)",
+      INST_SHAREDIR = "", -- a rock has no place for the man page and the completions
       COMMAND_PATH = "", -- the directories of now are not those where LuaRocks puts the files afterwards
       COMMAND_LUA = "$(LUA)",
    },

@@ -6,6 +6,7 @@ local stores = require "spec.support.stores"
 
 local lua = os.getenv "CFPURGE_LUA" or "lua5.4"
 local version = lua == "luajit" and "5.1" or lua:match "%d%.%d"
+local release = assert(io.lines "VERSION"())
 
 describe("installed", function()
   -- It is compiled anew, without what watches.
@@ -14,8 +15,9 @@ describe("installed", function()
   local dir = host.dir() .. "/install"
   local clean = "env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u LUA_PATH -u LUA_CPATH "
 
-  local function install(words)
-    host.must(("%smake -s -j2 install LUA=%s BUILD=%s/build CPPFLAGS= LDFLAGS= CFLAGS=-O0 %s"):format(clean, lua, dir, words))
+  local function make(target, words)
+    return host.must(("%smake -s -j2 %s LUA=%s BUILD=%s/build CPPFLAGS= LDFLAGS= CFLAGS=-O0 %s 2>&1"):format(clean, target, lua,
+      dir, words))
   end
 
   -- A directory in which every module of the command lies, as what tells that it was loaded.
@@ -50,15 +52,37 @@ describe("installed", function()
   end
 
   it("by make, everything is where it was asked for", function()
-    install("PREFIX=/opt/x DESTDIR=" .. dir .. "/staged")
+    make("install", "PREFIX=/opt/x DESTDIR=" .. dir .. "/staged")
     local prefix = dir .. "/staged/opt/x"
     host.must(("test -s %s/lib/lua/%s/cfpurge/core.so && test -x %s/bin/cfpurge"):format(prefix, version, prefix))
     assert.equal("", host.must(("diff -r lua/cfpurge %s/share/lua/%s/cfpurge"):format(prefix, version)))
     assert.equal("bin\nlib\nshare\n", host.must("ls " .. prefix))
+    host.must(("grep -q '^.Os \"cfpurge %s\"' %s/share/man/man1/cfpurge.1"):format(release, prefix))
+    for _, file in ipairs { "bash-completion/completions/cfpurge", "zsh/site-functions/_cfpurge",
+      "fish/vendor_completions.d/cfpurge.fish" } do
+      host.must(("grep -q remaining %s/share/%s"):format(prefix, file))
+    end
+  end)
+
+  it("by make for another Lua, the command stays as it is, and goes with its own Lua", function()
+    local words = "PREFIX=" .. dir .. "/two"
+    local bin = dir .. "/two/bin/cfpurge"
+    local function owner() return host.must(("head -n 1 %s | cut -c3-"):format(bin)) end
+    make("install", words .. " COMMAND=no")
+    host.must("! test -e " .. bin)
+    make("install", words .. " COMMAND_LUA=/opt/lua9")
+    assert.matches("stays as it is, with /opt/lua9: COMMAND=yes replaces it", make("install", words))
+    assert.equal("/opt/lua9\n", owner())
+    make("uninstall", words)
+    assert.equal("/opt/lua9\n", owner())
+    make("install", words .. " COMMAND=yes")
+    assert.matches("/" .. lua .. "\n$", owner())
+    make("uninstall", words)
+    assert.equal("", host.must(("find %s/two ! -type d"):format(dir)))
   end)
 
   it("by make, the command purges, and runs nothing of the directory where it is started", function()
-    install("PREFIX=" .. dir .. "/own")
+    make("install", "PREFIX=" .. dir .. "/own")
     purges(dir .. "/own/bin/cfpurge")
   end)
 

@@ -1,8 +1,9 @@
--- No memory, everywhere: spec/hosts/oom.c fails each allocation in turn, of Lua's, of ours and of libcurl's, in each kind of
--- work. Here a part of them, and all of them with OOM=all (`make oom`), which prints what was run.
+-- No memory, everywhere: spec/hosts/oom.c fails each allocation in turn, of Lua's, of ours, of libcurl's and of SQLite's, in each
+-- kind of work. Here a part of them, and all of them with OOM=all (`make oom`), which prints what was run.
 local elsewhere = require "spec.support.where"
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
+local stores = require "spec.support.stores"
 
 local env = edge.up()
 local dir = host.dir() .. "/oom"
@@ -13,10 +14,12 @@ local scenarios = { "new", "purge", "core", "error", "retry", "bulk", "stream", 
 local function build()
   local flags = os.getenv "OOM_CFLAGS"
     or "-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
-  local make = "env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -s libcfpurge.a LUA=lua5.4 CC=gcc"
+  local make = "env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -s libcfpurge.a stores LUA=lua5.4 CC=gcc"
   host.must(("%s BUILD=%s CPPFLAGS= CFLAGS='%s'"):format(make, dir, flags))
-  host.must(("gcc -std=c11 -Icsrc -Wall -Wextra -Werror %s spec/hosts/oom.c spec/hosts/oom_api.c %s/lua5.4/libcfpurge.a "
-    .. "-o %s/oom "):format(flags, dir, dir) .. "-l:liblua5.4-cjson.so.0 $(pkg-config --cflags --libs lua5.4 libcurl) -lm")
+  host.must(("gcc -std=c11 -Icsrc -Wall -Wextra -Werror %s spec/hosts/oom.c spec/hosts/oom_api.c "
+    .. "%s/lua5.4/obj/queue/*.o %s/lua5.4/libcfpurge.a -o %s/oom -l:liblua5.4-cjson.so.0 "
+    .. "$(pkg-config --cflags --libs lua5.4 libcurl sqlite3 hiredis) $(pkg-config --libs hiredis_ssl openssl 2>/dev/null) -lm")
+    :format(flags, dir, dir, dir))
 end
 
 -- What it printed; an error where a run has faults, a leak is found or it crashes.
@@ -44,6 +47,15 @@ describe("no memory", function()
     local sum, lines = failed(run(11, "-", scenarios))
     assert.equal(6 * #scenarios, lines)
     assert.is_true(sum > 500, sum)
+  end)
+
+  it("stores nothing that was not reported, and reports nothing that is not stored", function()
+    local folder = stores.of.sqlite.target():match "^(.*)/"
+    local out = run(151, "-", { "sqlite", "redis" }, ("OOM_SQLITE=%s/oom.db OOM_REDIS='%s'"):format(folder,
+      stores.redis():url(1999)))
+    local sum, lines = failed(out)
+    assert.equal(8 + 6, lines)
+    assert.is_true(sum > 50, sum)
   end)
 
   it("while the modules are loaded", function()

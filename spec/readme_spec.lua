@@ -176,17 +176,17 @@ describe("the README", function()
       it("the Neovim plugin, in Neovim", function()
         local dir = os.tmpname()
         os.remove(dir)
-        assert(os.execute("mkdir " .. dir))
-        local file = assert(io.open(dir .. "/purge.lua", "w"))
+        assert(os.execute("mkdir -p " .. dir .. "/content"))
+        local file = assert(io.open(dir .. "/init.lua", "w"))
         file:write("vim.notify = function(text) notified = text end\n", blocks "lua nvim"[1])
         file:close()
-        local pipe = io.popen(("%s XDG_STATE_HOME=%s nvim --headless -u NONE -c 'luafile %s/purge.lua' -c 'edit %s/news.md' "
-          .. "-c 'silent write' -c 'lua vim.wait(9000, function() return notified end, 5)' "
+        local pipe = io.popen(("%s XDG_STATE_HOME=%s nvim --headless -u NONE -c 'luafile %s/init.lua' "
+          .. "-c 'edit %s/content/news.md' -c 'silent write' -c 'lua vim.wait(9000, function() return notified end, 5)' "
           .. "-c 'lua io.stdout:write(tostring(notified))' -c 'qa!' 2>&1"):format(environment, dir, dir, dir))
         local printed = pipe:read "*a"
         pipe:close()
         os.execute("rm -r " .. dir)
-        assert.equal("purged news", printed)
+        assert.equal("cfpurge: accepted: https://www.example.com/news", printed)
       end)
     end
 

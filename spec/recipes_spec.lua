@@ -78,13 +78,14 @@ describe("without a token", function()
   end)
 
   if lua == "luajit" then
-    it("the Neovim plugin says so as it is loaded; without a zone, when a page is written", function()
+    it("the Neovim plugin says so when a page is written, and what is missing without a zone", function()
       write(path, blocks "lua nvim"[1])
-      local nvim = "nvim --headless -u NONE -i NONE -n -c 'luafile " .. path .. "'"
-      assert.matches(MESSAGE, output(nvim .. " -c qa!"))
-      local said = output(("CLOUDFLARE_API_TOKEN=t %s -c 'edit %s.md' -c 'silent write' -c qa!"):format(nvim, path))
-      os.remove(path .. ".md")
-      assert.matches("invalid_request: no zone_id", said)
+      local content = host.dir() .. "/content"
+      host.must("mkdir -p " .. content)
+      local nvim = ("nvim --headless -u NONE -i NONE -n -c 'luafile %s' -c 'edit %s/a.md' -c 'silent write!' -c qa!"):format(
+        path, content)
+      assert.matches(MESSAGE, output(nvim))
+      assert.matches("invalid_request: no zone_id", output("CLOUDFLARE_API_TOKEN=t " .. nvim))
     end)
 
     it("nginx says so as it starts", function()

@@ -179,7 +179,8 @@ static void pacer_pause_bucket(struct cf_pacer_bucket *bucket, int64_t until, in
 
 void cf_pacer_refused(struct cf_pacer *pacer, enum cf_bucket bucket, bool overall, int64_t wait, int64_t now)
 {
-    int64_t until = now + (wait < LONGEST ? wait : LONGEST);
+    /* Whoever would not wait at all waits all the same where it is about all calls. */
+    int64_t least = overall ? pacer_later(wait, SECOND) : wait, until = now + (least < LONGEST ? least : LONGEST);
     int i;
 
     for (i = 0; i < CF_BUCKETS; i++)

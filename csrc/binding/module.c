@@ -34,8 +34,15 @@ static int module_generation(lua_State *L)
     return 1;
 }
 
-/* { new, purge, purge_environment, now, generation, ascii_host, is_terminal, interrupted, read_line, error, options,
- * version } */
+/* libcurl() -> the running one and its libraries, for people. */
+static int module_libcurl(lua_State *L)
+{
+    lua_pushstring(L, cf_global_libcurl());
+    return 1;
+}
+
+/* { new, purge, purge_environment, now, generation, ascii_host, libcurl, is_terminal, interrupted, read_line, error,
+ * options, version } */
 CFPURGE_EXPORT int luaopen_cfpurge_core(lua_State *L);
 
 int luaopen_cfpurge_core(lua_State *L)
@@ -46,6 +53,7 @@ int luaopen_cfpurge_core(lua_State *L)
                                          {"now", module_now},
                                          {"ascii_host", module_ascii_host},
                                          {"generation", module_generation},
+                                         {"libcurl", module_libcurl},
                                          {NULL, NULL}};
 
     if (!cf_global_init())

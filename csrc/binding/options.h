@@ -11,7 +11,7 @@
 #include "base/pacer.h"
 #include "binding/plans.h"
 
-#define CF_VERSION "0.1.0"
+/* CF_VERSION comes from the file VERSION, by the Makefile. */
 
 /* Durations are microseconds, 0 for none. Texts are borrowed while a call lasts and owned in a client's own options. */
 struct cf_options {

@@ -21,3 +21,8 @@ bool cf_global_init(void)
     pthread_once(&once, global_init);
     return curl_ready == CURLE_OK;
 }
+
+const char *cf_global_libcurl(void)
+{
+    return curl_version();
+}

@@ -60,7 +60,7 @@ void cf_redis_end(struct redis *redis, struct cf_work **list, const char *reason
 
 /* ---- replies ---- */
 
-static bool redis_add_reply(struct cf_buffer *results, const redisReply *reply, int depth)
+bool cf_redis_add_reply(struct cf_buffer *results, const redisReply *reply, int depth)
 {
     struct cf_value value = {.tag = CF_VALUE_FALSE};
     size_t i;
@@ -84,7 +84,7 @@ static bool redis_add_reply(struct cf_buffer *results, const redisReply *reply, 
     if (!cf_values_add(results, &value))
         return false;
     for (i = 0; value.tag == CF_VALUE_LIST && i < value.size; i++)
-        if (!redis_add_reply(results, reply->element[i], depth + 1))
+        if (!cf_redis_add_reply(results, reply->element[i], depth + 1))
             return false;
     return true;
 }
@@ -115,7 +115,7 @@ static void redis_replied(redisAsyncContext *context, void *data, void *privdata
     if (reply->type == REDIS_REPLY_ERROR) {
         if (!work->reason)
             cf_work_fail(work, cf_redis_reason(reply->str), reply->str);
-    } else if (!work->reason && !redis_add_reply(&work->results, reply, 0)) {
+    } else if (!work->reason && !cf_redis_add_reply(&work->results, reply, 0)) {
         cf_work_fail(work, "memory", "not enough memory");
     }
     if (work->open == 0) {

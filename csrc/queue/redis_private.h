@@ -43,6 +43,9 @@ void cf_redis_end(struct redis *redis, struct cf_work **list, const char *reason
 /* What kind of error of Redis it is: its first word where we know that, or else "error". */
 const char *cf_redis_reason(const char *text);
 
+/* Adds a reply as values: what is nested deeper than `depth` allows is nil. False: memory is short. */
+bool cf_redis_add_reply(struct cf_buffer *results, const redisReply *reply, int depth);
+
 /* Begins a connection, by a look-up of the host where it is a name. */
 void cf_redis_begin(struct redis *redis);
 /* NULL where TLS is there; or else why not. */

@@ -154,29 +154,36 @@ static int store_step(lua_State *L)
     return store_push_counts(L, store);
 }
 
-/* take(id) -> the id and the results, or the id, nil, a sentence and a reason; nothing where nothing has ended. */
+/* take(id, make) -> the id and the results, or the id, nil, a sentence and a reason; with `make` what it makes of these
+ * two. Nothing where nothing has ended. Where it raises, nothing has been taken. */
 static int store_take(lua_State *L)
 {
     struct cf_store *store = store_check(L);
     struct cf_unit *unit = lua_isnoneornil(L, 2) ? store->units.ended.first
                                                  : cf_units_find(&store->units, (uint64_t)luaL_checknumber(L, 2));
-    const char *reason;
+    lua_Integer id;
 
     if (!unit || !unit->has_ended)
         return 0;
-    lua_settop(L, 2);
-    lua_pushinteger(L, (lua_Integer)unit->id);
-    reason = unit->reason;
-    if (!reason && unit->work) {
+    id = (lua_Integer)unit->id;
+    lua_settop(L, 3);
+    lua_pushinteger(L, id);
+    if (!unit->reason && unit->work) {
         cf_values_push(L, &unit->work->results);
-        cf_units_drop(&store->units, unit);
-        return 2;
+    } else {
+        lua_pushnil(L);
+        lua_pushvalue(L, 3);
+        lua_pushstring(L, unit->work && unit->work->problem[0] ? unit->work->problem : unit->reason);
+        lua_pushstring(L, unit->reason);
+        if (lua_isnil(L, 3))
+            lua_remove(L, -3);
+        else
+            lua_call(L, 2, 1);
+        unit = cf_units_find(&store->units, (uint64_t)id);
     }
-    lua_pushnil(L);
-    lua_pushstring(L, unit->work && unit->work->problem[0] ? unit->work->problem : reason);
-    lua_pushstring(L, reason);
-    cf_units_drop(&store->units, unit);
-    return 4;
+    if (unit)
+        cf_units_drop(&store->units, unit);
+    return lua_gettop(L) - 3;
 }
 
 /* cancel(id) -> true: it ends as cancelled. The store may carry it out all the same. */

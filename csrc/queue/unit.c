@@ -13,7 +13,8 @@
 void cf_work_fail(struct cf_work *work, const char *reason, const char *text)
 {
     work->reason = reason;
-    strncpy(work->problem, text, sizeof work->problem - 1);
+    if (text != work->problem)
+        strncpy(work->problem, text, sizeof work->problem - 1);
 }
 
 void cf_work_free(struct cf_work *work)

@@ -213,6 +213,14 @@
 ---@field error? table
 ---@field seconds? number of `held`
 
+---@class cfpurge.nvim.Options what `require "cfpurge.nvim".setup` takes, in Neovim
+---@field client? cfpurge.Options
+---@field url? fun(file: string): string|string[]|nil of a file, by its absolute path
+---@field on_save? true|fun(file: string): cfpurge.Params? what is purged when a file was written; true: its `url`
+---@field mapping? string the keys that purge the current file's `url`, in normal mode
+---@field queue? true|string a store, where purges wait until they were accepted; true: CFPURGE_QUEUE, or the user's own
+---@field work? boolean false: this editor sends nothing of the queue
+
 ---@class cfpurge.Stats counts since the client was made, in this process; the first five are of now
 ---@field in_flight integer
 ---@field queued integer

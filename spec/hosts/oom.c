@@ -1,6 +1,6 @@
 /* No memory, everywhere: fails the first allocation of a scenario (spec/hosts/oom.lua), then the second, and so on
- * until it runs through; of Lua's allocator, of ours and of libcurl's; that one alone, and that one with all that
- * follow.
+ * until it runs through; of Lua's allocator, of ours, of libcurl's and of SQLite's; that one alone, and that one with
+ * all that follow.
  *
  *   oom STEP BASE_URL SCENARIO...    every STEP-th allocation; "-" is an API of its own (oom_api.c)
  *
@@ -16,7 +16,9 @@
 #include <lauxlib.h>
 #include <limits.h>
 #include <lualib.h>
+#include <malloc.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,16 +31,18 @@
 /* A run that takes this long hangs. */
 #define SECONDS 15
 
-int luaopen_cjson(lua_State *L), luaopen_cfpurge_core(lua_State *L);
+int luaopen_cjson(lua_State *L), luaopen_cfpurge_core(lua_State *L), luaopen_cfpurge_sqlite(lua_State *L),
+    luaopen_cfpurge_redis(lua_State *L);
 
-/* One of the three allocators. libcurl asks in threads, too: where it has no memory for an address it looks that up. */
+/* One of the four allocators. libcurl asks in threads, too: where it has no memory for an address it looks that up. */
 static struct pool {
     const char *name;
     _Atomic long blocks, asked, fail_at, last; /* fails from `fail_at` to `last`, 0 for never */
     _Atomic long failed;
-} pools[] = {{"lua", 0, 0, 0, 0, 0}, {"own", 0, 0, 0, 0, 0}, {"libcurl", 0, 0, 0, 0, 0}};
+} pools[] = {{"lua", 0, 0, 0, 0, 0}, {"own", 0, 0, 0, 0, 0}, {"libcurl", 0, 0, 0, 0, 0}, {"sqlite", 0, 0, 0, 0, 0}};
 
-static struct pool *const of_lua = &pools[0], *const own = &pools[1], *const of_curl = &pools[2];
+static struct pool *const of_lua = &pools[0], *const own = &pools[1], *const of_curl = &pools[2],
+                          *const of_sqlite = &pools[3];
 
 static struct {
     const char *scenario, *pool, *way;
@@ -166,6 +170,42 @@ static char *curl_copy(const char *text)
     return made ? strcpy(made, text) : NULL;
 }
 
+static void *sqlite_malloc(int size)
+{
+    return allocate(of_sqlite, NULL, (size_t)size);
+}
+
+static void *sqlite_reallocate(void *block, int size)
+{
+    return allocate(of_sqlite, block, (size_t)size);
+}
+
+static void sqlite_release(void *block)
+{
+    release(of_sqlite, block);
+}
+
+static int sqlite_size(void *block)
+{
+    return (int)malloc_usable_size(block);
+}
+
+static int sqlite_roundup(int size)
+{
+    return (size + 7) & ~7;
+}
+
+static int sqlite_init(void *unused)
+{
+    (void)unused;
+    return SQLITE_OK;
+}
+
+static void sqlite_shutdown(void *unused)
+{
+    (void)unused;
+}
+
 static void on_alarm(int number)
 {
     char text[256];
@@ -204,15 +244,26 @@ static int preload(lua_State *L)
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
     lua_pushcfunction(L, luaopen_cfpurge_core);
     lua_setfield(L, -2, "cfpurge.core");
+    lua_pushcfunction(L, luaopen_cfpurge_sqlite);
+    lua_setfield(L, -2, "cfpurge.sqlite");
+    lua_pushcfunction(L, luaopen_cfpurge_redis);
+    lua_setfield(L, -2, "cfpurge.redis");
     return 0;
+}
+
+static bool is_of_queue(void)
+{
+    return strcmp(now.scenario, "sqlite") == 0 || strcmp(now.scenario, "redis") == 0;
 }
 
 /* Leaves three functions: prepare, run and check. */
 static bool load(lua_State *L)
 {
+    const char *file = is_of_queue() ? "spec/hosts/oom_queue.lua" : "spec/hosts/oom.lua";
+
     lua_settop(L, 0);
     lua_pushcfunction(L, preload);
-    if (lua_pcall(L, 0, 0, 0) != LUA_OK || luaL_loadfile(L, "spec/hosts/oom.lua") != LUA_OK)
+    if (lua_pcall(L, 0, 0, 0) != LUA_OK || luaL_loadfile(L, file) != LUA_OK)
         return false;
     lua_pushstring(L, now.scenario);
     lua_pushstring(L, base_url);
@@ -235,7 +286,7 @@ struct account {
 static bool run(struct pool *pool, bool for_ever, struct account *account)
 {
     lua_State *L = lua_newstate(lua_reallocate, NULL);
-    long curl_before = of_curl->blocks;
+    long curl_before = of_curl->blocks, sqlite_before = of_sqlite->blocks;
     int before = descriptors(), status, tries;
     long failed = pool->failed;
 
@@ -267,10 +318,10 @@ static bool run(struct pool *pool, bool for_ever, struct account *account)
     for (tries = 0; (of_curl->blocks != curl_before || descriptors() != before) && tries < 500; tries++)
         usleep(10000);
     alarm(0);
-    if (of_lua->blocks || own->blocks || of_curl->blocks != curl_before) {
+    if (of_lua->blocks || own->blocks || of_curl->blocks != curl_before || of_sqlite->blocks != sqlite_before) {
         char text[128];
-        snprintf(text, sizeof text, "left behind: %ld blocks of Lua's, %ld of ours, %ld of libcurl's", of_lua->blocks,
-                 own->blocks, of_curl->blocks - curl_before);
+        snprintf(text, sizeof text, "left behind: %ld blocks of Lua's, %ld of ours, %ld of libcurl's, %ld of SQLite's",
+                 of_lua->blocks, own->blocks, of_curl->blocks - curl_before, of_sqlite->blocks - sqlite_before);
         account->leaks += fault(text);
         of_lua->blocks = own->blocks = 0;
     }
@@ -297,6 +348,8 @@ static int torture(struct pool *pool, bool for_ever, long step)
 
 int main(int argc, char **argv)
 {
+    static const sqlite3_mem_methods sqlite_memory = {sqlite_malloc,  sqlite_release, sqlite_reallocate, sqlite_size,
+                                                      sqlite_roundup, sqlite_init,    sqlite_shutdown,   NULL};
     long step = argc > 1 ? atol(argv[1]) : 0;
     struct account ignored = {0, 0, 0, 0};
     int faults = 0, i, j;
@@ -312,12 +365,14 @@ int main(int argc, char **argv)
     if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, curl_malloc, curl_release, curl_reallocate, curl_copy, curl_zalloc) !=
         CURLE_OK)
         return 2;
+    if (sqlite3_config(SQLITE_CONFIG_MALLOC, &sqlite_memory) != SQLITE_OK)
+        return 2;
     for (i = 3; i < argc; i++) {
         now.scenario = argv[i];
         now.pool = now.way = "none";
         /* What is made once a process is not to be taken for a leak. */
         run(own, false, &ignored);
-        for (j = 0; j < 3; j++)
+        for (j = 0; j < (strcmp(now.scenario, "sqlite") == 0 ? 4 : 3); j++)
             faults |= torture(&pools[j], false, step) | torture(&pools[j], true, step);
     }
     printf("reported accepted %ld\n", reported);

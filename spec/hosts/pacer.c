@@ -195,6 +195,10 @@ static void orders(void)
     say("the account's pauses all", when(CF_BUCKET_REQUESTS, 41 * SECOND, &ordered) == 50 * SECOND &&
         when(CF_BUCKET_URLS, 41 * SECOND, &ordered) == 50 * SECOND &&
         when(CF_BUCKET_OTHER, 41 * SECOND, &ordered) == 50 * SECOND ? NULL : "it does not");
+    begin(&none);
+    cf_pacer_refused(&pacer, CF_BUCKET_URLS, true, 0, 40 * SECOND);
+    say("and for a second at least", cf_pacer_ordered(&pacer, CF_BUCKET_REQUESTS, 40 * SECOND, &other) == SECOND &&
+        other == SECOND ? NULL : "it does not");
     begin(&pro);
     cf_pacer_refused(&pacer, CF_BUCKET_REQUESTS, false, SECOND, 0);
     say("what we counted is gone", cf_pacer_left(&pacer, CF_BUCKET_REQUESTS, 0) <= 0 &&

@@ -76,7 +76,7 @@ describe("Neovim that is left", function()
       assert.equal(0, status, out)
       assert.is_true(os.time() - began <= 10)
       assert.equal(delay < 1 and 1 or 0, edge.counts(zone).accepted)
-      local seen = stores[1].queue({ store = target }):status()
+      local seen = stores.of.sqlite.queue({ store = target }):status()
       assert.same({ 1, 0 }, { seen.waiting, seen.in_flight })
     end)
   end

@@ -11,7 +11,8 @@ describe("Valkey", function()
     there:close()
     if path == "" then return pending "no valkey-server" end
     local specs = {}
-    for _, name in ipairs { "store", "add", "use", "queue", "claims", "settle", "interleave", "budget", "versions", "redis" } do
+    for _, name in ipairs { "store", "add", "outcome", "turn", "queue", "claims", "settle", "interleave", "budget",
+      "versions", "redis" } do
       specs[#specs + 1] = ("spec/queue/%s_spec.lua"):format(name)
     end
     local said = host.must(("CFPURGE_VALKEY=1 timeout -k 2 280 lua5.4 %s --output=plainTerminal -- %s 2>&1"):format(

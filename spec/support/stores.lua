@@ -112,7 +112,7 @@ local function run(self, commands, decode)
   before = self.is_ready and 0 or before
   local id, problem, reason = self.handle:submit(all)
   if not id then return nil, problem, reason end
-  local last = os.time() + 20
+  local last = os.time() + 100 -- the machine may be slow
   local got, results
   repeat
     self.handle:step(1)

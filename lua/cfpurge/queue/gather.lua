@@ -41,8 +41,11 @@ end
 
 function Gather:new_unit(entries)
   local unit
+  -- All of its fields: where one is set later no memory is needed.
   unit = {
-    entries = entries, size = 0, generation = core.generation(),
+    entries = entries, size = 0, generation = core.generation(), groups = false, commands = false, decode = false,
+    id = false, before = 0, tries = 0, is_listed = false, is_under_way = false, has_ended = false, results = false,
+    err = false,
     done = function(value, err)
       self:ended(unit, value, err)
     end,
@@ -119,8 +122,9 @@ function Gather:flush()
 end
 
 --- A step goes on with it. While a unit is under way, or those who wait for its end have not been told, more may come.
+--- An open one that is under way has had no memory.
 function Gather:go_on()
-  if self.in_flight == 0 and self.count == 0 then
+  if (self.in_flight == 0 and self.count == 0) or (self.open and self.open.is_under_way) then
     self:flush()
   end
 end

@@ -80,10 +80,9 @@ function Link:wait()
   return in_flight, ended
 end
 
--- An id, and the results or an error.
+-- An id, and the results or an error. Where memory is short nothing has been taken.
 function Link:take_unit(id)
-  local got, results, problem, reason = self.handle:take(id)
-  return got, results, got and not results and error_of(problem, reason) or nil
+  return self.handle:take(id, error_of)
 end
 
 --- What has ended: a unit's id, or an entry of `gather`.
@@ -115,7 +114,7 @@ end
 
 --- How long a step may be put off, at most.
 function Link:timeout()
-  local least = self.gather.count > 0 and 0 or nil
+  local least = (self.gather.count > 0 or self.is_behind) and 0 or nil
   for _, seconds in ipairs { self.at and math.max(self.at - core.now(), 0) or false,
     self.client and self.client:timeout() or false } do
     if seconds and (not least or seconds < least) then
@@ -224,11 +223,13 @@ function Link:absorb()
     if unit.id and not unit.has_ended then
       local got, results, err = self:take_unit(unit.id)
       if got then
-        unit.results, unit.err, unit.has_ended, count = results, err, true, count + 1
+        unit.results, unit.err, unit.has_ended, count = results or false, err or false, true, count + 1
       end
     end
     if unit.has_ended and unit.id then
-      self:over(unit, unit.results, unit.err)
+      self.is_behind = true
+      self:over(unit, unit.results or nil, unit.err or nil)
+      self.is_behind = false
     end
     -- It may have been submitted once more.
     if unit.has_ended then
@@ -258,6 +259,7 @@ end
 return function(handle, store, client)
   local self = setmetatable({
     handle = handle, store = store, client = client, state = nil, at = nil, is_ready = false, first = {}, units = {},
+    is_behind = false, -- where memory ran out as the end of a unit was told of
   }, Link)
   self.gather = gather.new(self)
   return self
