@@ -8,8 +8,18 @@
 
 static CURLcode curl_ready = CURLE_FAILED_INIT;
 
+const curl_version_info_data *cf_libcurl_info(void)
+{
+    static _Atomic(const curl_version_info_data *) info;
+
+    if (!info)
+        info = curl_version_info(CURLVERSION_NOW);
+    return info;
+}
+
 static void global_init(void)
 {
+    cf_libcurl_info();
     curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
     if (curl_ready == CURLE_OK)
         cf_tls_prepare();

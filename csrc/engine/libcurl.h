@@ -51,25 +51,20 @@
 #define CF_HAVE_PROXY_ERROR 1
 #endif
 
-/* Does the running libcurl have this version or a newer one? It is asked once: curl_version_info writes the names of
- * all its libraries anew with each call. */
+/* What the running libcurl is. It is asked once, by cf_global_init: curl_version_info writes the names of all its
+ * libraries anew with each call, where another thread may read them. */
+const curl_version_info_data *cf_libcurl_info(void);
+
+/* Does the running libcurl have this version or a newer one? */
 static inline bool cf_libcurl_is_since(unsigned version)
 {
-    static _Atomic unsigned running;
-
-    if (running == 0)
-        running = curl_version_info(CURLVERSION_NOW)->version_num;
-    return running >= version;
+    return cf_libcurl_info()->version_num >= version;
 }
 
 /* Was the running libcurl built with this, one of CURL_VERSION_SSL and its kind? */
 static inline bool cf_libcurl_has(int feature)
 {
-    static _Atomic int features;
-
-    if (features == 0)
-        features = curl_version_info(CURLVERSION_NOW)->features;
-    return (features & feature) != 0;
+    return (cf_libcurl_info()->features & feature) != 0;
 }
 
 /* The names of the protocols that we speak: libcurl refuses those that it was built without. */
@@ -94,6 +89,13 @@ static inline bool cf_libcurl_mixes_answers(void)
     return !cf_libcurl_is_since(0x080500);
 }
 
+/* Up to 8.14 libcurl sends a request again without a word where a server has refused its stream, and nowhere else. 8.23
+ * also does where an HTTP/2 connection ends; versions between them were not run. */
+static inline bool cf_libcurl_tells_refused_streams(void)
+{
+    return !cf_libcurl_is_since(0x080F00);
+}
+
 /* From 8.22 on libcurl does not look whether a connection still lives that it looked at within the last second. */
 static inline bool cf_libcurl_trusts_connections(void)
 {
@@ -113,7 +115,7 @@ static inline bool cf_libcurl_may_raise_sigpipe(void)
 /* NULL, or how the running libcurl blocks its caller while a name is looked up. */
 static inline const char *cf_libcurl_resolver_problem(void)
 {
-    const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
+    const curl_version_info_data *info = cf_libcurl_info();
 
     if (!(info->features & CURL_VERSION_ASYNCHDNS))
         return "this libcurl looks names up in the thread that calls it: a slow name server stops the host";

@@ -64,9 +64,7 @@ static bool sending_is_stale(const struct cf_transfer *transfer, bool is_http1)
  * error's text by now. */
 static bool sending_was_stream_refused(const struct cf_transfer *transfer)
 {
-    /* HTTP_1_1_REQUIRED has no words either (8.23), and leads to a connection without HTTP/2. */
-    return transfer->is_stream && transfer->error[0] == '\0' &&
-           cf_tls_protocol(cf_tls_of(transfer->easy)) == CF_TLS_HTTP2;
+    return transfer->is_stream && transfer->error[0] == '\0' && cf_libcurl_tells_refused_streams();
 }
 
 int cf_sending_begins(void *transfer, char *ip, char *local_ip, int port, int local_port)

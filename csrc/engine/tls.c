@@ -95,7 +95,7 @@ static bool tls_is_openssl(const char *version)
 
 static void tls_look(void)
 {
-    const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
+    const curl_version_info_data *info = cf_libcurl_info();
     void *libcurl;
 
     if (!tls_is_openssl(info->ssl_version))
