@@ -6,6 +6,8 @@
 #   make install            the modules, and the command with its man page and completions: LUA= PREFIX=/usr/local DESTDIR=
 #                           COMMAND=yes where another Lua has the command already, COMMAND=no without it
 #   make uninstall          with the same words
+#   make dist               a release of HEAD, whose version is in VERSION: source archive, rockspecs, source rocks
+#   make deb                Debian packages of HEAD; SUITE=trixie ARCH= ROOTS= in a clean root, tried in another one
 #   make deps               installs the Debian packages that the targets below need
 #   make demo               every kind of purge shown on a real edge on this machine
 #   make edge               the same edge, to try things by hand
@@ -101,11 +103,13 @@ SUITE_DEPS = $(if $(filter VERSION_ID="12",$(file </etc/os-release)),luajit2 lib
   valkey-server) $(if $(IS_NEWER),lua5.5 liblua5.5-dev vinyl-cache,lua5.2 liblua5.2-dev varnish)
 DEPS = gcc libc6-dev binutils make pkgconf libcurl4-openssl-dev $(SUITE_DEPS) \
   lua5.1 liblua5.1-0-dev lua5.3 liblua5.3-dev lua5.4 liblua5.4-dev \
-  libsqlite3-dev sqlite3 libhiredis-dev libssl-dev redis-server \
+  libsqlite3-dev sqlite3 libhiredis-dev libssl-dev redis-server haproxy prosody lua-event \
   lua-cjson lua-socket lua-filesystem lua-argparse lua-expat lua-cqueues lua-luaossl lua-copas lua-luv neovim \
   nginx-light libnginx-mod-http-lua openssl ca-certificates curl nghttp2-client \
-  lua-http lua-sec lua-busted lua-check luarocks mandoc clang clang-tidy libclang-rt-dev cppcheck valgrind \
+  lua-http lua-sec lua-busted lua-check luarocks zip mandoc clang clang-tidy libclang-rt-dev cppcheck valgrind \
   tmux procps iproute2 musl-tools musl-dev debootstrap
+# Hosts of lua/README.md that bring much and run in `make proof` alone; Tarantool is in no later Debian.
+HOST_DEPS = love mpv xvfb xauth knot-resolver $(if $(filter VERSION_ID="12",$(file </etc/os-release)),tarantool)
 # Debian has no lua-cjson for Lua 5.5: .ci/cjson builds this one.
 CJSON = $(and $(IS_NEWER),$(if $(wildcard /usr/local/lib/lua/5.5/cjson.so),,/usr/local/lib/lua/5.5/cjson.so))
 MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
@@ -113,7 +117,7 @@ MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
 
 SUBMAKE = +@$(MAKE) --no-print-directory
 
-.PHONY: build stores engine all-luas libcfpurge.a install install-command install-stores uninstall deps demo edge test lint asan valgrind tsan oom soak kills coverage fuzz bench debian proof clean FORCE
+.PHONY: build stores engine all-luas libcfpurge.a install install-command install-stores uninstall dist deb deps demo edge test lint asan valgrind tsan oom soak kills coverage fuzz bench debian proof clean FORCE
 .DELETE_ON_ERROR:
 
 build: $(CORE) stores
@@ -214,7 +218,7 @@ ifneq ($(INST_SHAREDIR),)
 	  LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='$(BUILD)/$(LUA)/?.so;;' $(LUA) -e \
 	    "os.exit(require 'cfpurge.cli' { 'completion', '$${completion%%:*}' })" >$$to 2>$$to.log || { \
 	      echo "no completions: $$(head -n 1 $$to.log)"; exit; }; \
-	  install -D -m 644 $$to $(SHARE)/$${completion#*:} || exit; done
+	  file=$(SHARE)/$${completion#*:}; install -d $${file%/*} && install -m 644 $$to $$file || exit; done
 endif
 
 install-stores: stores
@@ -226,6 +230,12 @@ uninstall:
 	rm -rf $(DESTDIR)$(INST_LIBDIR)/cfpurge $(DESTDIR)$(INST_LUADIR)/cfpurge
 	@case '$(COMMAND)' in yes) ;; no) exit ;; *) [ "$(BIN_LUA)" = '$(COMMAND_LUA)' ] || exit 0 ;; esac; set -x; \
 	rm -f $(BIN) $(if $(INST_SHAREDIR),$(SHARE)/man/man1/cfpurge.1 $(foreach c,$(COMPLETIONS),$(SHARE)/$(lastword $(subst :, ,$c))))
+
+dist:
+	@.ci/dist '$(BUILD)/dist'
+
+deb:
+	@ROOTS='$(ROOTS)' .debian/build '$(BUILD)/deb' $(SUITE) $(ARCH)
 
 deps:
 	@$(if $(MISSING),.ci/deps $(MISSING),:)
@@ -291,12 +301,14 @@ debian:
 
 proof: export CFPURGE_WHOLE = 1
 proof:
+	$(SUBMAKE) deps DEPS='$(DEPS) $(HOST_DEPS)'
 	$(SUBMAKE) test
 	$(SUBMAKE) asan
 	$(SUBMAKE) tsan
 	$(SUBMAKE) oom
 	$(SUBMAKE) soak
 	$(SUBMAKE) kills
+	$(SUBMAKE) deb SUITE=trixie
 	$(SUBMAKE) fuzz
 	$(SUBMAKE) coverage
 	$(SUBMAKE) bench

@@ -57,5 +57,7 @@ build = {
    copy_directories = {},
 }
 
+test = { type = "command", script = "spec/rock.lua" }
+
 -- LuaRocks' wrapper would look for LuaRocks' loader in the directory where the command is started.
 deploy = { wrap_bin_scripts = false }

@@ -191,12 +191,13 @@ describe("zone = 'auto'", function()
         for _ = 1, 10 do client:step(0.02) end
       end
       if how == "request" or how == "early" then assert.is_true(request:cancel()) end
-      if how == "client" then client:cancel() end
+      local cancelled = how == "client" and client:cancel()
       if how == "close" then client:close() end
       if how == "deadline" then request:wait() end
       assert.equal(1, #ended)
       assert.equal(({ close = "closed", deadline = "timeout" })[how] or "cancelled", ended[1].kind)
       assert.same(list, ended[1].remaining.files)
+      if cancelled then assert.same({ 1, ended[1] }, { #cancelled, cancelled[1] }) end
       assert.same({ how, 0 }, { how, client:step(0) })
       if how == "close" then
         local filled = clients.options { zone_id = "unused", api_token = edge.token { zones = ids } }

@@ -252,7 +252,7 @@ describe("the README", function()
     for _, cells in ipairs(rows "| name | type |") do
       local scope = cells[5]:match "^%((%l+)%)"
       listed[#listed + 1] = {
-        name = code(cells[1]), type = cells[2], default = code(cells[3]), env = code(cells[4]),
+        name = code(cells[1]), type = cells[2], default = code((cells[3]:gsub("VERSION", core.version))), env = code(cells[4]),
         scope = scope == "new" and "client" or scope or "request",
       }
       local option = listed[#listed]

@@ -134,8 +134,7 @@ describe("nginx, reloaded", function()
       error("it never speaks " .. protocol, 2)
     end
     reload "http2"
-    socket.sleep(0.3)
-    burst_until("HTTP/2.0", 1)
+    burst_until("HTTP/2.0", 50, 0.3)
     reload ""
     burst_until("HTTP/1.1", 50, 0.1)
     reload "http2"

@@ -55,9 +55,10 @@ int luaopen_cfpurge_core(lua_State *L)
                                          {"generation", module_generation},
                                          {"libcurl", module_libcurl},
                                          {NULL, NULL}};
+    const char *problem = cf_global_problem();
 
-    if (!cf_global_init())
-        return luaL_error(L, "cfpurge: curl_global_init failed");
+    if (problem)
+        return luaL_error(L, "cfpurge: %s", problem);
     cf_decoder_open(L);
     cf_client_open(L);
     lua_newtable(L);

@@ -198,7 +198,7 @@ static struct cf_transfer *engine_new_transfer(struct cf_engine *engine, struct 
     size_t count = cf_engine_in_flight(engine) + 1;
     struct cf_transfer *transfer;
 
-    if (engine->closed || !cf_global_init() || !cf_multi_open_poller(engine) || !engine_reserve_index(engine) ||
+    if (engine->closed || cf_global_problem() || !cf_multi_open_poller(engine) || !engine_reserve_index(engine) ||
         !cf_heap_reserve(&engine->instants, count) || !cf_heap_reserve(&engine->overdue, count))
         return NULL;
     transfer = engine->idle.last;

@@ -6,7 +6,7 @@
 #include "engine/libcurl.h"
 #include "engine/tls.h"
 
-static CURLcode curl_ready = CURLE_FAILED_INIT;
+static const char *global_problem;
 
 const curl_version_info_data *cf_libcurl_info(void)
 {
@@ -20,16 +20,18 @@ const curl_version_info_data *cf_libcurl_info(void)
 static void global_init(void)
 {
     cf_libcurl_info();
-    curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
-    if (curl_ready == CURLE_OK)
+    global_problem = cf_tls_problem();
+    if (!global_problem && curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        global_problem = "curl_global_init failed";
+    if (!global_problem)
         cf_tls_prepare();
 }
 
-bool cf_global_init(void)
+const char *cf_global_problem(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, global_init);
-    return curl_ready == CURLE_OK;
+    return global_problem;
 }
 
 const char *cf_global_libcurl(void)

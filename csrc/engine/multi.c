@@ -176,7 +176,7 @@ bool cf_multi_open(struct cf_engine *engine, enum cf_lane_name name)
 {
     struct cf_lane *lane = &engine->lanes[name];
 
-    if (engine->closed || !cf_global_init() || !cf_multi_open_poller(engine) || !multi_open_share(engine))
+    if (engine->closed || cf_global_problem() || !cf_multi_open_poller(engine) || !multi_open_share(engine))
         return false;
     if (!lane->multi && !multi_open_lane(engine, lane)) {
         multi_close_lane(lane);

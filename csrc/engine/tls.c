@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/openssl.h"
+
 /* The specs build it as if the system had no directory. */
 #ifdef CF_TLS_BUNDLE_ONLY
 static const bool bundle_only = true;
@@ -33,6 +35,12 @@ static struct {
     int (*up_ref)(void *store);
     void (*get_protocol)(const void *ssl, const unsigned char **name, unsigned *len);
 } openssl;
+/* The one of the GnuTLS that libcurl is linked with. 0: there is a protocol. */
+struct tls_datum {
+    const unsigned char *data;
+    unsigned size;
+};
+static int (*gnutls_get_protocol)(const void *session, struct tls_datum *name);
 static _Atomic(void *) shared_store;
 
 static bool tls_is_hashed(const char *path)
@@ -82,25 +90,36 @@ static void *tls_libcurl(void)
     return dladdr(address, &info) ? dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
 }
 
-/* A libcurl with several TLS libraries names all of them, and puts those that it does not use in parentheses:
+/* The version of the TLS library that libcurl uses, where it is of this name: "3.0.9" of "OpenSSL". NULL: another one.
+ * A libcurl with several names all of them, and puts those that it does not use in parentheses:
  * "(OpenSSL/3.0.9) wolfSSL/5.6.0". */
-static bool tls_is_openssl(const char *version)
+static const char *tls_version_of(const char *name)
 {
+    const char *version = cf_libcurl_info()->ssl_version;
+    size_t len = strlen(name);
+
     while (version && *version == '(') {
         version += strcspn(version, " ");
         version += strspn(version, " ");
     }
-    return version && (strncmp(version, "OpenSSL/", 8) == 0 || strncmp(version, "LibreSSL/", 9) == 0);
+    return version && strncmp(version, name, len) == 0 && version[len] == '/' ? version + len + 1 : NULL;
+}
+
+static const char *tls_openssl_version(void)
+{
+    const char *version = tls_version_of("OpenSSL");
+    return version ? version : tls_version_of("LibreSSL");
 }
 
 static void tls_look(void)
 {
     const curl_version_info_data *info = cf_libcurl_info();
-    void *libcurl;
+    void *libcurl = tls_libcurl();
 
-    if (!tls_is_openssl(info->ssl_version))
+    if (tls_version_of("GnuTLS"))
+        tls_resolve(libcurl, &gnutls_get_protocol, "gnutls_alpn_get_selected_protocol");
+    if (!tls_openssl_version())
         return;
-    libcurl = tls_libcurl();
     tls_warm_up(libcurl);
     tls_resolve(libcurl, &openssl.get_protocol, "SSL_get0_alpn_selected");
 #ifdef CF_HAVE_CA_PATHS
@@ -154,14 +173,18 @@ static CURLcode tls_add_bundle(CURL *easy, void *ctx, void *unused)
     return CURLE_OK;
 }
 
-/* The CAs of an option; NULL for none. Not every libcurl speaks TLS to a proxy: one that does not needs none for it. */
+/* The CAs of an option; NULL for none. Not every libcurl speaks TLS to a proxy: one that does not needs none for it. Not
+ * every TLS library takes them from memory: libcurl reads the file for such a one. */
 static CURLcode tls_set_ca(CURL *easy, const struct cf_ca *ca)
 {
 #ifdef CF_HAVE_CA_BLOB
     if (ca && cf_libcurl_is_since(0x074D00)) {
         struct curl_blob blob = {ca->pem, ca->len, CURL_BLOB_NOCOPY};
-        curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO_BLOB, &blob);
-        return curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &blob);
+        CURLcode code = curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &blob);
+        if (code != CURLE_NOT_BUILT_IN) {
+            curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO_BLOB, &blob);
+            return code;
+        }
     }
 #endif
     curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, ca ? ca->path : NULL);
@@ -176,6 +199,13 @@ static CURLcode tls_set_places(CURL *easy, const struct cf_ca *ca, const char *p
         code = tls_set_ca(easy, ca);
     curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, path);
     return code != CURLE_OK ? code : curl_easy_setopt(easy, CURLOPT_CAPATH, path);
+}
+
+const char *cf_tls_problem(void)
+{
+    const char *version = tls_openssl_version();
+
+    return version ? cf_openssl_problem(tls_libcurl(), version) : NULL;
 }
 
 void cf_tls_prepare(void)
@@ -200,31 +230,41 @@ CURLcode cf_tls_apply(CURL *easy, const struct cf_ca *ca)
                             : curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, ca ? tls_add_bundle : tls_share_store);
 }
 
+/* The library whose connections can be asked. */
+static curl_sslbackend tls_asked(void)
+{
+    return openssl.get_protocol  ? CURLSSLBACKEND_OPENSSL
+           : gnutls_get_protocol ? CURLSSLBACKEND_GNUTLS
+                                 : CURLSSLBACKEND_NONE;
+}
+
 bool cf_tls_may_stream(void)
 {
     cf_tls_prepare();
     if (!cf_libcurl_has(CURL_VERSION_HTTP2))
         return false;
-    return !cf_libcurl_mixes_answers() || (openssl.get_protocol && cf_libcurl_asks_before_sending());
+    return !cf_libcurl_mixes_answers() || (tls_asked() != CURLSSLBACKEND_NONE && cf_libcurl_asks_before_sending());
 }
 
 const void *cf_tls_of(CURL *easy)
 {
     struct curl_tlssessioninfo *info = NULL;
 
-    if (!openssl.get_protocol || curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &info) != CURLE_OK || !info ||
-        info->backend != CURLSSLBACKEND_OPENSSL)
+    if (tls_asked() == CURLSSLBACKEND_NONE || curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &info) != CURLE_OK ||
+        !info || info->backend != tls_asked())
         return NULL;
     return info->internals;
 }
 
 enum cf_tls_protocol cf_tls_protocol(const void *connection)
 {
-    const unsigned char *name = NULL;
-    unsigned len = 0;
+    struct tls_datum name = {NULL, 0};
 
     if (!connection)
         return CF_TLS_UNKNOWN;
-    openssl.get_protocol(connection, &name, &len);
-    return len == 2 && memcmp(name, "h2", 2) == 0 ? CF_TLS_HTTP2 : CF_TLS_OTHER;
+    if (openssl.get_protocol)
+        openssl.get_protocol(connection, &name.data, &name.size);
+    else if (gnutls_get_protocol(connection, &name) != 0)
+        name.size = 0;
+    return name.size == 2 && memcmp(name.data, "h2", 2) == 0 ? CF_TLS_HTTP2 : CF_TLS_OTHER;
 }

@@ -7,6 +7,9 @@
 #include "engine/ca.h"
 #include "engine/libcurl.h"
 
+/* NULL, or why no TLS can be had with this libcurl in this program. It calls nothing in the TLS library, and is asked
+ * once a process, before curl_global_init, which does. */
+const char *cf_tls_problem(void);
 /* Does what is done once a process, after curl_global_init, so that no connection has to. */
 void cf_tls_prepare(void);
 /* Sets the system's certificates on `easy`, and the hook that shares its bundle where it has nothing else. libcurl

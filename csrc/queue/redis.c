@@ -92,10 +92,14 @@ bool cf_redis_add_reply(struct cf_buffer *results, const redisReply *reply, int 
 /* The first word of an error of Redis is its kind. */
 const char *cf_redis_reason(const char *text)
 {
-    static const char *const kinds[] = {"NOSCRIPT", "OOM",    "READONLY",   "LOADING", "BUSY",     "MISCONF",
-                                        "NOAUTH",   "NOPERM", "MASTERDOWN", "MOVED",   "WRONGPASS"};
-    size_t i, len = strcspn(text, " ");
+    static const char *const kinds[] = {"NOSCRIPT", "OOM",    "READONLY",   "LOADING", "BUSY",      "MISCONF",
+                                        "NOAUTH",   "NOPERM", "MASTERDOWN", "MOVED",   "WRONGPASS", "NOREPLICAS"};
+    /* Redis 6 says of which script a command failed, and then how. */
+    const char *inner = strncmp(text, "ERR Error running script", 24) == 0 ? strstr(text, ": -") : NULL;
+    size_t i, len;
 
+    text = inner ? inner + 3 : text;
+    len = strcspn(text, " ");
     for (i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (strlen(kinds[i]) == len && memcmp(text, kinds[i], len) == 0)
             return kinds[i];
@@ -115,6 +119,9 @@ static void redis_replied(redisAsyncContext *context, void *data, void *privdata
     if (reply->type == REDIS_REPLY_ERROR) {
         if (!work->reason)
             cf_work_fail(work, cf_redis_reason(reply->str), reply->str);
+        /* A replica has taken over: the address may be its own by now. */
+        if (redis->state == REDIS_READY && strcmp(work->reason, "READONLY") == 0)
+            cf_redis_leave(redis);
     } else if (!work->reason && !cf_redis_add_reply(&work->results, reply, 0)) {
         cf_work_fail(work, "memory", "not enough memory");
     }

@@ -107,6 +107,12 @@ void cf_redis_drop(struct redis *redis, const char *problem)
     }
 }
 
+void cf_redis_leave(struct redis *redis)
+{
+    redis_set(redis, REDIS_LEAVES);
+    redisAsyncDisconnect(redis->context);
+}
+
 static void redis_connect(struct redis *redis, const char *address)
 {
     const char *problem = NULL;

@@ -17,11 +17,11 @@
 #define CF_REDIS_FIRST_PAUSE INT64_C(50000)
 #define CF_REDIS_LAST_PAUSE INT64_C(1000000)
 
-enum redis_state { REDIS_IDLE, REDIS_RESOLVES, REDIS_CONNECTS, REDIS_LOGS_IN, REDIS_READY, REDIS_PAUSES };
+enum redis_state { REDIS_IDLE, REDIS_RESOLVES, REDIS_CONNECTS, REDIS_LOGS_IN, REDIS_READY, REDIS_LEAVES, REDIS_PAUSES };
 
-/* `context` is set from REDIS_CONNECTS to REDIS_READY, `resolve` in REDIS_RESOLVES alone. `waiting` is in order, and so
- * is `written`: the first of each is the oldest. hiredis may end a connection in any call of it, and tells of that by
- * redis_disconnected. */
+/* `context` is set from REDIS_CONNECTS to REDIS_LEAVES, where what was written is answered and nothing more is written,
+ * `resolve` in REDIS_RESOLVES alone. `waiting` is in order, and so is `written`: the first of each is the oldest.
+ * hiredis may end a connection in any call of it, and tells of that by redis_disconnected. */
 struct redis {
     struct cf_store *store;
     struct cf_redis_url url;
@@ -60,6 +60,8 @@ void cf_redis_tls_free(struct redis *redis);
 void cf_redis_resolved(struct redis *redis);
 /* It is connected: says who we are. REDIS_READY comes with the answer. */
 void cf_redis_log_in(struct redis *redis);
+/* Ends the connection once what was written on it is answered: the next one may lead elsewhere. */
+void cf_redis_leave(struct redis *redis);
 /* Ends the connection, if there is one, and what was written on it. */
 void cf_redis_drop(struct redis *redis, const char *problem);
 

@@ -280,8 +280,9 @@ function Client:metrics(labels)
 end
 
 --- Ends all that is in flight with an error of the kind `cancelled`; an answer that is there still counts.
+---@return cfpurge.Error[] cancelled an error for each, with what remains of it
 function Client:cancel()
-  completion.cancel_everything(inside(self, "cancel"))
+  return completion.cancel_everything(inside(self, "cancel"))
 end
 
 --- Waits until nothing is in flight, and cancels what is left when the time is up: afterwards nothing is.

@@ -194,6 +194,9 @@ function M.end_all(state, err)
     all[#all + 1] = request
     for part in tables.entries(request.job.parts) do
       parts[part] = true
+      for of_part in tables.entries(part.job and part.job.parts or {}) do
+        parts[of_part] = true
+      end
     end
   end
   for _, request in tables.entries(state.requests) do
@@ -338,11 +341,25 @@ function M.timeout(state)
   return (state.untold or state.later) and 0 or state.core:timeout()
 end
 
+--- The errors of those of the requests that were cancelled.
+---@return cfpurge.Error[]
+function M.cancelled(all)
+  local cancelled = {}
+  for _, request in ipairs(all) do
+    if request.failure and request.failure.kind == "cancelled" then
+      cancelled[#cancelled + 1] = request.failure
+    end
+  end
+  return cancelled
+end
+
 --- Ends all that is in flight as cancelled; an answer that is there still counts.
+---@return cfpurge.Error[] cancelled
 function M.cancel_everything(state)
   local before = #state.failures
-  M.end_all(state)
+  local all = M.end_all(state)
   M.finish(state, before)
+  return M.cancelled(all)
 end
 
 -- The core tells of its own requests; a list whose iterator has not come back is not among them.

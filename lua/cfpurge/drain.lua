@@ -25,7 +25,6 @@ local function finish(state, cancelled)
 end
 
 local function cancel_rest(state)
-  local cancelled = {}
   -- What an on_done begins now would be in flight afterwards.
   state.is_cancelling = true
   local ok, raised = pcall(completion.end_all, state)
@@ -33,13 +32,7 @@ local function cancel_rest(state)
   if not ok then
     error(raised, 0)
   end
-  for _, request in ipairs(raised) do
-    local _, err = request:result()
-    if err and err.kind == "cancelled" then
-      cancelled[#cancelled + 1] = err
-    end
-  end
-  return cancelled
+  return completion.cancelled(raised)
 end
 
 -- Runs after each step in which something has ended, and when a drain's time is up.

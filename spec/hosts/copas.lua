@@ -1,4 +1,4 @@
--- copas: its threads. Debian's has no sleep and no end, so the loop here steps it and looks.
+-- copas: its threads. That of 1.2 has no sleep and no end, so the loop here steps it and looks.
 local copas = require "copas"
 local program = require "spec.hosts.program"
 
@@ -18,6 +18,20 @@ function host.steps()
   return steps
 end
 
+if copas.pause then
+  local step = copas.step
+  function copas.step(...)
+    steps = steps + 1
+    return step(...)
+  end
+
+  function host.wait_until(fn)
+    while not fn() do
+      copas.pause(0.005)
+    end
+  end
+end
+
 local function main()
   program.start(host)
   finished = true
@@ -25,6 +39,8 @@ end
 
 if program.main then
   main()
+elseif copas.pause then
+  copas.loop(main)
 else
   copas.addthread(main)
 end

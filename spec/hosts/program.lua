@@ -4,7 +4,8 @@
 --                   a task, and returns the flat table that it returned; `out` is all of its output. In `code` there
 --                   are: host (see contract.lua), new(options?) (a client in a zone of its own), args, cfpurge.
 --                   options: args {name = text or number}, answers (of the edge), main (true: not in a task), cpath,
---                   fails (true: the program does not return; value is its exit status), limit (seconds)
+--                   env (of Prosody: NAME=value ...), fails (true: the program does not return; value is its exit
+--                   status), limit (seconds)
 --               program.contract(host, options?)   runs the contract; a list of problems. options: tls, skipped, stores
 --   in a host   program.main (not in a task?); program.start(host)  where the code may run, once
 require "spec.support.lines"
@@ -67,12 +68,20 @@ local function literal(args)
   return "{ " .. table.concat(lines, ", ") .. " }"
 end
 
--- Neovim is LuaJIT, whatever runs the specs.
+-- Neovim is LuaJIT, whatever runs the specs; Prosody is what runs them.
 local function command(host, options)
   if host == "nvim" then
     local ours = os.getenv("LUA_CPATH"):match "^[^;]*":gsub("/[^/]*/%?%.so$", "/luajit/?.so")
     return ("LUA_CPATH='%s%s'"):format(ours, options.cpath or ";;"),
       'nvim --headless -u NONE -i NONE -n -c "luafile spec/hosts/nvim.lua"'
+  elseif host == "prosody" then
+    return ('CFPURGE_ROOT="$PWD" CFPURGE_SPEC_DIR="$(mktemp -d %s/prosody.XXXXXX)" %s'):format(edge.up().EDGE,
+      options.env or ""),
+      "$(command -v prosody) -F --config spec/hosts/prosody/prosody.cfg.lua"
+  elseif host == "love" then
+    return "", "xvfb-run -a love spec/hosts/love"
+  elseif host == "mpv" then
+    return "", "mpv --no-config --idle --vo=null --ao=null --script=spec/hosts/mpv.lua"
   end
   return "", ("%s spec/hosts/%s.lua"):format(os.getenv "CFPURGE_LUA" or "lua5.4", host)
 end

@@ -126,7 +126,9 @@ return {
     local value, err = t.queue:add(tag "a")
     check(not value and err.kind == "closed" and err.remaining, "an add after close: %s", tostring(err))
     local other, begun = t.new_queue(), t.now()
-    equal(1 + (seen.value and 1 or seen.err.accepted or 0), all_of(must(other:status())), "left")
+    -- What close has cut off may be stored all the same: Redis had it, and was too slow to say so.
+    local left = all_of(must(other:status()))
+    check(left == 2 or (left == 1 and not seen.value), "left: %d, stored: %s", left, tostring(seen.value ~= nil))
     none_left(other)
     check(t.now() - begun < 1.5, "waited %.1f s for a lease", t.now() - begun)
   end },
@@ -155,7 +157,7 @@ return {
     t.spawn(function() seen.on_done(t.queue:drain()) end)
     t.wait_until(function() return t.client:in_flight() == 1 end)
     t.sleep(0.05)
-    t.queue:cancel()
+    equal(1, #t.queue:cancel(), "cancelled")
     t.wait_until(ended { seen })
     equal("cancelled", seen.err and seen.err.kind, "kind")
     equal(1, all_of(must(t.queue:status())), "left")

@@ -118,8 +118,8 @@ describe("the choice", function()
 
   -- The loops themselves are not loaded here: only what is running is pretended.
   local function picked(pretend)
-    local names, before = { "openresty", "luv", "cqueues", "copas", "blocking" }, {}
-    local globals = { ngx = true, vim = true }
+    local names, before = { "openresty", "luv", "prosody", "cqueues", "copas", "blocking" }, {}
+    local globals = { ngx = true, vim = true, prosody = true }
     local function set(name, value)
       if globals[name] then rawset(_G, name, value) else package.loaded[name] = value end
     end
@@ -130,7 +130,7 @@ describe("the choice", function()
     end
     local real = {}
     for _, name in ipairs { "cqueues", "copas", "luv" } do real[name] = package.loaded[name] end
-    for _, name in ipairs { "cqueues", "copas", "luv", "ngx", "vim" } do set(name, pretend[name]) end
+    for _, name in ipairs { "cqueues", "copas", "luv", "ngx", "vim", "prosody" } do set(name, pretend[name]) end
     local found = loops.pick "auto".name
     local inside = coroutine.wrap(function() return loops.pick "auto".name end)()
     for name in pairs(globals) do set(name, nil) end
@@ -140,13 +140,17 @@ describe("the choice", function()
   end
 
   -- busted itself may run this in a coroutine, where copas would be found.
-  -- luv and copas do not tell whether they run.
-  it("goes by what is running; luv and copas are taken where they are loaded", function()
+  -- luv and the copas before 4 do not tell whether they run.
+  it("goes by what is running; luv and an old copas are taken where they are loaded", function()
     local idle, busy = { running = function() end }, { running = function() return {} end }
     assert.equal("blocking blocking", picked {})
     assert.equal("blocking blocking", picked { cqueues = idle })
     assert.equal("cqueues cqueues", picked { cqueues = busy, copas = {}, luv = {} })
     assert.matches(" copas$", picked { cqueues = idle, copas = {}, luv = {} })
+    assert.matches(" copas$", picked { copas = { running = true } })
+    assert.equal("blocking blocking", picked { copas = { running = false } })
+    assert.equal("prosody prosody", picked { prosody = { process_type = "prosody" }, luv = {}, copas = {} })
+    assert.equal("blocking blocking", picked { prosody = { process_type = "prosodyctl" } })
     assert.equal("luv luv", picked { luv = {} })
     assert.equal("luv luv", picked { vim = { loop = {} }, cqueues = busy })
     assert.equal("luv luv", picked { vim = { uv = {} } })

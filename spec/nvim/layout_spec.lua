@@ -51,6 +51,28 @@ describe("the Neovim plugin", function()
     works(("--cmd 'set rtp^=%s/clone'"):format(dir))
   end)
 
+  it("is loaded before the first purge, and what takes long by another thread", function()
+    local file = assert(io.open(dir .. "/ahead.lua", "w"))
+    file:write [[
+      local real, is_mapped = require, nil
+      function require(name)
+        if name == "cfpurge.core" and is_mapped == nil then
+          local maps = io.open "/proc/self/maps"
+          is_mapped = maps:read "*a":find("cfpurge/core.so", 1, true) ~= nil
+          maps:close()
+        end
+        return real(name)
+      end
+      require "cfpurge.nvim".setup()
+      print("at once: ", package.loaded["cfpurge.core"])
+      vim.wait(9000, function() return type(package.loaded.cfpurge) == "table" end, 2)
+      print("\nahead: ", type(package.loaded.cfpurge), is_mapped)
+    ]]
+    file:close()
+    local out = nvim("", ("--cmd 'set rtp^=%s/clone' -c 'luafile %s/ahead.lua'"):format(dir, dir))
+    assert.matches("at once:%s+nil%s+ahead:%s+table%s+true", out)
+  end)
+
   it("says what is missing, before its setup as well", function()
     host.must(("mkdir -p %s/bare && cp -r lua %s/bare"):format(dir, dir))
     local bare = ("--cmd 'set rtp^=%s/bare'"):format(dir)

@@ -153,10 +153,10 @@ describe("the Neovim plugin", function()
     local lines = {}
     for line in value.told:gmatch "[^\n]+" do lines[#lines + 1] = line:match "^ERROR cfpurge: (.*)" end
     assert.equal("tag=: no such argument: URLs, or tags=, hosts=, prefixes=, files=, zone=, environment=", lines[1])
-    assert.matches("^invalid_request: one kind a request", lines[2])
+    assert.matches("^a: invalid_request: one kind a request", lines[2])
     assert.equal("give URLs, or setup { url = ... }", lines[3])
-    assert.equal("invalid_request: files[2]: must be an absolute http(s) URL", lines[4])
-    assert.matches("^partial: 2 items were not accepted, 1 were: bad_request: Unable to purge https://elsewhere.test/2: the URL",
+    assert.equal("2 items: invalid_request: files[2]: must be an absolute http(s) URL", lines[4])
+    assert.matches("^3 items: partial: 2 items were not accepted, 1 were: bad_request: Unable to purge https://elsewhere",
       lines[5])
     assert.matches("; not accepted: https://elsewhere.test/2, https://elsewhere.test/3$", lines[5])
     assert.equal(1, edge.counts(zone).accepted)
@@ -165,7 +165,8 @@ describe("the Neovim plugin", function()
   it("tells what is tried again and why, and how a purge by Lua ends", function()
     local value = run([[
       setup {}
-      local request = plugin.purge({ tags = { "a" } }, nil, function(result) told[#told + 1] = "done " .. result.accepted end)
+      local function on_done(result) told[#told + 1] = "done " .. result.accepted end
+      local request = plugin.purge({ tags = { "a" } }, nil, on_done)
       assert(request and not request:done())
       return await(3)
     ]], { answers = { { status = 503 } } })

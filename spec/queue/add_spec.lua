@@ -190,6 +190,35 @@ for _, store in ipairs(stores) do describe("an add, " .. store.name, function()
     assert.matches("queue_full", add(rules, group("z", "tags", { "d" }), room))
   end)
 
+  it("that makes room by what it supersedes has room", function()
+    local rules = store.rules()
+    local room = { capacity = 2 }
+    add(rules, group("z", "tags", { "a", "b" }, { op = "invalidate" }), room)
+    assert.matches("queue_full", add(rules, group("z", "tags", { "b", "c" }), room))
+    assert.same({ 1, 0 }, add(rules, group("z", "tags", { "b" }), room))
+    assert.same({ 1, 0 }, add(rules, group("z", "everything", {}, { items = { { "", "" } } }), room))
+    assert.same({ 1, 0 }, add(rules, group("z", "hosts", { "h" }), room))
+    assert.matches("queue_full", add(rules, group("y", "everything", {}, { items = { { "", "" } } }), room))
+    assert.same({ 2, 0, 0 }, counts(rules))
+  end)
+
+  it("that asks for one more has it though an everything supersedes the first", function()
+    local rules = store.rules()
+    add(rules, group("z", "tags", { "a" }), { again = 0.3 })
+    add(rules, group("z", "tags", { "b" }))
+    add(rules, group("z", "everything", {}, { items = { { "", "" } } }))
+    local seen, last = {}, os.time() + 20
+    repeat
+      local claim = rules.claim(terms())
+      if claim then
+        seen[#seen + 1] = claim.kind .. " " .. names(claim)
+        rules.settle(claim.fence, settled())
+      end
+    until seen[2] or os.time() > last
+    assert.same({ "everything ", "tags a" }, seen)
+    assert.same({ 0, 0, 0 }, counts(rules))
+  end)
+
   it("that waits for two instants beyond an everything goes at both", function()
     local rules = store.rules()
     add(rules, group("z", "tags", { "a" }), { delay = 1 }) -- the everything comes before, on a slow machine too

@@ -122,6 +122,52 @@ describe("a queue in Redis", function()
     assert.same({ waiting = 0, failed = 0 }, other:drain { deadline = 10 })
   end)
 
+  it("finds the server that takes over while it adds, where the address stays, and loses nothing", function()
+    local primary = server("--repl-diskless-sync-delay 0", nil, free_port())
+    local replica = server(("--replicaof 127.0.0.1 %d"):format(primary.port), nil, free_port())
+    local address = primary.dir .. "/address"
+    local function lead_to(redis) os.execute(("ln -sfn %s %s"):format(redis.socket, address)) end
+    lead_to(primary)
+    local queue, _, zone = store.queue { store = "unix://" .. address }
+    assert(queue:add { tags = { "first" } })
+    peer.await("replica", function() return primary:command "INFO replication":find "state=online" end)
+    local accepted, refusals, ended = { "first" }, {}, 0
+    local function add(i)
+      local tag = "t" .. i
+      assert(queue:start({ tags = { tag } }, nil, function(added, err)
+        ended = ended + 1
+        if added then
+          accepted[#accepted + 1] = tag
+        else
+          assert.same({ "store", true, { tags = { tag } } }, { err.kind, err.retryable, err.remaining })
+          refusals[#refusals + 1] = err.reason
+        end
+      end))
+      queue:step(0.001)
+    end
+    for i = 1, 100 do add(i) end
+    primary:command "FAILOVER"
+    for i = 101, 200 do add(i) end
+    peer.await("failover", function()
+      queue:step(0)
+      return replica:command "ROLE":find "^master"
+    end)
+    lead_to(replica)
+    local last = os.time() + 20
+    while queue:step(0.2) > 0 and os.time() < last do end
+    assert.equal(200, ended)
+    assert.matches("^slave", primary:command "ROLE")
+    -- The connection that is there leads to the old one, and says so: nobody has to be told.
+    assert.same({ added = 1, merged = 1 }, queue:add { tags = { "last", "first" } })
+    accepted[#accepted + 1] = "last"
+    local stored = {}
+    for item in replica:command "HKEYS {cfpurge}:item:1":gmatch "%w+" do stored[item] = true end
+    for _, tag in ipairs(accepted) do assert.is_true(stored[tag], tag) end
+    assert.is_true(#accepted > 100, table.concat(refusals, " "))
+    assert(queue:drain { deadline = 10 })
+    assert.is_true(edge.counts(zone).items >= #accepted)
+  end)
+
   it("whose server has no memory left takes nothing, and empties itself", function()
     local redis = server "--maxmemory-policy noeviction"
     local queue, _, zone = store.queue { store = redis:url(), linger = 0.01 }
@@ -158,7 +204,9 @@ describe("a queue in Redis", function()
   it("tells of a server that loads its data, or answers nonsense, or not at all", function()
     within(0.5, function()
       for answer, reason in pairs { ["-LOADING Redis is loading the dataset in memory\r\n"] = "LOADING",
-        ["-MISCONF Redis is configured to save\r\n"] = "MISCONF", ["HTTP/1.1 400 Bad Request\r\n\r\n"] = "connection" } do
+        ["-MISCONF Redis is configured to save\r\n"] = "MISCONF", ["HTTP/1.1 400 Bad Request\r\n\r\n"] = "connection",
+        ["-NOREPLICAS Not enough good replicas to write.\r\n"] = "NOREPLICAS",
+        ["-ERR Error running script (call to f_5): @user_script:9: -OOM command not allowed.\r\n"] = "OOM" } do
         local said = peer.start { { receive = 4, send = answer } }
         local result, err = store.queue({ store = "redis://" .. said.address }):add { tags = { "c" } }
         refused(reason, result, err, { "c" })

@@ -10,6 +10,7 @@
 --   unwatched      it preloads, measures time, or has a build of its own: it fails where the memory is watched
 --   cqueues luv    where this Lua has the module: Debian does not have it for every one
 --   lua5.4 luajit  of these Luas alone: what is built for them, a host that has no other
+--   in:FILE        of a program that may be missing, or of a module of one: on the Lua that it is linked with
 --
 -- All words must hold. CFPURGE_WHOLE=1 (`make proof`) lifts the first three, which save time.
 local busted = require "busted"
@@ -34,6 +35,16 @@ local WHY = {
   luv = not is_there "luv" and "no luv for this Lua",
 }
 
+-- Why not in this program; LuaJIT is the one that a program can have within.
+local function why_not_in(program)
+  local pipe = io.popen(("PATH=$PATH:/usr/sbin:/usr/games; at=$(command -v %s) && echo there && ldd $at 2>&1"):format(program))
+  local said = pipe:read "*a"
+  pipe:close()
+  local its = said:match "liblua(%d%.%d)"
+  return not said:find "^there" and program .. " is not installed"
+    or lua ~= (its and "lua" .. its or "luajit") and program .. " has another Lua"
+end
+
 -- Within a test `pending` is another function than outside.
 local running
 busted.subscribe({ "test", "start" }, function(element)
@@ -52,6 +63,7 @@ return function(words)
   end
   for word in words:gmatch "%S+" do
     local why = WHY[word]
+    if word:find "^in:" then why = why_not_in(word:sub(4)) end
     if why == nil and not word:find "^lua" then error("where.lua knows no " .. word, 2) end
     reason = reason or why
   end

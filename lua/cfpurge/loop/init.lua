@@ -1,7 +1,7 @@
 --- Which loop a call belongs to, by what is running at the call; and which loops were asked to step a client.
 
 local names = {}
-for _, name in ipairs { "openresty", "luv", "cqueues", "copas", "blocking" } do
+for _, name in ipairs { "openresty", "luv", "prosody", "cqueues", "copas", "blocking" } do
   names[name] = "cfpurge.loop." .. name
 end
 
@@ -13,14 +13,16 @@ end
 local loaded = package.loaded
 
 local function running()
-  local ngx, vim = rawget(_G, "ngx"), rawget(_G, "vim")
+  local ngx, vim, prosody = rawget(_G, "ngx"), rawget(_G, "vim"), rawget(_G, "prosody")
   if ngx and ngx.get_phase then
     return "openresty"
   elseif vim and (vim.uv or vim.loop) then
     return "luv"
+  elseif prosody and prosody.process_type == "prosody" then
+    return "prosody"
   elseif loaded.cqueues and loaded.cqueues.running() then
     return "cqueues"
-  elseif loaded.copas and in_coroutine() then
+  elseif loaded.copas and loaded.copas.running ~= false and in_coroutine() then
     return "copas"
   elseif loaded.luv then
     return "luv"

@@ -37,8 +37,8 @@ local function tell(text)
   end, 20)
 end
 
--- How long a queue has to tell its store of what has ended, in milliseconds.
-local TELLING = 2000
+-- How long a queue has to store what was added, and to tell its store of what has ended, in milliseconds.
+local STORING = 2000
 
 local function is_any_active(queues)
   for _, queue in ipairs(queues) do
@@ -47,6 +47,17 @@ local function is_any_active(queues)
     end
   end
   return false
+end
+
+-- The queue of each call that its store did not answer in time.
+local function give_up(queues)
+  local lost = {}
+  for _, queue in ipairs(queues) do
+    for _ in ipairs(queue:active() and queue:cancel() or {}) do
+      lost[#lost + 1] = tostring(queue)
+    end
+  end
+  return lost
 end
 
 -- The editor ends: what is in flight has as long as each client's exit_grace, and the user is told of the rest. What is
@@ -70,11 +81,15 @@ local function leave()
   vim.wait(0x7fffffff, function()
     return left == 0
   end, 20)
-  vim.wait(TELLING, function()
+  vim.wait(STORING, function()
     return not is_any_active(queues)
   end, 5)
+  local lost = give_up(queues)
   if cut_off[1] then
     tell(("cfpurge: %d purges did not reach the API: %s"):format(#cut_off, cut_off[1]))
+  end
+  if lost[1] then
+    tell(("cfpurge: %d calls were not answered by the store of %s"):format(#lost, lost[1]))
   end
 end
 

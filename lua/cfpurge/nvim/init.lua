@@ -136,10 +136,6 @@ function M.setup(given)
   if given.mapping then
     vim.keymap.set("n", given.mapping, "<Cmd>Purge<CR>", { desc = "cfpurge: purges this file's URLs" })
   end
-  if given.queue and given.work ~= false then
-    -- What an earlier editor has left is sent too.
-    vim.schedule(sender.get_or_tell)
-  end
 end
 
 M.purge = sender.purge

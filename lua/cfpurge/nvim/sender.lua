@@ -1,5 +1,5 @@
 --- What sends the purges of Neovim's user, and tells of them: a client, or a queue that stores them first. It is made
---- at the first purge, for libcurl takes its time to load.
+--- at the first purge, or, where an earlier editor may have left something in the queue, after the start.
 local tables = require "cfpurge.tables"
 local text = require "cfpurge.cli.text"
 
@@ -8,6 +8,7 @@ local PAUSE = 1
 
 local M = {}
 local options = {}
+local uv = vim.uv or vim.loop
 -- { client =, queue =, problem = why a queue has no client }, once it is made.
 local made
 
@@ -21,7 +22,7 @@ end
 local function pacer()
   local ends
   return function()
-    local now = (vim.uv or vim.loop).now() / 1000
+    local now = uv.now() / 1000
     local is_due = not ends or now >= ends
     if is_due then
       ends = now + PAUSE
@@ -121,6 +122,37 @@ function M.get_or_tell()
   return sender, problem
 end
 
+-- ---- loading ----
+
+-- One module a turn of the loop. Where one fails the first purge says why.
+local function load(names, done)
+  local name = table.remove(names, 1)
+  if not name then
+    return done()
+  end
+  vim.schedule(function()
+    if pcall(require, name) then
+      load(names, done)
+    else
+      done()
+    end
+  end)
+end
+
+-- libcurl and its libraries take the linker more time than a turn should: a thread of libuv's has them loaded first.
+local function load_ahead(done)
+  local names = { "cfpurge.core", "cfpurge", options.queue and "cfpurge.queue" or nil }
+  local path = not package.loaded["cfpurge.core"] and package.searchpath("cfpurge.core", package.cpath)
+  if not path then
+    return load(names, done)
+  end
+  uv.new_work(function(core)
+    package.loadlib(core, "luaopen_cfpurge_core")
+  end, function()
+    load(names, done)
+  end):queue(path)
+end
+
 --- From now on purges go by these options. What is in flight ends as it began.
 ---@param new cfpurge.nvim.Options
 function M.set(new)
@@ -128,6 +160,11 @@ function M.set(new)
     made.queue:rest()
   end
   made, options = nil, new
+  load_ahead(function()
+    if new.queue and new.work ~= false and options == new then
+      M.get_or_tell()
+    end
+  end)
 end
 
 --- Without its login.
@@ -142,20 +179,20 @@ local function text_of(item)
   return require "cfpurge.cli.items".text_of(item)
 end
 
--- What was purged, in a few words.
+-- What is purged, in a few words.
 local function name_of(params, count)
   if params.purge_everything then
     return "everything"
   end
   local list = params.files or params.tags or params.hosts or params.prefixes
-  local item = type(list) == "table" and #list == 1 and list[1]
-  return item and text.cut(text_of(item), 100) or text.count_of(count, "item")
+  list = type(list) == "table" and list or {}
+  return #list == 1 and text.cut(text_of(list[1]), 100) or text.count_of(count or #list, "item")
 end
 
 -- Items that were not accepted, of which a line tells.
 local SHOWN = 5
 
-local function tell_failure(err)
+local function tell_failure(params, err)
   local items, count = {}, 0
   for _, failure in ipairs(err.failures or {}) do
     for _, item in ipairs(failure.items) do
@@ -164,12 +201,13 @@ local function tell_failure(err)
     end
   end
   local more = count > SHOWN and (" and %s more"):format(text.grouped(count - SHOWN)) or ""
-  M.tell("ERROR", tostring(err) .. (count > 1 and "; not accepted: " .. table.concat(items, ", ") .. more or ""))
+  M.tell("ERROR", ("%s: %s%s"):format(name_of(params), tostring(err),
+    count > 1 and "; not accepted: " .. table.concat(items, ", ") .. more or ""))
 end
 
 local function tell_result(params, result, err)
   if not result then
-    tell_failure(err)
+    tell_failure(params, err)
   elseif result.added then
     M.tell("INFO", "stored: " .. name_of(params, result.added + result.merged))
   else
@@ -209,7 +247,7 @@ function M.purge(params, call, on_done)
     end
   end)
   if not request then
-    tell_failure(err)
+    tell_failure(params, err)
   end
   return request, err
 end

@@ -294,10 +294,11 @@ end
 
 --- Ends the calls that are in flight as cancelled; what is being added may be stored all the same. A queue that rests
 --- leaves to the leases what the store could not be told of.
+---@return cfpurge.Error[] cancelled an error for each, with what remains of it
 function Queue:cancel()
   local queue = inside(self, "cancel")
   queue.worker:give_up()
-  completion.cancel_everything(queue.state)
+  return completion.cancel_everything(queue.state)
 end
 
 -- The store is told that its claims are free, or the next worker would wait until their leases are over.

@@ -23,13 +23,13 @@ local reasons = {
   READONLY = "the store takes no writes", LOADING = "the store is loading its data", NOAUTH = "the store wants a login",
   WRONGPASS = "the store refused the login", NOPERM = "the login may not do this",
   MISCONF = "the store cannot write its disk",
-  MASTERDOWN = "the store has lost its primary",
+  MASTERDOWN = "the store has lost its primary", NOREPLICAS = "the store has too few replicas",
 }
 
 -- Another try may end better.
 local passing = { broken = true, busy = true, full = true, connection = true, io = true, memory = true, forked = true,
   OOM = true,
-  READONLY = true, LOADING = true, MISCONF = true, MASTERDOWN = true, BUSY = true }
+  READONLY = true, LOADING = true, MISCONF = true, MASTERDOWN = true, NOREPLICAS = true, BUSY = true }
 
 local function error_of(problem, reason)
   -- Redis 7 puts its own word before a script's.
@@ -163,8 +163,9 @@ end
 -- A unit has ended: what it failed for want of is done, and then it once more.
 function Link:over(unit, results, err)
   local remedy = err and unit.tries < TRIES and self.store.remedy(err)
-  if err and err.reason == "broken" and unit.tries == 0 then
-    -- The server has closed the connection. Whether it was done nobody knows, and each transition may be done twice.
+  if err and (err.reason == "broken" or err.reason == "READONLY") and unit.tries == 0 then
+    -- The server has closed the connection, or we have, to look for the one that took over. Whether it was done nobody
+    -- knows, and each transition may be done twice.
     remedy = {}
   end
   if not err then

@@ -96,12 +96,15 @@ local function drop_failed(filter, limit, after, goes_again)
     forget_failed(lane_name(row.zone, row.environment, row.op, row.kind), row.key)
     if goes_again then
       local id = alive(row.zone, row.environment, row.op, row.kind, true)
-      if call('HEXISTS', P .. 'item:' .. id, row.key) == 0 then
-        wait(id, row.key, { item = row.item, added = row.at, due = now, tries = 0 })
+      local known = get('item:' .. id, row.key)
+      if known then
+        merge(id, row.key, known, now, row.again, row.item)
+      else
+        wait(id, row.key, { item = row.item, added = row.at, due = now, again = row.again, tries = 0 })
         count(id, 'count', 1)
         total(1)
-        set_head(id)
       end
+      set_head(id)
     end
   end)
   return { found, last and tostring(last) or false, string.format('%.6f', now) }

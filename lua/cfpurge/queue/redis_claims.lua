@@ -64,11 +64,15 @@ local function take_back()
   end
 end
 
--- An item of a dead lane that asks for later purges than the one that killed it goes to the lane that lives.
+-- An item of a dead lane that asks for later purges than the one that killed it goes to the lane that lives. That one
+-- stands for the first purge of an item with `again`.
 local function move(dead, key, item)
   local due, next_due = item.due, item.next
   if due <= dead.died then due, next_due = next_due, nil end
-  if not due or due <= dead.died then return end
+  if not due or due <= dead.died then
+    if not item.again then return end
+    due, item.again = dead.died + item.again, nil
+  end
   local heir = alive(dead.zone, dead.environment, dead.op, dead.kind, true)
   local known = get('item:' .. heir, key)
   if known then
@@ -171,6 +175,14 @@ local function look(o)
   return at and tostring(math.max(tonumber(at) - now, 0.001)) or false
 end
 
+-- By the clock: a store that forgot its last claims, since it died or a replica took over, gives none of them again.
+local function new_fence()
+  local last = tonumber(call('HGET', P .. 'meta', 'fence') or 0)
+  local fence = string.format('%.0f', math.max(last + 1, math.floor(now * 1e4)))
+  call('HSET', P .. 'meta', 'fence', fence)
+  return fence
+end
+
 local function claim(o)
   take_back()
   sweep()
@@ -186,7 +198,7 @@ local function claim(o)
     set_head(one.id)
     return false
   end
-  local fence = tostring(call('HINCRBY', P .. 'meta', 'fence', 1))
+  local fence = new_fence()
   local reply = { fence, one.zone, one.environment, one.op, one.kind,
     budget and name:match('^(.*)%z') or '' }
   for _, key in ipairs(keys) do
@@ -240,7 +252,7 @@ local function fail(one, key, item, text)
   forget_failed(name, key)
   call('HSET', P .. 'failures', name .. '\0' .. key, seq)
   set('failure', seq, { zone = one.zone, environment = one.environment, op = one.op, kind = one.kind, key = key,
-    item = item.item, error = text, at = now })
+    item = item.item, error = text, at = now, again = item.again })
   call('ZADD', P .. 'failed', seq, seq)
 end
 

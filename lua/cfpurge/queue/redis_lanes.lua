@@ -119,19 +119,27 @@ local function forget_failed(name, key)
   end
 end
 
--- All that waits in the zone or the environment, and that this one empties.
-local function supersede(group, own)
+-- The lanes of the zone or the environment that this one empties.
+local function superseded(group, own)
+  local all = {}
   for _, id in ipairs(call('SMEMBERS', P .. 'of:' .. group.zone)) do
     local other = lane(id)
     if id ~= own and other.count > 0 and (group.environment == '' or other.environment == group.environment)
       and (group.op == 'purge' or other.op == 'invalidate') then
-      call('HSET', P .. 'lane:' .. id, 'died', score(now))
-      call('HDEL', P .. 'lanes', lane_name(other.zone, other.environment, other.op, other.kind))
-      call('SREM', P .. 'of:' .. group.zone, id)
-      call('ZREM', P .. 'heads', id)
-      call('SADD', P .. 'dead', id)
-      total(-other.count)
+      all[#all + 1] = other
     end
+  end
+  return all
+end
+
+local function supersede(group, own)
+  for _, other in ipairs(superseded(group, own)) do
+    call('HSET', P .. 'lane:' .. other.id, 'died', score(now))
+    call('HDEL', P .. 'lanes', lane_name(other.zone, other.environment, other.op, other.kind))
+    call('SREM', P .. 'of:' .. group.zone, other.id)
+    call('ZREM', P .. 'heads', other.id)
+    call('SADD', P .. 'dead', other.id)
+    total(-other.count)
   end
 end
 
@@ -140,15 +148,23 @@ local function waiting_item(id, key)
   return item and not item.claim and item or nil
 end
 
+-- The invalidate that goes where its purge is added, to go now.
+local function invalidate_of(id, key)
+  local item = waiting_item(id, key)
+  return item and not item.next and not item.again and item.due <= now and item or nil
+end
+
 local function add(groups, options)
   local delay, again = options.delay or 0, options.again
-  local fresh, seen, added, all = {}, {}, 0, 0
+  local fresh, seen, added, all, freed, is_over = {}, {}, 0, 0, 0, {}
   -- Nothing is written before it is known that all of it has room.
   for g, group in ipairs(groups) do
     local name = lane_name(group.zone, group.environment, group.op, group.kind)
     local id = alive(group.zone, group.environment, group.op, group.kind)
     local asks_now = group.op == 'invalidate' and not again and delay == 0
     local purges = asks_now and alive(group.zone, group.environment, 'purge', group.kind)
+    local goes_now = group.op == 'purge' and delay == 0
+    local invalidates = goes_now and alive(group.zone, group.environment, 'invalidate', group.kind)
     fresh[g] = {}
     for i, pair in ipairs(group.items) do
       all = all + 1
@@ -156,12 +172,18 @@ local function add(groups, options)
       local identity = name .. '\0' .. pair[1]
       local is_known = seen[identity] or (id and call('HEXISTS', P .. 'item:' .. id, pair[1]) == 1)
       if not is_known and not (other and other.due <= now) then
-        fresh[g][i], seen[identity] = true, true
+        fresh[g][i] = true
         added = added + 1
       end
+      if not seen[identity] and invalidate_of(invalidates, pair[1]) then freed = freed + 1 end
+      seen[identity] = true
+    end
+    for _, other in ipairs(group.kind == 'everything' and delay == 0 and superseded(group, id) or {}) do
+      if not is_over[other.id] then freed = freed + other.count end
+      is_over[other.id] = true
     end
   end
-  if tonumber(call('HGET', P .. 'meta', 'total') or 0) + added > options.capacity then
+  if tonumber(call('HGET', P .. 'meta', 'total') or 0) + added - freed > options.capacity then
     return redis.error_reply('queue_full')
   end
   for g, group in ipairs(groups) do
@@ -180,8 +202,7 @@ local function add(groups, options)
         wait(id, key, { item = pair[2], added = now, due = due, again = again, tries = 0 })
         n = n + 1
       end
-      local other = waiting_item(invalidates, key)
-      if other and not other.next and not other.again and other.due <= due then
+      if invalidate_of(invalidates, key) then
         call('HDEL', P .. 'item:' .. invalidates, key)
         call('ZREM', P .. 'wait:' .. invalidates, key)
         less = less + 1

@@ -145,27 +145,24 @@ function M.look(o)
   end
 end
 
--- Items of a dead lane go, but for those that ask for later purges than the one that killed it: these move to the lane
--- that lives, and are merged there as an add would be.
+-- Items of a dead lane go, but for those that ask for later purges than the one that killed it, which stands for the
+-- first purge of those with `again`: these move to the lane that lives, and are merged there as an add would be.
 local function sweep(command)
   command [[INSERT OR IGNORE INTO lanes (zone, environment, op, kind)
     SELECT zone, environment, op, kind FROM lanes WHERE id = {DEAD}]]
   command [[UPDATE lanes SET count = count + (SELECT count(*) FROM items AS i JOIN lanes AS d ON d.id = i.lane
-      WHERE i.seq IN {SOME_DEAD} AND max(i.due, ifnull(i.next, 0)) > d.died
+      WHERE i.seq IN {SOME_DEAD} AND {SURVIVES}
       AND NOT EXISTS (SELECT 1 FROM items AS k WHERE k.key = i.key AND k.lane = lanes.id))
     WHERE died IS NULL AND (zone, environment, op, kind) IN
       (SELECT zone, environment, op, kind FROM lanes WHERE id = {DEAD})]]
   command [[INSERT INTO items (lane, key, item, added, due, next, again)
-    SELECT a.id, i.key, i.item, i.added, CASE WHEN i.due > d.died THEN i.due ELSE i.next END,
-      CASE WHEN i.due > d.died THEN i.next END, i.again
+    SELECT a.id, i.key, i.item, i.added,
+      CASE WHEN i.due > d.died THEN i.due WHEN i.next > d.died THEN i.next ELSE d.died + i.again END,
+      CASE WHEN i.due > d.died THEN i.next END, CASE WHEN max(i.due, ifnull(i.next, 0)) > d.died THEN i.again END
     FROM items AS i JOIN lanes AS d ON d.id = i.lane JOIN lanes AS a ON a.zone = d.zone
       AND a.environment = d.environment AND a.op = d.op AND a.kind = d.kind AND a.died IS NULL
-    WHERE i.seq IN {SOME_DEAD} AND max(i.due, ifnull(i.next, 0)) > d.died
-    ON CONFLICT (key, lane) DO UPDATE SET
-      next = CASE WHEN claim IS NOT NULL THEN max(ifnull(next, 0), excluded.due, ifnull(excluded.next, 0))
-        ELSE nullif(max(due, ifnull(next, 0), excluded.due, ifnull(excluded.next, 0)), min(due, excluded.due)) END,
-      due = CASE WHEN claim IS NOT NULL THEN due ELSE min(due, excluded.due) END,
-      again = nullif(max(ifnull(again, 0), ifnull(excluded.again, 0)), 0)]]
+    WHERE i.seq IN {SOME_DEAD} AND {SURVIVES}
+    ON CONFLICT (key, lane) {MERGED}]]
   command [[UPDATE lanes SET head = {HEAD} WHERE changes() > 0 AND died IS NULL
     AND (zone, environment, op, kind) IN (SELECT zone, environment, op, kind FROM lanes WHERE id = {DEAD})]]
   command "DELETE FROM items WHERE seq IN {SOME_DEAD}"
@@ -201,7 +198,8 @@ function M.claim(o)
   if o.buckets then
     make_budget(command, o.budget, o.buckets)
   end
-  command "UPDATE meta SET fence = fence + 1"
+  -- By the clock: a store whose file was deleted, or comes from a backup, hands out no fence that a worker still has.
+  command "UPDATE meta SET fence = max(fence + 1, CAST(now() * 1e4 AS INTEGER))"
   command([[INSERT INTO claims (fence, lane, lease, size, budget, bucket) SELECT {FENCE}, l.id, now() + ?6, 0,
     b.name, b.bucket FROM {JOINED} WHERE {READY} ORDER BY l.served LIMIT 1]],
     o.linger, o.full.files, o.full.others, o.budget, o.overall or 0, o.lease)
@@ -257,8 +255,8 @@ local function settle_failed(here, failed)
   here([[DELETE FROM failed WHERE key IN {KEYS} AND (zone, environment, op, kind) =
     (SELECT zone, environment, op, kind FROM lanes WHERE id = {CLAIMED})]], failed)
   here "UPDATE meta SET failed = failed - changes() WHERE ?1 > 0"
-  here([[INSERT INTO failed (zone, environment, op, kind, key, item, error, at)
-    SELECT l.zone, l.environment, l.op, l.kind, i.key, i.item, j.value ->> 1, now() FROM json_each(?2) AS j
+  here([[INSERT INTO failed (zone, environment, op, kind, key, item, error, at, again)
+    SELECT l.zone, l.environment, l.op, l.kind, i.key, i.item, j.value ->> 1, now(), i.again FROM json_each(?2) AS j
     JOIN items AS i ON i.key = j.value ->> 0 AND i.lane = {CLAIMED} JOIN lanes AS l ON l.id = i.lane
     WHERE i.claim = ?1 AND i.next IS NULL]], failed)
   here "UPDATE meta SET failed = failed + changes() WHERE ?1 > 0"

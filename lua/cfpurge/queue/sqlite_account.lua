@@ -82,9 +82,11 @@ function M.retry(filter, limit, after, before)
       AND f.kind = lanes.kind AND NOT EXISTS (SELECT 1 FROM items AS k WHERE k.key = f.key AND k.lane = lanes.id))
     WHERE died IS NULL AND (zone, environment, op, kind) IN
       (SELECT zone, environment, op, kind FROM failed WHERE seq IN {SOME_FAILED})]]
-  here [[INSERT INTO items (lane, key, item, added, due) SELECT l.id, f.key, f.item, f.at, now() FROM failed AS f
-    JOIN lanes AS l ON l.zone = f.zone AND l.environment = f.environment AND l.op = f.op AND l.kind = f.kind
-    AND l.died IS NULL WHERE f.seq IN {SOME_FAILED} ON CONFLICT DO NOTHING]]
+  here [[INSERT INTO items (lane, key, item, added, due, again)
+    SELECT l.id, f.key, f.item, f.at, now(), f.again FROM failed AS f JOIN lanes AS l
+    ON l.zone = f.zone AND l.environment = f.environment AND l.op = f.op AND l.kind = f.kind
+      AND l.died IS NULL
+    WHERE f.seq IN {SOME_FAILED} ON CONFLICT (key, lane) {MERGED}]]
   return drop_failed(commands, command, here, limit)
 end
 

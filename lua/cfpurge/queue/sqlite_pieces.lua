@@ -53,6 +53,15 @@ return {
   DEAD = "(SELECT id FROM lanes WHERE {TO_SWEEP} LIMIT 1)",
   SOME_DEAD = [[(SELECT seq FROM items WHERE lane = {DEAD} AND claim IS NULL ORDER BY due, seq LIMIT {SWEPT})]],
 
+  -- Of an item `i` of the dead lane `d`.
+  SURVIVES = "(i.again IS NOT NULL OR max(i.due, ifnull(i.next, 0)) > d.died)",
+  -- An item that comes from elsewhere and is there already: as an add of it would be.
+  MERGED = [[DO UPDATE SET
+    next = CASE WHEN claim IS NOT NULL THEN max(ifnull(next, 0), excluded.due, ifnull(excluded.next, 0))
+      ELSE nullif(max(due, ifnull(next, 0), excluded.due, ifnull(excluded.next, 0)), min(due, excluded.due)) END,
+    due = CASE WHEN claim IS NOT NULL THEN due ELSE min(due, excluded.due) END,
+    again = nullif(max(ifnull(again, 0), ifnull(excluded.again, 0)), 0)]],
+
   -- ?1 is the fence of a claim that ends.
   CLAIMED = "(SELECT lane FROM claims WHERE fence = ?1)",
   ITS_ZONE = "(SELECT zone FROM lanes WHERE id = {CLAIMED})",

@@ -47,6 +47,6 @@ return {
   "CREATE TABLE IF NOT EXISTS sent (slot INTEGER PRIMARY KEY, count INTEGER NOT NULL)",
   [[CREATE TABLE IF NOT EXISTS failed (seq INTEGER PRIMARY KEY, zone TEXT NOT NULL, environment TEXT NOT NULL,
     op TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, item TEXT NOT NULL, error TEXT NOT NULL,
-    at REAL NOT NULL)]],
+    at REAL NOT NULL, again REAL)]],
   "CREATE UNIQUE INDEX IF NOT EXISTS failed_keys ON failed (zone, environment, op, kind, key)",
 }

@@ -95,7 +95,8 @@ function Worker:claim()
       self:take(claim)
       self.wakes = core.now()
     else
-      self.wakes = core.now() + POLL
+      -- Another was quicker, it has swept, or what seemed due was not: there may be more.
+      self.wakes = core.now() + PATIENCE
     end
   end)
 end
