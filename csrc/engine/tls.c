@@ -173,8 +173,8 @@ static CURLcode tls_add_bundle(CURL *easy, void *ctx, void *unused)
     return CURLE_OK;
 }
 
-/* The CAs of an option; NULL for none. Not every libcurl speaks TLS to a proxy: one that does not needs none for it. Not
- * every TLS library takes them from memory: libcurl reads the file for such a one. */
+/* The CAs of an option; NULL for none. Not every libcurl speaks TLS to a proxy: one that does not needs none for it.
+ * Not every TLS library takes them from memory: libcurl reads the file for such a one. */
 static CURLcode tls_set_ca(CURL *easy, const struct cf_ca *ca)
 {
 #ifdef CF_HAVE_CA_BLOB
