@@ -1,6 +1,6 @@
 # cfpurge: build, install, try and check. GNU make.
 #
-#   make                    build/$(LUA)/cfpurge/core.so; LUA=lua5.4 or lua5.1 lua5.2 lua5.3 luajit
+#   make                    build/$(LUA)/cfpurge/core.so; LUA=lua5.4 or lua5.1 lua5.2 lua5.3 lua5.5 luajit
 #   make all-luas           the same for every Lua in LUAS
 #   make libcfpurge.a       build/$(LUA)/libcfpurge.a, for a host that links luaopen_cfpurge_core itself
 #   make install            the modules, and the command with its man page and completions: LUA= PREFIX=/usr/local DESTDIR=
@@ -20,14 +20,18 @@
 #   make kills KILLS=300    so many kill -9 of the queue's adders, workers, command and nginx; nothing is lost
 #   make coverage           the lines and branches that the specs run, with the marks; SPEC= KEEP=1 for a part
 #   make fuzz               every fuzz target for FUZZ_S=60 seconds; ARGS=answer for one
+#   make debian SUITE=trixie    `make demo` and `make test` in a fresh Debian, or bookworm, sid; ARCH=i386 LUAS= ROOTS=folder
 #   make bench              ours beside its alternatives, with the marks; ARGS=word for some rows
 #   make proof              test and asan with every spec on every Lua, then what CI has no time for: some hours
 #   make clean
 #
 # Where pkg-config does not know the Lua or a library: LUA_INCDIR=, CURL_CFLAGS=, CURL_LIBS=, SQLITE_..., HIREDIS_....
 
+# Debian 14, forky, has Lua 5.5 and no modules for 5.2; sid has no number.
+IS_NEWER := $(if $(filter VERSION_ID="11" VERSION_ID="12" VERSION_ID="13",$(file </etc/os-release)),,yes)
+
 LUA    ?= lua5.4
-LUAS   ?= lua5.1 lua5.2 lua5.3 lua5.4 luajit
+LUAS   ?= lua5.1 $(if $(IS_NEWER),,lua5.2) lua5.3 lua5.4 $(if $(IS_NEWER),lua5.5) luajit
 PREFIX ?= /usr/local
 BUILD  ?= build
 SPEC   ?= spec
@@ -93,25 +97,28 @@ sqlite_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,sqlite.o database.o gate.o)
 redis_O  = $(addprefix $(BUILD)/$(LUA)/obj/queue/,redis.o redis_connection.o redis_tls.o redis_url.o resolve.o)
 STORE_SO = $(STORES:%=$(BUILD)/$(LUA)/cfpurge/%.so)
 
-# Debian 12 has the LuaJIT of OpenResty beside another one, and no Valkey; from 13 on there is no other, and Valkey.
+# Debian 12 has the LuaJIT of OpenResty beside another one, and no Valkey; from 13 on there is no other, and Valkey. From 14 on
+# Varnish is Vinyl Cache.
 SUITE_DEPS = $(if $(filter VERSION_ID="12",$(file </etc/os-release)),luajit2 libluajit2-5.1-dev,luajit libluajit-5.1-dev \
-  valkey-server)
+  valkey-server) $(if $(IS_NEWER),lua5.5 liblua5.5-dev vinyl-cache,lua5.2 liblua5.2-dev varnish)
 # git brings a libcurl with GnuTLS in every suite, by another package in each.
 DEPS = gcc libc6-dev binutils make pkgconf git libcurl4-openssl-dev $(SUITE_DEPS) \
-  lua5.1 liblua5.1-0-dev lua5.2 liblua5.2-dev lua5.3 liblua5.3-dev lua5.4 liblua5.4-dev \
+  lua5.1 liblua5.1-0-dev lua5.3 liblua5.3-dev lua5.4 liblua5.4-dev \
   libsqlite3-dev sqlite3 libhiredis-dev libssl-dev redis-server haproxy prosody lua-event \
   lua-cjson lua-socket lua-filesystem lua-argparse lua-expat lua-cqueues lua-luaossl lua-copas lua-luv neovim \
-  nginx-light libnginx-mod-http-lua varnish openssl ca-certificates curl nghttp2-client \
+  nginx-light libnginx-mod-http-lua openssl ca-certificates curl nghttp2-client \
   lua-http lua-sec lua-busted lua-check luarocks zip mandoc clang clang-tidy libclang-rt-dev cppcheck valgrind \
-  tmux procps iproute2
+  tmux procps iproute2 musl-tools musl-dev debootstrap
 # Hosts of lua/README.md that bring much and run in `make proof` alone; Tarantool is in no later Debian.
 HOST_DEPS = love mpv xvfb xauth knot-resolver $(if $(filter VERSION_ID="12",$(file </etc/os-release)),tarantool)
+# Debian has no lua-cjson for Lua 5.5: .ci/cjson builds this one.
+CJSON = $(and $(IS_NEWER),$(if $(wildcard /usr/local/lib/lua/5.5/cjson.so),,/usr/local/lib/lua/5.5/cjson.so))
 MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
   dpkg-query -W -f '$${db:Status-Status}=$${Package} ' $(DEPS) 2>/dev/null))),$(DEPS))
 
 SUBMAKE = +@$(MAKE) --no-print-directory
 
-.PHONY: build stores engine all-luas libcfpurge.a install install-command install-stores uninstall dist deb deps demo edge test lint asan valgrind tsan oom soak kills coverage fuzz bench proof clean FORCE
+.PHONY: build stores engine all-luas libcfpurge.a install install-command install-stores uninstall dist deb deps demo edge test lint asan valgrind tsan oom soak kills coverage fuzz bench debian proof clean FORCE
 .DELETE_ON_ERROR:
 
 build: $(CORE) stores
@@ -233,6 +240,7 @@ deb:
 
 deps:
 	@$(if $(MISSING),.ci/deps $(MISSING),:)
+	@$(if $(CJSON),.ci/cjson $(CJSON),:)
 
 demo: deps
 	$(SUBMAKE) build
@@ -289,6 +297,9 @@ bench: deps
 	$(SUBMAKE) -s all-luas LUAS='lua5.4 lua5.1 luajit'
 	@BUILD='$(BUILD)' spec/bench/run $(ARGS)
 
+debian:
+	@LUAS='$(if $(filter file,$(origin LUAS)),,$(LUAS))' ROOTS='$(ROOTS)' spec/debian '$(SUITE)' $(ARCH)
+
 proof: export CFPURGE_WHOLE = 1
 proof:
 	$(SUBMAKE) deps DEPS='$(DEPS) $(HOST_DEPS)'
@@ -303,6 +314,9 @@ proof:
 	$(SUBMAKE) coverage
 	$(SUBMAKE) bench
 	$(SUBMAKE) valgrind
+	$(SUBMAKE) debian SUITE=trixie
+	$(SUBMAKE) debian SUITE=sid
+	$(SUBMAKE) debian SUITE=bookworm ARCH=i386
 
 clean:
 	rm -rf $(BUILD)

@@ -20,13 +20,13 @@ description = {
 supported_platforms = { "unix" }
 
 dependencies = {
-   "lua >= 5.1, < 5.5", -- LuaJIT is a 5.1 here; csrc/compat.h knows no version after 5.4
+   "lua >= 5.1, < 5.6", -- LuaJIT is a 5.1 here; csrc/binding/compat.h knows no version after 5.5
    "lua-cjson >= 2.1", -- the first with cjson.new(), the private instance that decodes answers
    "argparse >= 0.7", -- of the command only; the first that writes completions of the three shells
 }
 
 external_dependencies = {
-   -- 7.62.0 or newer, checked at compile time by csrc/libcurl.h: the first with curl_url, which parses base_url.
+   -- 7.62.0 or newer, checked at compile time by csrc/engine/libcurl.h: the first with curl_url, which parses base_url.
    -- Only the library is looked for: LuaRocks does not know Debian's directory of headers, gcc does.
    LIBCURL = { library = "curl" },
 }

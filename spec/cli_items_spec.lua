@@ -54,7 +54,7 @@ describe("the command and its files", function()
 
   it("names what is wrong with a JSON item, and takes the others", function()
     local url = "https://" .. about.name .. "/"
-    for item, said in pairs {
+    for form, said in pairs {
       ['{"url":"URL","headers":null}'] = ": headers: table expected",
       ['{"url":"URL","headers":"mobile"}'] = ": headers: table expected",
       ['{"url":"URL","headers":{"Origin":1}}'] = ": headers.Origin: string expected",
@@ -63,7 +63,7 @@ describe("the command and its files", function()
       ['{"headers":{"Origin":"https://o.example"}}'] = ": url: missing",
       ["{}"] = ": must be an absolute",
     } do
-      item = item:gsub("URL", url)
+      local item = form:gsub("URL", url)
       for _, option in ipairs { "--plan=enterprise", "--device=mobile" } do
         edge.reset(zone)
         local lines = { url .. 1, item, url .. 2 }

@@ -11,7 +11,8 @@ local function wait(text, now) return system.retry_after(text, now) end
 
 describe("a date of HTTP", function()
   it("is read in its three forms, on every day and at every hour", function()
-    for at = 1, 4100000000, 37 * DAY + 3607 do
+    -- os.date knows no more where time_t has 32 bits.
+    for at = 1, pcall(os.date, IMF, 4100000000) and 4100000000 or 2147483647, 37 * DAY + 3607 do
       assert.equal(7, wait(os.date(IMF, at), at - 7))
       assert.equal(7, wait((os.date(ASCTIME, at):gsub(" 0(%d) ", "  %1 ", 1)), at - 7))
       assert.equal(7, wait(os.date(RFC850, at), at - 7))

@@ -68,7 +68,7 @@ describe("a dry run", function()
     _, err = client:purge(other, { dry_run = true })
     assert.matches("^tags%[150%]: string expected, got boolean", err.message)
     for _, wrong in ipairs { { "a", nil, "c" }, { "a", x = "b" } } do
-      _, err = client:purge({ tags = wrong }, { dry_run = true })
+      err = select(2, client:purge({ tags = wrong }, { dry_run = true }))
       assert.same({ "invalid_request", "tags" }, { err.kind, err.field:match "^%l+" })
     end
     _, err = client:purge({ tags = function() error "boom" end }, { dry_run = true })

@@ -101,7 +101,9 @@ describe("a C program that embeds it", function()
     local clashes = {}
     for line in host.must("nm -g --defined-only " .. dir .. "/lua5.4/libcfpurge.a"):gmatch "[^\n]+" do
       local name = line:match "^%x+ %a (%S+)$"
-      if name and not name:find "^cf_" and name ~= "luaopen_cfpurge_core" then clashes[#clashes + 1] = name end
+      -- gcc's own, on i386: it is hidden, and every object may have it.
+      local ours = name and (name:find "^cf_" or name:find "^__x86%.get_pc_thunk" or name == "luaopen_cfpurge_core")
+      if name and not ours then clashes[#clashes + 1] = name end
     end
     assert.same({}, clashes)
   end)

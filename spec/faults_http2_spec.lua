@@ -1,7 +1,7 @@
 -- An HTTP/2 server that breaks off, refuses, resets and goes away, with one stream or in the middle of 32: the right error or
 -- a retry that succeeds, one ending for each purge, every item accounted for.
 local elsewhere = require "spec.support.where"
-if elsewhere "engine" then return end
+if elsewhere "engine cqueues" then return end
 
 local clients = require "spec.support.client"
 local edge = require "spec.support.edge"

@@ -1,7 +1,7 @@
 -- A network that is slow, a peer that vanishes, a server that goes away while it is written to or under load: the right
 -- error or a retry that succeeds, one ending for each purge, every item accounted for.
 local elsewhere = require "spec.support.where"
-if elsewhere "engine" then return end
+if elsewhere "engine cqueues" then return end
 
 local edge = require "spec.support.edge"
 local clients = require "spec.support.client"

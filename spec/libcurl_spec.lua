@@ -49,13 +49,13 @@ local SWEEP = [[
   return { seen = seen, last = k }
 ]]
 
--- Options without which a purge does as well: QUICK_EXIT (an older libcurl has none), HTTP_VERSION (there is one without
+-- Options without which a purge does as well: both QUICK_EXIT (an older libcurl has none), HTTP_VERSION (there is one without
 -- HTTP/2), what a proxy's TLS trusts, how many streams and connections there may be; HTTPHEADER and POSTFIELDS are taken
 -- away again from a handle that is kept.
 local OPTIONAL = { ["curl_easy_setopt 322"] = true, ["curl_easy_setopt 84"] = true, ["curl_easy_setopt 10246"] = true,
   ["curl_easy_setopt 40310"] = true,
   ["curl_easy_setopt 10247"] = true, ["curl_easy_setopt 10023"] = true, ["curl_easy_setopt 10015"] = true,
-  ["curl_multi_setopt 16"] = true, ["curl_multi_setopt 7"] = true }
+  ["curl_multi_setopt 16"] = true, ["curl_multi_setopt 21"] = true, ["curl_multi_setopt 7"] = true }
 
 describe("a call that libcurl refuses", function()
   local by_proxy = { base_url = env.API_HTTP, proxy = env.PROXY }
@@ -85,4 +85,43 @@ describe("a call that libcurl refuses", function()
       end
     end)
   end
+end)
+
+describe("a libcurl that was built without", function()
+  local function with(options)
+    options.api_token, options.max_retries, options.zone_id = env.TOKEN, 0, edge.zone()
+    return { options = options }
+  end
+
+  it("TLS purges by http, and new says what an https base_url lacks", function()
+    local told = host.run([[
+      local cfpurge = require "cfpurge"
+      local made = assert(cfpurge.new(args.options))
+      local result, err = made:purge { tags = { "a" } }
+      local _, first = made:purge({ tags = { "a" } }, { base_url = "https://api.example.com" })
+      local _, second, default = cfpurge.new { api_token = "x", zone_id = args.options.zone_id }
+      return { accepted = result and result.accepted or tostring(err), call = tostring(first), new = second,
+        kind = default.kind, field = default.field }
+    ]], { preload = "failing_curl", args = with { base_url = env.API_HTTP }, env = { SPEC_WITHOUT = "tls" } })
+    assert.same({ accepted = 1, call = "invalid_request: base_url: needs TLS, and this libcurl was built without it",
+      new = "invalid_request: base_url: needs TLS, and this libcurl was built without it", kind = "invalid_request",
+      field = "base_url" }, told)
+  end)
+
+  it("HTTP/2 speaks HTTP/1.1, as many requests at once", function()
+    local args = with { base_url = env.API_TLS, ca_file = env.CA_FILE }
+    edge.script(args.options.zone_id, { { times = 20, delay = 0.5, pass = true } })
+    local told = host.run([[
+      local made, kinds, started = assert(require "cfpurge".new(args.options)), {}, system.now()
+      for i = 1, 20 do
+        made:start({ tags = { "n" .. i } }, nil, function(result, err) kinds[i] = result and "accepted" or tostring(err) end)
+      end
+      assert(made:drain())
+      return { kinds = kinds, took = system.now() - started }
+    ]], { preload = "failing_curl", args = args, env = { SPEC_WITHOUT = "http2" } })
+    for i = 1, 20 do assert.equal("accepted", told.kinds[i]) end
+    for _, request in ipairs(edge.requests(args.options.zone_id, 20)) do assert.equal("HTTP/1.1", request.protocol) end
+    -- Four at a time, as many connections as HTTP/2 has, would take 2.5 s.
+    assert.truthy(told.took < 2, told.took)
+  end)
 end)

@@ -255,6 +255,8 @@ describe("the README", function()
         name = code(cells[1]), type = cells[2], default = code((cells[3]:gsub("VERSION", core.version))), env = code(cells[4]),
         scope = scope == "new" and "client" or scope or "request",
       }
+      local option = listed[#listed]
+      option.default = option.default and option.default:gsub("VERSION", core.version)
     end
 
     it("those of the schema, in its order, and no other", function()

@@ -8,6 +8,9 @@ local host = require "spec.support.host"
 local socket = require "socket"
 
 local env = edge.up()
+local major, minor = require("cfpurge.core").libcurl():match "^libcurl/(%d+)%.(%d+)"
+local CANNOT_TELL = (tonumber(major) > 8 or tonumber(major) == 8 and tonumber(minor) > 14)
+  and "this libcurl sends refused streams again like others: each is an attempt (csrc/engine/libcurl.h)"
 local AT_ONCE = host.watched and 4 or 0.4 -- seconds; the first wait of the back-off is 0.5
 local TRANSPORTS = {
   { name = "HTTP/1.1 without TLS", clear = true, ways = { "rst", "fin" } },
@@ -138,6 +141,7 @@ describe("a kept connection that ends when the server has read a purge", functio
 
   for _, count in ipairs { 1, 32 } do
     it("streams that are refused cost no attempt: " .. count, function()
+      if CANNOT_TELL then return pending(CANNOT_TELL) end
       local c = warm({ alpn = "h2" }, { max_retries = 0 })
       server.set { refuse = count, delay = 0.02 }
       local tags = api.tags(count, "refused")
@@ -157,6 +161,7 @@ describe("a kept connection that ends when the server has read a purge", functio
   end
 
   it("GOAWAY that refuses the second half of 32 streams costs no attempt", function()
+    if CANNOT_TELL then return pending(CANNOT_TELL) end
     server.reset()
     server.set { alpn = "h2", half = 32, refuse = false, delay = false }
     local c, tags = api.client(server, { max_retries = 0, timeout = 5 }), api.tags(32, "half")

@@ -6,8 +6,8 @@ local lua = os.getenv "CFPURGE_LUA" or "lua5.4"
 
 describe("core.so", function()
   local file
-  for path in package.cpath:gmatch "[^;]+" do
-    path = path:gsub("?", "cfpurge/core")
+  for place in package.cpath:gmatch "[^;]+" do
+    local path = place:gsub("?", "cfpurge/core")
     local found = io.open(path)
     if found then
       found:close()

@@ -220,7 +220,8 @@ describe("a connection that the server closed while it was idle", function()
         while select(2, system.peers(port)) == 0 and system.now() < patience do
           edge.counts(zone)
         end
-        assert.same({ 1, 1, 11000 }, { system.peers(port) })
+        local _, closed, limit = system.peers(port)
+        assert.same({ true, 11000 }, { closed > 0, limit }) -- libcurl 8.22 drops a closed one after a second only
       end
       assert.equal(3, #edge.requests(zone))
       c:close()

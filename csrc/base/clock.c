@@ -1,5 +1,5 @@
 /* The monotonic clock that all instants of the library are read from. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "base/clock.h"
 
 #include <time.h>

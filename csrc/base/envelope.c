@@ -1,5 +1,5 @@
 /* Reads answers without a decoder. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "base/envelope.h"
 
 #include <string.h>

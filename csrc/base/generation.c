@@ -1,5 +1,5 @@
 /* The mark by which we notice a fork. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "base/generation.h"
 
 #include <pthread.h>

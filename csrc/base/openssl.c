@@ -3,7 +3,7 @@
  * A program may have an OpenSSL in itself and export its functions (-Wl,-E). The dynamic linker then finds these first
  * for the calls of every library. They take the structures of another version: such a call hangs, crashes, or works by
  * luck. We call OpenSSL_version alone, which returns a constant in every version. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "base/openssl.h"
 
 #include <dlfcn.h>

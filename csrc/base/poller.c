@@ -1,6 +1,6 @@
 /* One pollable descriptor: what is the same on every system. The system's calls are in poller_epoll.h, poller_kqueue.h
  * and poller_poll.h, each of which defines the same names, system_…. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "base/poller.h"
 
 #include <errno.h>

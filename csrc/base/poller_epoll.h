@@ -34,7 +34,8 @@ static bool system_register(struct cf_poller *poller, int fd, int from, int to)
 
 static bool system_arm(struct cf_poller *poller, int64_t deadline)
 {
-    struct itimerspec at = {.it_interval = {0, 0}, .it_value = {deadline / 1000000, deadline % 1000000 * 1000}};
+    struct itimerspec at = {.it_interval = {0, 0},
+                            .it_value = {(time_t)(deadline / 1000000), (long)(deadline % 1000000 * 1000)}};
     /* All zero would disarm it. */
     if (deadline <= 0)
         at.it_value.tv_nsec = 1;

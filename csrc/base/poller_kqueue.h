@@ -47,8 +47,8 @@ static bool system_register(struct cf_poller *poller, int fd, int from, int to)
 static bool system_arm(struct cf_poller *poller, int64_t deadline)
 {
     int64_t left = deadline - cf_clock_now();
-    /* Milliseconds are the unit that every kqueue knows without a flag. */
-    return poller_change(poller, TIMER_IDENT, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, left > 0 ? (left + 999) / 1000 : 0);
+    /* Milliseconds are the unit that every kqueue knows without a flag. Not all of them fire a timer of 0 (libkqueue). */
+    return poller_change(poller, TIMER_IDENT, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, left > 0 ? (left + 999) / 1000 : 1);
 }
 
 static void system_ring(struct cf_poller *poller, bool on)

@@ -61,6 +61,8 @@ static void response_status_line(struct cf_response *response, const char *line,
 
 bool cf_response_header(struct cf_response *response, const char *line, size_t len)
 {
+    /* libcurl 8.23 hands over a line that was cut, as if it were whole. */
+    bool is_whole = len > 0 && line[len - 1] == '\n';
     const char *value;
     size_t name_len;
 
@@ -74,7 +76,7 @@ bool cf_response_header(struct cf_response *response, const char *line, size_t l
         response_status_line(response, line, len);
         return true;
     }
-    response->is_headed |= len == 0 && response->status >= 200;
+    response->is_headed |= len == 0 && is_whole && response->status >= 200;
     value = memchr(line, ':', len);
     if (!value)
         return true;

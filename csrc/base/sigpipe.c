@@ -1,5 +1,5 @@
 /* Keeps SIGPIPE from the host where a library does not. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "base/sigpipe.h"
 
 #include <pthread.h>

@@ -1,5 +1,5 @@
 /* Functions of the system that the command needs and Lua does not have. */
-#define _GNU_SOURCE /* sigaction */
+#define _GNU_SOURCE 1 /* sigaction */
 #include "binding/cli.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* Every difference between Lua 5.1, 5.2, 5.3, 5.4 and LuaJIT, and nothing else. */
+/* Every difference between Lua 5.1 to 5.5 and LuaJIT, and nothing else. */
 #ifndef CFPURGE_COMPAT_H
 #define CFPURGE_COMPAT_H
 

@@ -281,7 +281,7 @@ bool cf_options_read(lua_State *L, int index, int arg, int scopes, bool from_env
                 cf_error_push(L, "invalid_request", NULL, "options: a key is a %s, not a name", luaL_typename(L, -2));
                 return false;
             }
-            option = options_find(lua_tostring(L, -2), lua_rawlen(L, -2), scopes);
+            option = options_find(lua_tostring(L, -2), (size_t)lua_rawlen(L, -2), scopes);
             if (!option)
                 return options_refuse(L, lua_tostring(L, -2), "no such option here");
             if (!options_read_one(L, arg, option, lines, options))

@@ -136,7 +136,7 @@ static bool params_write_list(struct writing *writing, size_t most)
 
     if (!lua_istable(L, -1))
         cf_place_wrong_type(place, "table", luaL_typename(L, -1));
-    count = lua_rawlen(L, -1);
+    count = (size_t)lua_rawlen(L, -1);
     if (count > most) {
         cf_place_refuse(place, lua_pushfstring(L, "has %d items, and one request holds %d", (int)count, (int)most));
         /* The Lua side splits the list by it. */

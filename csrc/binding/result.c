@@ -1,5 +1,5 @@
 /* How a request ended -> result or error table. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "binding/result.h"
 
 #include <string.h>

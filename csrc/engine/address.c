@@ -1,6 +1,6 @@
 /* Checks where a request may go, base_url and proxy, by the parser that will use them: libcurl's; and has it write
  * names in ASCII. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "engine/address.h"
 
 #include <arpa/inet.h>
@@ -83,6 +83,8 @@ const char *cf_address_base_problem(const char *base_url)
     struct address address;
     const char *problem = NULL;
 
+    if (!cf_libcurl_has(CURL_VERSION_SSL) && cf_ascii_same(base_url, "https:", 6))
+        return "needs TLS, and this libcurl was built without it";
     if (!address_open_address(&address, base_url, 0) || address_has_control(base_url) ||
         !(address_is_scheme(&address, "https") || address_is_scheme(&address, "http")) ||
         !address_has(&address, CURLUPART_HOST))

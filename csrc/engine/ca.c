@@ -1,5 +1,5 @@
 /* The files of certificates that options name, read once. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "engine/ca.h"
 
 #include <errno.h>

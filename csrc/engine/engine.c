@@ -1,5 +1,5 @@
 /* A client's requests: submit, step, take, cancel. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "engine/engine_private.h"
 
 #include <string.h>

@@ -106,7 +106,7 @@ void cf_multi_run_timers(struct cf_engine *engine);
 curl_socket_t cf_multi_open_socket(void *transfer, curlsocktype purpose, struct curl_sockaddr *address);
 int cf_multi_close_socket(void *engine, curl_socket_t fd);
 /* May this request be sent on the connection that libcurl has chosen? libcurl asks before each sending. */
-int cf_multi_before_request(void *transfer, char *ip, char *local_ip, int port, int local_port);
+int cf_sending_begins(void *transfer, char *ip, char *local_ip, int port, int local_port);
 /* No open connection is given up sooner than the longest connect_timeout allows. */
 void cf_multi_be_patient(struct cf_engine *engine, int64_t connect_timeout);
 

@@ -1,5 +1,5 @@
 /* The engine's events: written down as they happen, handed out when nobody is in the middle of anything. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "engine/engine_private.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Why an attempt gave no usable answer: libcurl's verdict, and where it is wrong. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "engine/failure.h"
 
 #include <errno.h>

@@ -8,8 +8,18 @@
 
 static const char *global_problem;
 
+const curl_version_info_data *cf_libcurl_info(void)
+{
+    static _Atomic(const curl_version_info_data *) info;
+
+    if (!info)
+        info = curl_version_info(CURLVERSION_NOW);
+    return info;
+}
+
 static void global_init(void)
 {
+    cf_libcurl_info();
     global_problem = cf_tls_problem();
     if (!global_problem && curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         global_problem = "curl_global_init failed";

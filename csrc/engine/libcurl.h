@@ -27,6 +27,10 @@
 #define CF_HAVE_QUICK_EXIT 1
 #endif
 
+/* 8.20: a multi handle has the resolver's threads, and its cleaning up joins them where this is not set. A number: the
+ * running libcurl may be newer than its headers were. An older one refuses it. */
+#define CF_CURLMOPT_QUICK_EXIT ((CURLMoption)21)
+
 /* 7.70 tells where libcurl was built to look for CA certificates. */
 #if LIBCURL_VERSION_NUM >= 0x074600
 #define CF_HAVE_CA_PATHS 1
@@ -47,15 +51,26 @@
 #define CF_HAVE_PROXY_ERROR 1
 #endif
 
-/* Does the running libcurl have this version or a newer one? It is asked once: curl_version_info writes the names of
- * all its libraries anew with each call. */
+/* What the running libcurl is. It is asked once, by cf_global_init: curl_version_info writes the names of all its
+ * libraries anew with each call, where another thread may read them. */
+const curl_version_info_data *cf_libcurl_info(void);
+
+/* Does the running libcurl have this version or a newer one? */
 static inline bool cf_libcurl_is_since(unsigned version)
 {
-    static _Atomic unsigned running;
+    return cf_libcurl_info()->version_num >= version;
+}
 
-    if (running == 0)
-        running = curl_version_info(CURLVERSION_NOW)->version_num;
-    return running >= version;
+/* Was the running libcurl built with this, one of CURL_VERSION_SSL and its kind? */
+static inline bool cf_libcurl_has(int feature)
+{
+    return (cf_libcurl_info()->features & feature) != 0;
+}
+
+/* The names of the protocols that we speak: libcurl refuses those that it was built without. */
+static inline const char *cf_libcurl_protocols(void)
+{
+    return cf_libcurl_has(CURL_VERSION_SSL) ? "http,https" : "http";
 }
 
 /* The running libcurl calls CURLOPT_PREREQFUNCTION. */
@@ -68,10 +83,23 @@ static inline bool cf_libcurl_asks_before_sending(void)
 #endif
 }
 
-/* The running libcurl may give an HTTP/1.1 connection that is busy to a second request (multi_is_shared says why). */
+/* The running libcurl may give an HTTP/1.1 connection that is busy to a second request (sending_is_shared says why). */
 static inline bool cf_libcurl_mixes_answers(void)
 {
     return !cf_libcurl_is_since(0x080500);
+}
+
+/* Up to 8.14 libcurl sends a request again without a word where a server has refused its stream, and nowhere else. 8.23
+ * also does where an HTTP/2 connection ends; versions between them were not run. */
+static inline bool cf_libcurl_tells_refused_streams(void)
+{
+    return !cf_libcurl_is_since(0x080F00);
+}
+
+/* From 8.22 on libcurl does not look whether a connection still lives that it looked at within the last second. */
+static inline bool cf_libcurl_trusts_connections(void)
+{
+    return cf_libcurl_is_since(0x081501);
 }
 
 /* From 7.87 on every send carries MSG_NOSIGNAL (libcurl-facts). */
@@ -87,7 +115,7 @@ static inline bool cf_libcurl_may_raise_sigpipe(void)
 /* NULL, or how the running libcurl blocks its caller while a name is looked up. */
 static inline const char *cf_libcurl_resolver_problem(void)
 {
-    const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
+    const curl_version_info_data *info = cf_libcurl_info();
 
     if (!(info->features & CURL_VERSION_ASYNCHDNS))
         return "this libcurl looks names up in the thread that calls it: a slow name server stops the host";

@@ -1,5 +1,5 @@
 /* The engine's CURLMs, one for each lane: opening them, their callbacks, and starting anew after a fork or an error. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "engine/engine_private.h"
 
 #include <fcntl.h>
@@ -14,7 +14,6 @@
 #include "base/generation.h"
 #include "base/memory.h"
 #include "engine/global.h"
-#include "engine/tls.h"
 
 #ifndef SOCK_CLOEXEC
 #define SOCK_CLOEXEC 0
@@ -110,69 +109,6 @@ int cf_multi_close_socket(void *engine, curl_socket_t fd)
     return close(fd);
 }
 
-/* ---- before a request is sent ---- */
-
-/* libcurl before 8.5.0 takes all connections to a host for HTTP/2 once one of them is, and hands a busy HTTP/1.1
- * connection to a second request: the two are told each other's answers (curl's issue 4885, mended by its commit
- * 1c37d472a0). This goes when the oldest libcurl that serves is 8.5.0. */
-static bool multi_is_shared(const struct cf_transfer *transfer)
-{
-    const struct cf_transfer *other;
-
-    if (!transfer->tls || !cf_libcurl_mixes_answers())
-        return false;
-    for (other = transfer->engine->running.first; other; other = other->next)
-        if (other != transfer && other->tls == transfer->tls && cf_tls_of(other->easy) == transfer->tls)
-            return true;
-    return false;
-}
-
-static bool multi_speaks_http1(struct cf_transfer *transfer)
-{
-    struct cf_origin *origin = transfer->origin;
-    enum cf_tls_protocol protocol;
-
-    if (transfer->lane != &transfer->engine->lanes[CF_LANE_STREAMS])
-        return false;
-    transfer->tls = cf_tls_of(transfer->easy);
-    protocol = cf_tls_protocol(transfer->tls);
-    transfer->is_stream = protocol == CF_TLS_HTTP2;
-    if (protocol == CF_TLS_OTHER)
-        cf_origin_speaks(origin, CF_PROTOCOL_HTTP1, transfer->engine->now);
-    else if (protocol == CF_TLS_HTTP2)
-        cf_origin_speaks(origin, CF_PROTOCOL_HTTP2, transfer->engine->now);
-    return protocol == CF_TLS_OTHER;
-}
-
-/* Has a server refused the stream on which libcurl had sent the request? It then says that it has done nothing about it
- * (RFC 9113, section 8.7), and libcurl sends it again. Every other end of a connection has left its words in the
- * error's text by now. */
-static bool multi_was_stream_refused(const struct cf_transfer *transfer)
-{
-    return transfer->is_stream && transfer->error[0] == '\0';
-}
-
-int cf_multi_before_request(void *transfer, char *ip, char *local_ip, int port, int local_port)
-{
-    struct cf_transfer *self = transfer;
-    (void)ip, (void)local_ip, (void)port, (void)local_port;
-
-    if (self->sendings > 0 && !multi_was_stream_refused(self))
-        self->refusal = CF_REFUSAL_AGAIN;
-    else if (multi_speaks_http1(self) && multi_is_shared(self))
-        self->refusal = CF_REFUSAL_SHARED;
-    if (self->refusal != CF_REFUSAL_NONE)
-        return 1; /* CURL_PREREQFUNC_ABORT */
-    self->origin->unsent -= cf_engine_is_unsent(self);
-    if (self->sendings++ == 0) {
-        /* Its time begins: until now it may have waited for a connection that others use. */
-        self->attempt_started = cf_clock_now();
-        if (self->is_timed)
-            cf_heap_put(&self->engine->overdue, &self->instant, cf_transfer_overdue_at(self));
-    }
-    return 0;
-}
-
 /* ---- opening and closing ---- */
 
 static bool multi_open_share(struct cf_engine *engine)
@@ -207,6 +143,7 @@ static bool multi_open_lane(struct cf_engine *engine, struct cf_lane *lane)
         curl_multi_setopt(multi, CURLMOPT_TIMERDATA, lane) != CURLM_OK ||
         curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, lane->max_connections) != CURLM_OK)
         return false;
+    curl_multi_setopt(multi, CF_CURLMOPT_QUICK_EXIT, 1L);
     if (lane == &engine->lanes[CF_LANE_STREAMS]) {
         curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, STREAM_CONNECTIONS);
 #ifdef CF_HAVE_MAX_CONCURRENT_STREAMS

@@ -87,8 +87,9 @@ static int page_on_progress(void *data, curl_off_t total, curl_off_t now, curl_o
 static CURLcode page_set_protocols(CURL *easy)
 {
 #ifdef CF_HAVE_PROTOCOLS_STR
-    CURLcode code = curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    return code != CURLE_OK ? code : curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+    const char *protocols = cf_libcurl_protocols();
+    CURLcode code = curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, protocols);
+    return code != CURLE_OK ? code : curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, protocols);
 #else
     CURLcode code = curl_easy_setopt(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
     return code != CURLE_OK ? code

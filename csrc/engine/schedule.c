@@ -183,6 +183,8 @@ static void schedule_put_back(struct cf_transfer *transfer)
     transfer->is_set = transfer->is_set && transfer->refusal == CF_REFUSAL_NONE;
     cf_pacer_returned(&transfer->budget->pacer, transfer->bucket, cf_transfer_cost(transfer));
     schedule_enqueue(transfer, false);
+    /* This step may have looked through its queues already. */
+    transfer->engine->pace_due = transfer->engine->now;
 }
 
 void cf_schedule_put_back_unsent(struct cf_engine *engine, struct cf_origin *origin)
@@ -206,7 +208,7 @@ void cf_schedule_attempt_ended(struct cf_engine *engine, struct cf_transfer *tra
     int64_t wait = 0;
     bool again;
 
-    if (transfer->refusal == CF_REFUSAL_SHARED) {
+    if (transfer->refusal == CF_REFUSAL_SHARED || transfer->refusal == CF_REFUSAL_STALE) {
         schedule_put_back(transfer);
         return;
     }
@@ -287,19 +289,15 @@ static void schedule_start(struct cf_engine *engine, struct cf_transfer *transfe
     bool is_alone = origin->is_tls && origin->running == 0 && cf_tls_may_stream();
     enum cf_lane_name name = origin->protocol == CF_PROTOCOL_HTTP1 && !is_alone ? CF_LANE_HTTP1 : CF_LANE_STREAMS;
     struct cf_lane *lane = &engine->lanes[name];
-    bool is_fresh;
+    bool is_open = cf_multi_open(engine, name), is_fresh;
     CURLcode code;
 
-    if (!cf_multi_open(engine, name)) {
-        cf_schedule_end(engine, transfer, CF_EXHAUSTED, "out of memory or descriptors");
-        return;
-    }
     cf_multi_be_patient(engine, transfer->connect_timeout);
     cf_pacer_take(&transfer->budget->pacer, transfer->bucket, cf_transfer_cost(transfer), engine->now);
     engine->suspect = engine->suspect && engine->running.first;
     /* Other connections that were kept may be as dead as the last one, or as silent. */
     is_fresh = (transfer->was_kept && name == CF_LANE_HTTP1) || (engine->suspect && transfer->failure == CF_TIMEOUT);
-    is_fresh = is_fresh || origin->asks;
+    is_fresh = is_fresh || origin->asks || transfer->refusal == CF_REFUSAL_STALE;
     origin->asks = false;
     schedule_dequeue(transfer, &engine->running);
     transfer->lane = lane;
@@ -311,7 +309,7 @@ static void schedule_start(struct cf_engine *engine, struct cf_transfer *transfe
     origin->running++;
     cf_events_add(engine, transfer, CF_EVENT_REQUEST, 0);
     if (code == CURLE_OK)
-        code = cf_multi_add(transfer);
+        code = is_open ? cf_multi_add(transfer) : CURLE_OUT_OF_MEMORY;
     lane->running++;
     if (code != CURLE_OK)
         cf_schedule_attempt_ended(engine, transfer, code);

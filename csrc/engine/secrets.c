@@ -1,5 +1,5 @@
 /* Keeps credentials out of whatever a transfer shows, and wipes our copies of them. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "engine/secrets.h"
 
 #include <string.h>

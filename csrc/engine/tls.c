@@ -4,7 +4,7 @@
  * one call. A hashed directory alone costs 2 ms, once. Where the system has only a bundle, the first connection of the
  * process parses it here, and all later ones share its X509_STORE. Other TLS libraries read a whole directory for every
  * connection: for them libcurl's own choice stands. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "engine/tls.h"
 
 #include <dirent.h>
@@ -99,7 +99,7 @@ static void *tls_libcurl(void)
  * "(OpenSSL/3.0.9) wolfSSL/5.6.0". */
 static const char *tls_version_of(const char *name)
 {
-    const char *version = curl_version_info(CURLVERSION_NOW)->ssl_version;
+    const char *version = cf_libcurl_info()->ssl_version;
     size_t len = strlen(name);
 
     while (version && *version == '(') {
@@ -117,7 +117,7 @@ static const char *tls_openssl_version(void)
 
 static void tls_look(void)
 {
-    const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
+    const curl_version_info_data *info = cf_libcurl_info();
     void *libcurl = tls_libcurl();
 
     if (tls_version_of("GnuTLS")) {
@@ -227,6 +227,8 @@ CURLcode cf_tls_apply(CURL *easy, const struct cf_ca *ca)
     CURLcode code = CURLE_OK;
 
     cf_tls_prepare();
+    if (!cf_libcurl_has(CURL_VERSION_SSL))
+        return CURLE_OK;
     if (directory)
         return tls_set_places(easy, ca, directory);
     if (is_other) {
@@ -245,6 +247,8 @@ CURLcode cf_tls_apply(CURL *easy, const struct cf_ca *ca)
 bool cf_tls_may_stream(void)
 {
     cf_tls_prepare();
+    if (!cf_libcurl_has(CURL_VERSION_HTTP2))
+        return false;
     return !cf_libcurl_mixes_answers() || (library != CURLSSLBACKEND_NONE && cf_libcurl_asks_before_sending());
 }
 

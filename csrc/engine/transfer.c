@@ -1,5 +1,5 @@
 /* One request on one easy handle: owns its copies, goes through as many attempts as it is given, fills a response. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "engine/transfer.h"
 
 #include <stdio.h>
@@ -237,12 +237,12 @@ static CURLcode transfer_set_up(struct cf_transfer *transfer)
     SET(CURLOPT_XFERINFODATA, transfer);
 #ifdef CF_HAVE_PREREQ
     if (cf_libcurl_asks_before_sending()) {
-        SET(CURLOPT_PREREQFUNCTION, cf_multi_before_request);
+        SET(CURLOPT_PREREQFUNCTION, cf_sending_begins);
         SET(CURLOPT_PREREQDATA, transfer);
     }
 #endif
 #ifdef CF_HAVE_PROTOCOLS_STR
-    SET(CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(CURLOPT_PROTOCOLS_STR, cf_libcurl_protocols());
 #else
     SET(CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
 #endif

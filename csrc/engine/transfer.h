@@ -18,10 +18,11 @@ struct cf_origin;
 struct cf_queues;
 struct cf_transfer_list;
 
-/* Why cf_multi_before_request kept libcurl from sending. */
+/* Why cf_sending_begins kept libcurl from sending. */
 enum cf_refusal {
     CF_REFUSAL_NONE,
     CF_REFUSAL_SHARED, /* another request is on that HTTP/1.1 connection */
+    CF_REFUSAL_STALE,  /* the server has closed that kept connection */
     CF_REFUSAL_AGAIN   /* libcurl has sent it before: another sending is another attempt */
 };
 

@@ -1,5 +1,5 @@
 /* A database of SQLite: units of work in, results out, all of a turn in one transaction. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "queue/database.h"
 
 #include <errno.h>

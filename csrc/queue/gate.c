@@ -1,5 +1,5 @@
 /* The way into libsqlite3, closed while the process forks; and the locks of a forked child. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "queue/gate.h"
 
 #include <fcntl.h>

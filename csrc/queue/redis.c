@@ -2,7 +2,7 @@
  *
  * A unit waits until there is a connection, and is then written at once; hiredis calls back for each command in their
  * order. Where the connection breaks nobody knows whether what was written was carried out: such units end. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "queue/redis_private.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* The connection of a store in Redis: looked up, made, logged in, and ended. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "queue/redis_private.h"
 
 #include <fcntl.h>

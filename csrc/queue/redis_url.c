@@ -1,5 +1,5 @@
 /* Where a store in Redis is: redis://, rediss:// and unix:// URLs. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "queue/redis_url.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Finds a host's address on a thread of its own: getaddrinfo may take as long as it likes. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "queue/resolve.h"
 
 #include <fcntl.h>

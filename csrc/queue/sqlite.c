@@ -1,7 +1,7 @@
 /* A store in SQLite: one thread does all of its I/O, and commits what came in one turn together.
  *
  * The host's thread hands work over and takes it back under `lock`, and never waits for the other one but in close. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>

@@ -1,5 +1,5 @@
 /* A store's handle in Lua: units go in, step moves them, take hands out what has ended. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "queue/store.h"
 
 #include <math.h>

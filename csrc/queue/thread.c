@@ -1,5 +1,5 @@
 /* Threads of our own beside the host's. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "queue/thread.h"
 
 #include <signal.h>

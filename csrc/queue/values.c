@@ -88,13 +88,13 @@ static void values_read_one(lua_State *L, int arg, struct cf_buffer *buffer)
 
 void cf_values_read(lua_State *L, int index, int arg, struct cf_buffer *buffer)
 {
-    size_t i, j, commands = lua_rawlen(L, index);
+    size_t i, j, commands = (size_t)lua_rawlen(L, index);
 
     for (i = 1; i <= commands; i++) {
         struct cf_value list = {.tag = CF_VALUE_LIST};
         lua_rawgeti(L, index, (int)i);
         luaL_argcheck(L, lua_istable(L, -1) && lua_rawlen(L, -1) > 0, arg, "a command is a list");
-        list.size = lua_rawlen(L, -1);
+        list.size = (size_t)lua_rawlen(L, -1);
         if (!cf_values_add(buffer, &list))
             luaL_error(L, "not enough memory");
         for (j = 1; j <= list.size; j++) {

@@ -23,6 +23,9 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
     static long failed;
 
     memcpy(&real, &symbol, sizeof real);
+    /* libcurl 8.20 and newer ask for each family by itself: one look-up counts. */
+    if (name && strstr(name, ".test") && hints && hints->ai_family == AF_INET6)
+        return EAI_NONAME;
     if (name && sscanf(name, "none-%ld.test", &times) == 1) {
         if (__atomic_fetch_add(&failed, 1, __ATOMIC_SEQ_CST) < times)
             return times % 2 ? EAI_NONAME : EAI_AGAIN;

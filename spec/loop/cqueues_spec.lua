@@ -1,4 +1,7 @@
 -- cqueues, the real one.
+local elsewhere = require "spec.support.where"
+if elsewhere "cqueues" then return end
+
 local program = require "spec.hosts.program"
 local host = require "spec.support.host"
 

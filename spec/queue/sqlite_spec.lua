@@ -73,6 +73,8 @@ describe("a queue in SQLite", function()
     assert(queue:add { tags = TAGS })
     queue:close()
     local as_nobody = shell "id -u" == "0" and "setpriv --reuid 65534 --regid 65534 --clear-groups " or ""
+    local may_read = shell(as_nobody .. "test -r $PWD/lua/cfpurge/init.lua && echo yes || echo no")
+    if may_read == "no" then return pending "this tree is for root's eyes alone" end
     shell("chmod 755 %s; chmod 444 %s", path:match "^(.*)/", path)
     local code = ([[
       local cfpurge = require "cfpurge"

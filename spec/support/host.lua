@@ -10,6 +10,7 @@
 --   host.must(command)       what a shell command printed; an error where it failed
 --   host.tries(check)        check() until it holds, five times at most: for marks that a machine which stands still for a
 --                            moment misses; an error with what it said last where it never did
+--   host.tune(name, n)       the collector's "pause" or "stepmul", which 5.5 sets by other words
 --   host.watched             the memory is being watched: no clocks, no preloading
 --   host.built()             where what is built once lies, for all files of a run: they run side by side
 --   host.dir(), host.flags   a place of one's own, to build in as well, and the flags of cc for it
@@ -35,6 +36,10 @@ function M.must(command)
   local out, status = shell(command)
   if status ~= 0 then error(command .. ":\n" .. out, 3) end
   return out
+end
+
+function M.tune(name, n)
+  if _VERSION == "Lua 5.5" then collectgarbage("param", name, n) else collectgarbage("set" .. name, n) end
 end
 
 function M.tries(check)

@@ -9,6 +9,7 @@
 --   text           of Lua alone, with no memory of ours: the sanitizers and valgrind learn nothing from it
 --   unwatched      it preloads, measures time, or has a build of its own: it fails where the memory is watched
 --   openssl        it says what libcurl does with OpenSSL: not where it has another TLS library
+--   cqueues luv    where this Lua has the module: Debian does not have it for every one
 --   lua5.4 luajit  of these Luas alone: what is built for them, a host that has no other
 --   in:FILE        of a program that may be missing, or of a module of one: on the Lua that it is linked with
 --
@@ -19,12 +20,21 @@ local lua = os.getenv "CFPURGE_LUA" or "lua5.4"
 local watched = (os.getenv "CFPURGE_WATCH" or "") ~= ""
 local whole = (os.getenv "CFPURGE_WHOLE" or "") ~= ""
 
+local function is_there(name)
+  for place in (package.path .. ";" .. package.cpath):gmatch "[^;]+" do
+    local file = io.open((place:gsub("%?", name)))
+    if file then return file:close() end
+  end
+end
+
 local WHY = {
   engine = not whole and lua ~= "lua5.4" and lua ~= "luajit" and "the same on every Lua: lua5.4 and luajit show it",
   once = not whole and lua ~= "lua5.4" and "the same on every Lua: lua5.4 shows it",
   text = not whole and watched and "of Lua alone: nothing to watch",
   unwatched = watched and "not where the memory is watched",
   openssl = not require("cfpurge.core").libcurl():find("OpenSSL/", 1, true) and "libcurl has another TLS library than OpenSSL",
+  cqueues = not is_there "cqueues" and "no cqueues for this Lua",
+  luv = not is_there "luv" and "no luv for this Lua",
 }
 
 -- Why not in this program; LuaJIT is the one that a program can have within.

@@ -42,9 +42,9 @@ end
 -- The section of this name; or nil and what is wrong, with the line.
 local function section_of(text, path, wanted)
   local found, name, number = nil, nil, 0
-  for line in text:gmatch "([^\n]*)\n?" do
+  for whole in text:gmatch "([^\n]*)\n?" do
     number = number + 1
-    line = (number == 1 and line:gsub("^\239\187\191", "") or line):match "^%s*(.-)%s*$"
+    local line = (number == 1 and whole:gsub("^\239\187\191", "") or whole):match "^%s*(.-)%s*$"
     local section, key, value = line:match "^%[%s*(.-)%s*%]$", line:match "^([%w_]+)%s*=%s*(.-)$"
     local problem
     if section then
