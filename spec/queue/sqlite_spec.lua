@@ -181,7 +181,7 @@ describe("a queue in SQLite", function()
         end
       end
       local queue = assert(cfpurge.queue { store = args.dir .. "/q.db", client = (client.new { zone_id = args.zone }),
-        linger = 0.01, lease = 6, on_event = function(event) stores = stores + (event.name == "store" and 1 or 0) end })
+        linger = 0.01, on_event = function(event) stores = stores + (event.name == "store" and 1 or 0) end })
       local function wait(what, look)
         local last = system.now() + 20
         while not look() do

@@ -119,6 +119,7 @@ function Worker:settle(fence, outcome)
     if err and not (err.kind == "closed" or err.kind == "cancelled") and self.flying[fence] then
       -- The store has not heard of it. Until the lease is over it may.
       self.unsettled[fence] = outcome
+      self.renews = math.min(self.renews or math.huge, core.now() + PAUSE)
       self:look_at(core.now() + PAUSE)
       return
     end
