@@ -102,7 +102,7 @@ DEPS = gcc libc6-dev binutils make pkgconf git libcurl4-openssl-dev $(SUITE_DEPS
   lua5.1 liblua5.1-0-dev lua5.2 liblua5.2-dev lua5.3 liblua5.3-dev lua5.4 liblua5.4-dev \
   libsqlite3-dev sqlite3 libhiredis-dev libssl-dev redis-server haproxy prosody lua-event \
   lua-cjson lua-socket lua-filesystem lua-argparse lua-expat lua-cqueues lua-luaossl lua-copas lua-luv neovim \
-  nginx-light libnginx-mod-http-lua varnish openssl ca-certificates curl nghttp2-client \
+  nginx-light libnginx-mod-http-lua apache2-bin lighttpd lighttpd-modules-lua varnish openssl ca-certificates curl nghttp2-client \
   lua-http lua-sec lua-busted lua-check luarocks zip mandoc clang clang-tidy libclang-rt-dev cppcheck valgrind \
   tmux procps iproute2
 # Hosts of lua/README.md that bring much and run in `make proof` alone; Tarantool is in no later Debian.
