@@ -94,7 +94,8 @@ redis_LIBS  = $(HIREDIS_LIBS) $(if $(HIREDIS_TLS),$(shell pkg-config --libs hire
 STORE_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,store.o unit.o values.o thread.o) \
   $(addprefix $(BUILD)/obj/base/,buffer.o memory.o clock.o poller.o generation.o sigpipe.o)
 sqlite_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,sqlite.o database.o gate.o)
-redis_O  = $(addprefix $(BUILD)/$(LUA)/obj/queue/,redis.o redis_connection.o redis_tls.o redis_url.o resolve.o)
+redis_O  = $(addprefix $(BUILD)/$(LUA)/obj/queue/,redis.o redis_connection.o redis_tls.o redis_url.o resolve.o) \
+  $(BUILD)/obj/base/openssl.o
 STORE_SO = $(STORES:%=$(BUILD)/$(LUA)/cfpurge/%.so)
 
 # Debian 12 has the LuaJIT of OpenResty beside another one, and no Valkey; from 13 on there is no other, and Valkey. From 14 on
@@ -106,7 +107,7 @@ DEPS = gcc libc6-dev binutils make pkgconf git libcurl4-openssl-dev $(SUITE_DEPS
   lua5.1 liblua5.1-0-dev lua5.3 liblua5.3-dev lua5.4 liblua5.4-dev \
   libsqlite3-dev sqlite3 libhiredis-dev libssl-dev redis-server haproxy prosody lua-event \
   lua-cjson lua-socket lua-filesystem lua-argparse lua-expat lua-cqueues lua-luaossl lua-copas lua-luv neovim \
-  nginx-light libnginx-mod-http-lua openssl ca-certificates curl nghttp2-client \
+  nginx-light libnginx-mod-http-lua apache2-bin lighttpd lighttpd-modules-lua openssl ca-certificates curl nghttp2-client \
   lua-http lua-sec lua-busted lua-check luarocks zip mandoc clang clang-tidy libclang-rt-dev cppcheck valgrind \
   tmux procps iproute2 musl-tools musl-dev debootstrap
 # Hosts of lua/README.md that bring much and run in `make proof` alone; Tarantool is in no later Debian.

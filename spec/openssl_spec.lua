@@ -13,6 +13,8 @@ local system = host.must "openssl version":match "^OpenSSL %S+"
 
 -- How a purge over TLS ended, and the one libssl that the program then has in memory.
 local SCRIPT = [[
+local ok, store = pcall(require, "cfpurge.redis")
+if ok then print(select(2, pcall(store.open, "rediss://127.0.0.1/"))) end
 assert(require "cfpurge".new { %s }:purge { tags = { "a" } })
 local found = {}
 for line in io.lines "/proc/self/maps" do found[line:match "%%s(/%%S*libssl%%S*)" or 1] = true end
@@ -43,6 +45,8 @@ describe("a program with an OpenSSL of its own", function()
     it("is refused where it exports a static one " .. name, function()
       local said = run(case[1], case[2])
       assert.equal(case[3], said:match "^OpenSSL %S+")
+      local store = said:match "TLS to Redis is linked with (OpenSSL %S+),"
+      assert.equal(not said:find("built without TLS to Redis", 1, true) and system or nil, store, said)
       local told = said:match "cfpurge: [^\n]*"
       assert.truthy(told and told:find("libcurl is linked with " .. system .. ",", 1, true), said)
       assert.truthy(told:find("exports (" .. case[3] .. ")", 1, true), told)
@@ -66,6 +70,7 @@ describe("a program with an OpenSSL of its own", function()
         host.flags, dir))
       local said = run(case[1], case[2])
       assert.equal(case[3], said:match "^OpenSSL %S+")
+      assert.falsy(said:find("TLS to Redis is linked", 1, true), said)
       assert.equal(case[4], said:match "\naccepted with (%S+)/libssl[^/]*\tnil\n", said)
     end)
   end

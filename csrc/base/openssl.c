@@ -17,6 +17,15 @@
  * function. */
 static const char *const functions[] = {"OpenSSL_version", "SSL_CTX_new", "ERR_clear_error"};
 
+void *cf_openssl_library(void (*function)(void))
+{
+    const void *address;
+    Dl_info info;
+
+    memcpy(&address, &function, sizeof address);
+    return dladdr(address, &info) ? dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
+}
+
 static bool openssl_is_elsewhere(void *library, const char *name)
 {
     const void *own = dlsym(library, name), *first = dlsym(RTLD_DEFAULT, name);
@@ -52,7 +61,7 @@ static int openssl_name_length(const char *text)
     return (int)(text[name] ? name + 1 + strcspn(text + name + 1, " ") : name);
 }
 
-const char *cf_openssl_problem(void *library, const char *reached)
+const char *cf_openssl_problem(void *library, const char *reached, const char *who, const char *remedy)
 {
     static char problem[400];
     bool is_elsewhere = false, is_named;
@@ -71,10 +80,9 @@ const char *cf_openssl_problem(void *library, const char *reached)
     is_named = openssl_is_elsewhere(library, functions[0]);
     snprintf(
         problem, sizeof problem,
-        "libcurl is linked with %.*s, but would call another one that this program exports (%.*s): link the program "
-        "with -Wl,--exclude-libs,libssl.a:libcrypto.a or with a shared OpenSSL, or cfpurge with a libcurl that has "
-        "no shared OpenSSL (README, \"TLS libraries\")",
-        openssl_name_length(own), own, is_named ? openssl_name_length(first) : 15,
-        is_named ? first : "unknown version");
+        "%s is linked with %.*s, but would call another one that this program exports (%.*s): link the program with "
+        "-Wl,--exclude-libs,libssl.a:libcrypto.a or with a shared OpenSSL%s (README, \"TLS libraries\")",
+        who, openssl_name_length(own), own, is_named ? openssl_name_length(first) : 15,
+        is_named ? first : "unknown version", remedy);
     return problem;
 }

@@ -83,17 +83,6 @@ static void tls_warm_up(void *libcurl)
         free_context(ctx);
 }
 
-/* The libcurl that runs, for dlsym: it finds what that libcurl is linked with. */
-static void *tls_libcurl(void)
-{
-    const char *(*function)(CURLcode) = curl_easy_strerror;
-    const void *address;
-    Dl_info info;
-
-    memcpy(&address, &function, sizeof address);
-    return dladdr(address, &info) ? dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
-}
-
 /* The version of the TLS library that libcurl uses, where it is of this name: "3.0.9" of "OpenSSL". NULL: another one.
  * A libcurl with several names all of them, and puts those that it does not use in parentheses:
  * "(OpenSSL/3.0.9) wolfSSL/5.6.0". */
@@ -118,7 +107,7 @@ static const char *tls_openssl_version(void)
 static void tls_look(void)
 {
     const curl_version_info_data *info = cf_libcurl_info();
-    void *libcurl = tls_libcurl();
+    void *libcurl = cf_openssl_library((void (*)(void))curl_easy_strerror);
 
     if (tls_version_of("GnuTLS")) {
         tls_resolve(libcurl, &gnutls_get_protocol, "gnutls_alpn_get_selected_protocol");
@@ -213,7 +202,9 @@ const char *cf_tls_problem(void)
 {
     const char *version = tls_openssl_version();
 
-    return version ? cf_openssl_problem(tls_libcurl(), version) : NULL;
+    return version ? cf_openssl_problem(cf_openssl_library((void (*)(void))curl_easy_strerror), version, "libcurl",
+                                        ", or cfpurge with a libcurl that has no shared OpenSSL")
+                   : NULL;
 }
 
 void cf_tls_prepare(void)

@@ -22,7 +22,12 @@
 
 /* ---- the database ---- */
 
-static const char *database_reason(int code)
+static const char *database_system_reason(int error)
+{
+    return error == EROFS || error == EACCES ? "readonly" : error == ENOSPC || error == EDQUOT ? "full" : "io";
+}
+
+static const char *database_reason(const struct cf_database *database, int code)
 {
     switch (code & 0xff) {
     case SQLITE_BUSY:
@@ -41,9 +46,13 @@ static const char *database_reason(int code)
         return "constraint";
     case SQLITE_NOMEM:
         return "memory";
-    case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
-        return "io";
+        /* The log beside it could not be made. */
+        if (database->db && sqlite3_db_readonly(database->db, "main") == 1)
+            return "readonly";
+        /* fall through */
+    case SQLITE_IOERR:
+        return database_system_reason(database->db ? sqlite3_system_errno(database->db) : 0);
     default:
         return "error";
     }
@@ -51,7 +60,8 @@ static const char *database_reason(int code)
 
 static void database_fail(struct cf_database *database, struct cf_work *work, int code)
 {
-    cf_work_fail(work, database_reason(code), database->db ? sqlite3_errmsg(database->db) : sqlite3_errstr(code));
+    cf_work_fail(work, database_reason(database, code),
+                 database->db ? sqlite3_errmsg(database->db) : sqlite3_errstr(code));
 }
 
 /* 0 gives up: the lock has been another's for too long, or the handle closes. */
@@ -160,7 +170,7 @@ static int database_open_database(struct cf_database *database, struct cf_work *
     int code, owner = SQLITE_OK, problem = database_make_file(database->path);
 
     if (problem) {
-        cf_work_fail(work, problem == EROFS || problem == EACCES ? "readonly" : "io", strerror(problem));
+        cf_work_fail(work, database_system_reason(problem), strerror(problem));
         return SQLITE_CANTOPEN;
     }
     code = sqlite3_open_v2(database->path, &database->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);

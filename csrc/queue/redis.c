@@ -298,13 +298,10 @@ static void redis_step(struct cf_store *store, const struct cf_poller_event *eve
     cf_sigpipe_release(guard);
 }
 
-static void redis_close(struct cf_store *store, bool forget)
+static void redis_close(struct cf_store *store)
 {
     struct redis *redis = store->own;
 
-    store->own = NULL;
-    if (forget)
-        return;
     cf_redis_drop(redis, "the store is closed");
     if (redis->resolve) {
         cf_poller_closing(&store->poller, redis->fd);

@@ -23,6 +23,7 @@ enum redis_state { REDIS_IDLE, REDIS_RESOLVES, REDIS_CONNECTS, REDIS_LOGS_IN, RE
  * `resolve` in REDIS_RESOLVES alone. `waiting` is in order, and so is `written`: the first of each is the oldest.
  * hiredis may end a connection in any call of it, and tells of that by redis_disconnected. */
 struct redis {
+    struct cf_store_own own;
     struct cf_store *store;
     struct cf_redis_url url;
     enum redis_state state;

@@ -11,15 +11,20 @@
 #include <openssl/x509v3.h>
 
 #include "base/memory.h"
+#include "base/openssl.h"
 
 struct cf_redis_tls {
     SSL_CTX *context;
     SSL *connection; /* hiredis' own: the latest */
 };
 
+/* Where libcurl has another TLS library, the core knows of no conflict. */
 const char *cf_redis_tls_missing(void)
 {
-    return NULL;
+    const char *version = OpenSSL_version(OPENSSL_VERSION);
+
+    return cf_openssl_problem(cf_openssl_library((void (*)(void))cf_redis_tls_missing),
+                              version + strcspn(version, "0123456789"), "TLS to Redis", "");
 }
 
 /* The files of the URL, or the system's CAs. */

@@ -23,6 +23,7 @@
 /* The database is the thread's alone; `lock` guards the last six. A forked child has this with the lock in any state
  * and no thread: it leaves it as it is. */
 struct sqlite {
+    struct cf_store_own own;
     pthread_t thread;
     struct cf_database database;
     int bell[2]; /* a pipe: the thread rings, the host reads */
@@ -174,14 +175,11 @@ static void sqlite_step(struct cf_store *store, const struct cf_poller_event *ev
     sqlite_return(store, done);
 }
 
-static void sqlite_close(struct cf_store *store, bool forget)
+static void sqlite_close(struct cf_store *store)
 {
     struct sqlite *sqlite = store->own;
     struct cf_work *work, *next;
 
-    store->own = NULL;
-    if (forget)
-        return;
     atomic_store(&sqlite->database.stops, true);
     pthread_mutex_lock(&sqlite->lock);
     sqlite->stops = true;

@@ -3,6 +3,7 @@
 #include "queue/store.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,10 +14,18 @@
 
 /* ---- opening and closing ---- */
 
+/* In a forked child: its parent's, which it neither ends nor frees. Kept, so that none of it counts as lost. */
+static _Atomic(struct cf_store_own *) store_parents;
+
 static void store_shut(struct cf_store *store, bool forget, const char *reason)
 {
-    if (store->is_open)
-        store->io->close(store, forget);
+    struct cf_store_own *own = store->own;
+
+    if (store->is_open && forget)
+        own->next = atomic_exchange(&store_parents, own);
+    else if (store->is_open)
+        store->io->close(store);
+    store->own = NULL;
     if (store->has_poller)
         cf_poller_close(&store->poller, forget);
     store->is_open = store->has_poller = false;

@@ -22,16 +22,20 @@ struct cf_store_io {
     void (*submit)(struct cf_store *store, struct cf_work *work);
     /* Goes on with what has come, after each wait; `events` are those of the poller. */
     void (*step)(struct cf_store *store, const struct cf_poller_event *events, int count);
-    /* Gives all of the work back by cf_units_returned, and frees. With `forget`, in a forked child, it frees and ends
-     * nothing that the parent has. */
-    void (*close)(struct cf_store *store, bool forget);
+    /* Gives all of the work back by cf_units_returned, and frees. */
+    void (*close)(struct cf_store *store);
+};
+
+/* What a store has of its own begins with this. */
+struct cf_store_own {
+    struct cf_store_own *next; /* of what a forked child leaves as it is */
 };
 
 /* One owner, one thread. `units` is a ring by id: an id's place is id & (capacity - 1), and holds it from its submit to
  * its take. `running` and `ended` have each unit once. */
 struct cf_store {
     const struct cf_store_io *io;
-    void *own;    /* the store's: made by open, gone after close */
+    void *own;    /* a struct cf_store_own: made by open, gone after close */
     char *target; /* a path or a URL */
     double seconds;
     struct cf_poller poller;

@@ -6,6 +6,7 @@ if elsewhere "engine" then return end
 local cfpurge = require "cfpurge"
 local edge = require "spec.support.edge"
 local faults = require "spec.support.faults"
+local host = require "spec.support.host"
 local module = require "cfpurge.redis"
 local peer = require "spec.support.peer"
 local socket = require "socket"
@@ -292,7 +293,7 @@ describe("a queue in Redis", function()
       end
       faults.wait(function() return left == 0 end)
     end
-    within(1, function() faults.run(all, 100) end)
+    within(host.watched and 10 or 1, function() faults.run(all, 200) end)
     assert.is_true(ends.up > 200 and ends.down > 10, ("%d, %d"):format(ends.up, ends.down))
     assert.is_true(failed > 200 and #accepted > 200, ("%d, %d"):format(failed, #accepted))
     local stored = {}

@@ -4,6 +4,7 @@ local elsewhere = require "spec.support.where"
 if elsewhere "engine" then return end
 
 local core = require "cfpurge.core"
+local edge = require "spec.support.edge"
 local host = require "spec.support.host"
 local peer = require "spec.support.peer"
 local stores = require "spec.support.stores"
@@ -68,6 +69,7 @@ describe("a queue in SQLite", function()
   end)
 
   it("that may not be written says so", function()
+    if elsewhere "unwatched" then return end -- another user cannot write what it saw
     local path = store.target()
     local queue = store.queue { store = path }
     assert(queue:add { tags = TAGS })
@@ -84,7 +86,7 @@ describe("a queue in SQLite", function()
     local file = path .. ".lua"
     write(file, code)
     assert.equal("nil\tstore\treadonly\tc", shell(
-      "cd /; LUA_PATH='%s' LUA_CPATH='%s' %s%s %s", package.path:gsub(";%./[^;]*", ""),
+      "cd /; LUA_PATH='%s' LUA_CPATH='%s' %s%s %s 2>/dev/null", package.path:gsub(";%./[^;]*", ""),
       package.cpath:gsub(";%./[^;]*", ""), as_nobody, os.getenv "CFPURGE_LUA" or "lua5.4", file))
   end)
 
@@ -152,13 +154,100 @@ describe("a queue in SQLite", function()
       end
       print(accepted, reason)]]):format(path)
     write(path .. ".lua", code)
-    local said = shell("bash -c 'trap \"\" XFSZ; ulimit -f 600; %s %s.lua'", os.getenv "CFPURGE_LUA" or "lua5.4", path)
+    local said = shell("bash -c 'trap \"\" XFSZ; ulimit -f 600; %s %s.lua 2>/dev/null'",
+      os.getenv "CFPURGE_LUA" or "lua5.4", path)
     local accepted, reason = said:match "^(%d+)\t(%w+)$"
     assert.is_true(tonumber(accepted) > 100 and (reason == "io" or reason == "full"), said)
     local queue = store.queue({ store = path }, { zone_id = "z" })
     assert.equal(tonumber(accepted), queue:status().waiting)
     assert.same({ added = 2, merged = 0 }, queue:add { tags = TAGS })
     assert.equal("ok", shell("sqlite3 %s 'PRAGMA integrity_check'", path))
+  end)
+
+  it("on a file system that is full tells adds and the worker, and both go on when there is room", function()
+    if elsewhere "once" then return end
+    local dir = store.target()
+    shell("mkdir %s", dir)
+    local _, zone = require "spec.support.client".new()
+    edge.script(zone, { { pass = true, delay = 0.4 } })
+    local seen, refusal = host.run([[
+      local cfpurge = require "cfpurge"
+      local ballast, stores = args.dir .. "/ballast", 0
+      local function fill(yes)
+        os.remove(ballast)
+        local file = yes and assert(io.open(ballast, "w"))
+        if file then
+          file:setvbuf "no"
+          while file:write(("x"):rep(4096)) do end
+          file:close()
+        end
+      end
+      local queue = assert(cfpurge.queue { store = args.dir .. "/q.db", client = (client.new { zone_id = args.zone }),
+        linger = 0.01, on_event = function(event) stores = stores + (event.name == "store" and 1 or 0) end })
+      local function wait(what, look)
+        local last = system.now() + 20
+        while not look() do
+          queue:step(0.05)
+          assert(system.now() < last, what)
+        end
+      end
+      local function refused()
+        local result, err = queue:add { tags = { "c", "d" } }
+        assert(not result and err.kind == "store" and err.retryable and #err.remaining.tags == 2, tostring(err))
+        return err.reason
+      end
+      assert(queue:add { tags = { "a", "b" } })
+      queue:work()
+      -- It is at the API as the disk fills up: the end of its claim finds no room.
+      wait("request", function() return edge.counts(args.zone).requests == 1 end)
+      fill(true)
+      local reasons = { refused() }
+      wait("answer", function() return edge.counts(args.zone).items == 2 end)
+      wait("error", function() return stores > 0 end)
+      reasons[2] = refused()
+      queue:rest()
+      fill(false)
+      assert(queue:add { tags = { "c", "d" } })
+      assert(queue:drain { deadline = 20 })
+      local left = queue:status()
+      queue:close()
+      local check = io.popen("sqlite3 " .. args.dir .. "/q.db 'PRAGMA integrity_check'")
+      return { reasons = reasons, left = { left.waiting, left.in_flight },
+        items = edge.counts(args.zone).items, check = check:read "*l" }]],
+      { disk = dir, args = { dir = dir, zone = zone } })
+    if not seen then return pending(refusal) end
+    assert.same({ reasons = { "full", "full" }, left = { 0, 0 }, items = 4, check = "ok" }, seen)
+  end)
+
+  it("on a file system that becomes read-only says so, and goes on when it may write", function()
+    if elsewhere "once" then return end
+    local dir = store.target()
+    shell("mkdir %s", dir)
+    local seen, refusal = host.run([[
+      local cfpurge = require "cfpurge"
+      local function open() return assert(cfpurge.queue { store = args.dir .. "/q.db", zone_id = "z" }) end
+      local function mount(how) assert(os.execute("mount -o remount," .. how .. " " .. args.dir)) end
+      local queue, reasons = open(), {}
+      local function refused(of)
+        local result, err = of:add { tags = { "c" } }
+        assert(not result and err.kind == "store" and err.remaining.tags[1] == "c", tostring(err))
+        reasons[#reasons + 1] = err.reason
+      end
+      assert(queue:add { tags = { "a" } })
+      queue:close()
+      mount "ro"
+      queue = open()
+      refused(queue)
+      mount "rw"
+      assert(queue:add { tags = { "b" } })
+      local added = queue:status().waiting
+      queue:close()
+      os.execute("rm " .. args.dir .. "/q.db*")
+      mount "ro"
+      refused(open())
+      return { reasons = reasons, added = added }]], { disk = dir, args = { dir = dir } })
+    if not seen then return pending(refusal) end
+    assert.same({ reasons = { "readonly", "readonly" }, added = 2 }, seen)
   end)
 
   it("whose files are deleted under it stores in new ones", function()
@@ -176,13 +265,13 @@ describe("a queue in SQLite", function()
   end)
 
   it("is forked at any moment of its thread's work, and the child opens it anew", function()
-    local path = store.target()
+    local path, rounds = store.target(), host.watched and 30 or 150
     local hung = host.run([[
       local cfpurge = require "cfpurge"
       local queue = assert(cfpurge.queue { store = args.path, client = (client.new()) })
       assert(queue:add { tags = { "first" } })
       local hung = 0
-      for i = 1, 150 do
+      for i = 1, args.rounds do
         for n = 1, 3 do assert(queue:start { tags = { ("t%d.%d"):format(i, n) } }) end
         -- Every other time they are begun, and not handed to the thread.
         if i % 2 == 0 then queue:step(0) end
@@ -197,7 +286,7 @@ describe("a queue in SQLite", function()
         for _ = 1, 500 do
           ended = system.wait(child, true)
           if ended then break end
-          system.poll(-1, 0.01)
+          system.poll(-1, args.pause)
         end
         if not ended then
           os.execute("kill -9 " .. child)
@@ -207,8 +296,9 @@ describe("a queue in SQLite", function()
         if hung > 2 then break end
         while queue:step(1) > 0 do end
       end
-      return { hung = hung, waiting = queue:status().waiting }]], { args = { path = path } })
-    assert.same({ hung = 0, waiting = 1 + 150 * 4 }, hung)
+      return { hung = hung, waiting = queue:status().waiting }]],
+      { args = { path = path, rounds = rounds, pause = host.watched and 0.1 or 0.01 } })
+    assert.same({ hung = 0, waiting = 1 + rounds * 4 }, hung)
   end)
 
   it("that one process has opened twice keeps its log when another process closes it", function()

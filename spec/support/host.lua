@@ -5,7 +5,9 @@
 --   host.run(code, options?) runs it in a new process of this Lua and returns what it returned (JSON carries it).
 --                            `edge`, `client`, `system` and `args` are there; options: args (a table for it),
 --                            env {NAME = value, or false to unset}, build (the name of one), preload (a name in
---                            spec/hosts, true is curl), limit (60 seconds), bare (true: nothing but `system` and `json`)
+--                            spec/hosts, true is curl), limit (60 seconds), disk (a directory: in that process
+--                            alone a file system of 1 MB; nil, the reason where the system refuses), bare (true: nothing
+--                            but `system` and `json`)
 --   host.other_ca()          a file with a CA that is not the edge's
 --   host.must(command)       what a shell command printed; an error where it failed
 --   host.tries(check)        check() until it holds, five times at most: for marks that a machine which stands still for a
@@ -148,9 +150,12 @@ function M.run(code, options)
   table.sort(env, function(a, b) -- options of env(1) come first
     return (a:find "^env" and 0 or a:find "^%-u" and 1 or 2) < (b:find "^env" and 0 or b:find "^%-u" and 1 or 2)
   end)
-  local out, status = shell(("%s timeout -k 5 %d %s %s </dev/null"):format(table.concat(env, " "),
-    (options.limit or 60) * (M.watched and 10 or 1), lua, path))
+  local disk = options.disk
+    and ("unshare -rm sh -c 'mount -t tmpfs -o size=1m none %s && exec \"$@\" || echo no disk' -"):format(options.disk)
+  local out, status = shell(("%s timeout -k 5 %d %s %s %s </dev/null"):format(table.concat(env, " "),
+    (options.limit or 60) * (M.watched and 10 or 1), disk or "", lua, path))
   os.remove(path)
+  if disk and (out:find "no disk\n$" or out:find "^unshare: ") then return nil, out end
   local answer = out:match "\n=([^\n]*)\n"
   if status ~= 0 or not answer then error(("status %s:\n%s"):format(tostring(status), out), 2) end
   return cjson.decode(answer).value, out

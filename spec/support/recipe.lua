@@ -4,12 +4,20 @@
 --   recipe.env(zone?)           what a shell puts before a program: the edge and this zone of it; without one, no credential
 --   recipe.run(line, limit?)    what the shell's line printed, on both channels, and its status
 --   recipe.folder(files)        a folder with these files (name = text), gone after recipe.clean()
+--   recipe.copy()               such a folder with lua/, spec/ and this Lua's build, which every user may read, and the
+--                               words for env that have a program find them there
+--   recipe.serve(line, port)    runs a server until recipe.clean(); a function that returns what it printed
+--   recipe.port()               a port that is free
+--   recipe.stop()               ends the servers
+--   recipe.get(port, path, body?)   the status and the body; with a body it is a POST
 --   recipe.clean()              for teardown
+local socket = require "socket"
+local http = require "socket.http"
 local command = require "spec.support.command"
 local edge = require "spec.support.edge"
 
 local M = {}
-local folders = {}
+local folders, servers = {}, {}
 
 function M.block(label)
   local text = command.read "lua/README.md"
@@ -46,7 +54,52 @@ function M.folder(files)
   return path, root
 end
 
+function M.copy()
+  local path = M.folder()
+  local built = os.getenv("LUA_CPATH"):match "^(.-)/%?%.so"
+  os.execute(("cp -r lua spec %s && cp -r %s %s/build && chmod -R a+rX %s"):format(path, built, path, path))
+  return path, ("LUA_PATH='%s/lua/?.lua;%s/lua/?/init.lua;%s/?.lua;;' LUA_CPATH='%s/build/?.so;;'"):format(path, path, path,
+    path)
+end
+
+function M.port()
+  local server = assert(socket.bind("127.0.0.1", 0))
+  local _, port = server:getsockname()
+  server:close()
+  return tonumber(port)
+end
+
+function M.serve(line, port)
+  local log = M.folder() .. "/log"
+  local pipe = io.popen(("export PATH=$PATH:/usr/sbin; setsid timeout -k 2 90 %s >%s 2>&1 </dev/null & echo $!"):format(line,
+    log))
+  servers[#servers + 1] = pipe:read "*l"
+  pipe:close()
+  for _ = 1, 200 do
+    local connection = socket.connect("127.0.0.1", port)
+    if connection then
+      connection:close()
+      return function() return command.read(log) end
+    end
+    socket.sleep(0.05)
+  end
+  error("it did not start: " .. command.read(log))
+end
+
+function M.get(port, path, sent)
+  local body, status = http.request(("http://127.0.0.1:%d%s"):format(port, path), sent)
+  return status, body
+end
+
+function M.stop()
+  for _, pid in ipairs(servers) do
+    os.execute(("{ kill %s; timeout 5 tail --pid=%s -f /dev/null; } 2>/dev/null"):format(pid, pid))
+  end
+  servers = {}
+end
+
 function M.clean()
+  M.stop()
   for _, path in ipairs(folders) do os.execute("rm -rf " .. path) end
   folders = {}
 end

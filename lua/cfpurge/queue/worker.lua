@@ -69,15 +69,20 @@ function Worker:begin(done, commands, decode)
   self.link:begin(commands, decode, done, true)
 end
 
+-- The store has failed it: it looks again in a while.
+function Worker:put_off(err)
+  self:look_at(core.now() + PAUSE)
+  if self.on_event and err.kind == "store" then
+    events.store_failed(self.on_event, err)
+  end
+end
+
 function Worker:ask(transition, done)
   self.is_asking = true
   self:begin(function(value, err)
     self.is_asking = false
     if err then
-      self:look_at(core.now() + PAUSE)
-      if self.on_event and err.kind == "store" then
-        events.store_failed(self.on_event, err)
-      end
+      self:put_off(err)
     else
       done(value)
     end
@@ -119,7 +124,8 @@ function Worker:settle(fence, outcome)
     if err and not (err.kind == "closed" or err.kind == "cancelled") and self.flying[fence] then
       -- The store has not heard of it. Until the lease is over it may.
       self.unsettled[fence] = outcome
-      self:look_at(core.now() + PAUSE)
+      self.renews = math.min(self.renews or math.huge, core.now() + PAUSE)
+      self:put_off(err)
       return
     end
     if self.flying[fence] then
