@@ -183,6 +183,34 @@ for _, store in ipairs(stores) do describe("a claim, " .. store.name, function()
     assert.same({ 0, 2, 0 }, { status.waiting, status.in_flight, status.failed })
   end)
 
+  it("finds what was added before the clock was set back, and keeps its lease as long as ever", function()
+    local rules = store.rules()
+    local function set(seconds)
+      local command = store.name == "sqlite" and { "UPDATE meta SET ahead = ahead + ?1", seconds }
+        or { "HINCRBYFLOAT", "{cfpurge}:meta", "ahead", tostring(seconds) }
+      local id = rules.handle:submit { command }
+      repeat rules.handle:step(1) until rules.handle:take(id)
+    end
+    local waits = terms { linger = 0.05, lease = 0.2 }
+    rules.status()
+    set(3600)
+    rules.add({ group("z", "tags", { "a" }) }, { capacity = 10 })
+    set(-3600)
+    assert.equal(0, rules.look(waits))
+    local claim = rules.claim(waits)
+    assert.is_true(claim == nil or names(claim) == "a")
+    local seconds = rules.look(waits)
+    assert.is_true(seconds < 0.3, seconds)
+    os.execute "sleep 0.3"
+    assert.equal(0, rules.look(waits))
+    assert.equal("a", names(rules.claim(waits)))
+    set(-3600)
+    os.execute "sleep 0.3"
+    rules.claim(waits) -- from now on it goes on
+    os.execute "sleep 0.3"
+    assert.equal("a", names(rules.claim(waits)))
+  end)
+
   it("finds nothing in an empty store, and leaves nothing behind", function()
     local rules = store.rules()
     assert.same({ nil, nil }, { rules.claim(terms()), rules.look(terms()) })

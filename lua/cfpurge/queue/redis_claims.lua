@@ -167,7 +167,7 @@ end
 local function look(o)
   local head = call('ZRANGE', P .. 'heads', 0, 0, 'WITHSCORES')
   local lease = call('ZRANGE', P .. 'claims', 0, 0, 'WITHSCORES')
-  if call('EXISTS', P .. 'dead') == 1 or (lease[2] and tonumber(lease[2]) <= now) then return '0' end
+  if is_set_back or call('EXISTS', P .. 'dead') == 1 or (lease[2] and tonumber(lease[2]) <= now) then return '0' end
   local one, soonest = choose(o)
   if one then return '0' end
   local at = head[2] and math.max(tonumber(head[2]) + o.linger, now + math.min(soonest, 3600)) or lease[2]
@@ -184,6 +184,7 @@ local function new_fence()
 end
 
 local function claim(o)
+  tick()
   take_back()
   sweep()
   if o.buckets then set_budget(o.budget, o.buckets) end

@@ -1,7 +1,7 @@
 --- The first part of the queue's script for Redis: its lanes, and `add`. queue/redis.lua puts the parts together.
 --
 -- All keys begin with KEYS[1], which has a hash tag, so that they are on one node of a cluster:
---   meta      hash     fence, seq (of failed items), version, total, claimed, held
+--   meta      hash     fence, seq (of failed items), version, total, claimed, held, clock, ahead
 --   lanes     hash     zone NUL environment NUL op NUL kind -> the id of the lane that lives
 --   lane:ID   hash     zone, environment, op, kind, count, claimed, served, died
 --   of:ZONE   set      the ids of the zone's lanes that live
@@ -19,7 +19,12 @@ local P = KEYS[1]
 local call = redis.call
 local pack, unpack_ = cmsgpack.pack, cmsgpack.unpack
 local time = call('TIME')
-local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+-- The store's clock never goes back: where the server's is set back, the store's goes on from its last instant, so much
+-- `ahead`. Otherwise all that waits would wait as much longer.
+local wall = tonumber(time[1]) + tonumber(time[2]) / 1e6
+local clocks = call('HMGET', P .. 'meta', 'clock', 'ahead')
+local clock, ahead = tonumber(clocks[1] or 0), tonumber(clocks[2] or 0)
+local now, is_set_back = math.max(wall + ahead, clock), clock - wall > ahead + 1
 local VERSION, SWEPT, EXPIRED, SLOT, SLOTS, PAGE = 1, 500, 4, 10, 31, 100
 -- A zone's plan is read again after a day, and where a 429 does not fit it after an hour; in seconds.
 local STALE, DOUBTFUL = 86400, 3600
@@ -30,6 +35,9 @@ local function get(key, field)
 end
 local function set(key, field, value) call('HSET', P .. key, field, pack(value)) end
 local function score(value) return string.format('%.6f', value) end
+local function tick()
+  call('HSET', P .. 'meta', 'clock', score(now), 'ahead', score(is_set_back and clock - wall or ahead))
+end
 
 -- ---- lanes ----
 
@@ -188,6 +196,7 @@ local function add(groups, options)
   if tonumber(call('HGET', P .. 'meta', 'total') or 0) + added - freed > options.capacity then
     return redis.error_reply('queue_full')
   end
+  tick()
   for g, group in ipairs(groups) do
     local name = lane_name(group.zone, group.environment, group.op, group.kind)
     local id = alive(group.zone, group.environment, group.op, group.kind, true)

@@ -27,7 +27,7 @@ function M.open()
         WHERE version <> ?1]], schema.VERSION)
     end
   end
-  command("INSERT INTO meta SELECT ?1, 0, 0, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM meta)", schema.VERSION)
+  command("INSERT INTO meta SELECT ?1, 0, 0, 0, 0, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM meta)", schema.VERSION)
   return commands
 end
 
@@ -106,6 +106,7 @@ end
 ---@param options {delay: number?, again: number?, capacity: integer, tells_each: boolean?}
 function M.add(groups, options)
   local commands, command = unit()
+  command "{TICK}"
   local places, all = {}, 0
   for i, group in ipairs(groups) do
     places[i], all = add_group(command, group, options), all + #group.items
@@ -135,7 +136,7 @@ function M.look(o)
   here "SELECT 1 FROM {JOINED} WHERE {READY} LIMIT 1"
   here [[SELECT min({READY_IN}) FROM (SELECT * FROM lanes WHERE head IS NOT NULL ORDER BY head LIMIT 100) AS l {JOINS}]]
   command "SELECT min(lease) - now() FROM claims"
-  command "SELECT 1 FROM lanes WHERE {TO_SWEEP} LIMIT 1"
+  command "SELECT 1 FROM meta WHERE {IS_SET_BACK} OR EXISTS (SELECT 1 FROM lanes WHERE {TO_SWEEP})"
   return commands, function(results)
     local head, lease = results[2].rows[1][1], results[3].rows[1][1]
     if results[1].rows[1] or results[4].rows[1] or (lease and lease <= 0) then
@@ -193,6 +194,7 @@ end
 --- overall: integer?}
 function M.claim(o)
   local commands, command = unit()
+  command "{TICK}"
   take_back(command)
   sweep(command)
   if o.buckets then

@@ -1,5 +1,12 @@
 --- Pieces of the statements of queue/sqlite.lua, where each is {NAME}.
 return {
+  -- The store's clock never goes back: where the machine's is set back, as at a start of a machine that keeps no time,
+  -- the store's goes on from its last instant, so much `ahead`. Otherwise all that waits would wait as much longer.
+  CLOCK = "(SELECT max(NOW() + ahead, clock) FROM meta)",
+  IS_SET_BACK = "clock - NOW() > ahead + 1",
+  TICK = [[UPDATE meta SET clock = max(NOW() + ahead, clock),
+    ahead = CASE WHEN {IS_SET_BACK} THEN clock - NOW() ELSE ahead END]],
+
   -- How many items of a dead lane one claim removes, and how many claims whose lease is over it takes back.
   SWEPT = "1000", EXPIRED = "4",
   -- A zone's plan is read again after a day, and where a 429 does not fit it after an hour; in seconds.

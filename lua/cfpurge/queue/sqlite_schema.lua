@@ -16,7 +16,7 @@ return {
 
   -- It comes first, and is looked into before anything else is made.
   [[CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL, fence INTEGER NOT NULL, failed INTEGER NOT NULL,
-    total INTEGER NOT NULL, held REAL NOT NULL)]],
+    total INTEGER NOT NULL, held REAL NOT NULL, clock REAL NOT NULL, ahead REAL NOT NULL)]],
   [[CREATE TABLE IF NOT EXISTS lanes (id INTEGER PRIMARY KEY, zone TEXT NOT NULL, environment TEXT NOT NULL,
     op TEXT NOT NULL, kind TEXT NOT NULL, died REAL, count INTEGER NOT NULL DEFAULT 0,
     claimed INTEGER NOT NULL DEFAULT 0, head REAL, served INTEGER NOT NULL DEFAULT 0)]],

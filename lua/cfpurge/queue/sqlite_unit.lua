@@ -1,7 +1,7 @@
 --- Makes one unit of a store in SQLite: a list of commands, whose statements are put together of queue/sqlite_pieces.
 local pieces = require "cfpurge.queue.sqlite_pieces"
 
--- Each statement is put together once.
+-- Each statement is put together once. now() in it is the store's clock, NOW() the machine's.
 local known = {}
 local function sql(text)
   local whole = known[text]
@@ -11,6 +11,7 @@ local function sql(text)
     repeat
       whole, count = whole:gsub("{([%u_]+)}", pieces)
     until count == 0
+    whole = whole:gsub("now%(%)", pieces.CLOCK)
     known[text] = whole
   end
   return whole
