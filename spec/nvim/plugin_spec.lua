@@ -162,6 +162,39 @@ describe("the Neovim plugin", function()
     assert.equal(1, edge.counts(zone).accepted)
   end)
 
+  it("tells what is wrong with what its user's functions return", function()
+    local file = os.tmpname()
+    local value = run([[
+      local returned = 5
+      setup { url = function() return returned end, on_save = function() return returned end }
+      vim.cmd("edit " .. args.file)
+      vim.cmd "Purge"
+      vim.cmd "silent write"
+      returned = { tags = "news" }
+      vim.cmd "silent write"
+      return await(4)
+    ]], { args = { file = file } })
+    os.remove(file)
+    assert.equal("ERROR cfpurge: url: a URL or a list of URLs expected, got a number\nERROR cfpurge: this file has no URL\n"
+      .. 'ERROR cfpurge: on_save: a purge expected, such as { tags = { "news" } }, got a number\n'
+      .. "ERROR cfpurge: tags: table expected, got string", value.told)
+  end)
+
+  it("goes by the options of its last setup, and ends what the one before has begun", function()
+    local value, zone = run([[
+      setup({ on_save = error, mapping = "<leader>q" }, { zone_id = args.zone })
+      vim.cmd "Purge tags=first"
+      setup({ mapping = "<leader>p", url = function() return "https://SITE/" end }, { zone_id = args.zone })
+      collectgarbage()
+      vim.cmd "edit /tmp/some.md"
+      vim.api.nvim_feedkeys("\\p", "xm", false)
+      vim.api.nvim_exec_autocmds("BufWritePost", { group = "cfpurge.nvim" })
+      return await(2)
+    ]], { answers = { { delay = 0.1, pass = true } } })
+    assert.equal("INFO cfpurge: accepted: https://SITE/\nINFO cfpurge: accepted: first", value.told)
+    assert.equal(2, edge.counts(zone).accepted)
+  end)
+
   it("tells what is tried again and why, and how a purge by Lua ends", function()
     local value = run([[
       setup {}

@@ -13,11 +13,21 @@ if vim.fn.filereadable(built .. "/cfpurge/core.so") == 1 then
   package.cpath = built .. "/?.so;" .. package.cpath
 end
 
+local function tell_problem(problem)
+  sender.tell("ERROR", problem)
+end
+
 -- ---- the URLs of a file ----
 
 local function urls_of(file)
   local urls = options.url and file ~= "" and options.url(file) or {}
-  return type(urls) == "string" and { urls } or urls
+  if type(urls) == "string" then
+    return { urls }
+  elseif type(urls) ~= "table" then
+    tell_problem("url: a URL or a list of URLs expected, got a " .. type(urls))
+    return {}
+  end
+  return urls
 end
 
 local function current_urls()
@@ -25,11 +35,6 @@ local function current_urls()
 end
 
 -- ---- the commands ----
-
--- Where nothing can be sent the user is told so, and nothing else comes of the command.
-local function tell_problem(problem)
-  sender.tell("ERROR", problem)
-end
 
 local function purge(command)
   if not sender.get_or_tell() then
@@ -94,7 +99,9 @@ local function saved(event)
   else
     params = options.on_save(event.match)
   end
-  if params then
+  if params and type(params) ~= "table" then
+    tell_problem("on_save: a purge expected, such as { tags = { \"news\" } }, got a " .. type(params))
+  elseif params then
     sender.purge(params)
   end
 end

@@ -240,13 +240,17 @@ function M.purge(params, call, on_done)
   if not sender.queue then
     call.on_progress = call.on_progress or on_progress()
   end
-  local request, err = (sender.queue or sender.client):start(params, call, function(result, err)
+  local way = sender.queue or sender.client
+  local ok, request, err = pcall(way.start, way, params, call, function(result, err)
     tell_result(params, result, err)
     if on_done then
       on_done(result, err)
     end
   end)
-  if not request then
+  if not ok then
+    M.tell("ERROR", request:match "%((.*)%)$" or request)
+    return nil, request
+  elseif not request then
     tell_failure(params, err)
   end
   return request, err
