@@ -1,4 +1,4 @@
-/* JSON -> Lua tables, by a private instance of lua-cjson, or by Neovim's vim.json. */
+/* JSON -> Lua tables, by a private instance of lua-cjson; in Neovim by its vim.json. */
 #include "binding/decoder.h"
 
 #include <string.h>
@@ -19,22 +19,20 @@ static bool decoder_try_call(lua_State *L)
     return status == LUA_OK && lua_istable(L, -1);
 }
 
+/* lua/cfpurge/json.lua says why Neovim's comes first. */
 static bool decoder_require_cjson(lua_State *L)
 {
     int top = lua_gettop(L);
 
-    lua_getglobal(L, "require");
-    lua_pushliteral(L, "cjson");
-    if (decoder_try_call(L))
-        return true;
-    lua_settop(L, top);
     lua_getglobal(L, "vim");
     if (lua_istable(L, -1))
         lua_getfield(L, -1, "json");
     if (lua_istable(L, -1) && lua_gettop(L) == top + 2)
         return true;
     lua_settop(L, top);
-    return false;
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "cjson");
+    return decoder_try_call(L);
 }
 
 void cf_decoder_open(lua_State *L)

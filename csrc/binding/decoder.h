@@ -1,4 +1,4 @@
-/* JSON -> Lua tables, by a private instance of lua-cjson, or by Neovim's vim.json. */
+/* JSON -> Lua tables, by a private instance of lua-cjson; in Neovim by its vim.json. */
 #ifndef CFPURGE_DECODER_H
 #define CFPURGE_DECODER_H
 

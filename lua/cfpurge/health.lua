@@ -11,12 +11,7 @@ end
 local BUILD = "make install LUA=luajit, or LuaRocks; README.md, \"Install\""
 
 local function check_modules(senders)
-  local has_json, problem = pcall(require, "cjson")
-  if has_json then
-    say("ok", "lua-cjson")
-  else
-    say("error", "lua-cjson: " .. senders.why(problem), { "Debian's lua-cjson, or luarocks' for Lua 5.1" })
-  end
+  say(vim.json and "ok" or "error", vim.json and "vim.json" or "no vim.json: Neovim 0.7 or newer is needed")
   local is_there, core = pcall(require, "cfpurge.core")
   if not is_there then
     return say("error", "cfpurge/core.so: " .. senders.why(core), { BUILD })

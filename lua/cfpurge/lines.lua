@@ -39,7 +39,7 @@ Lines.__index = Lines
 ---@return cfpurge.File
 local function item_of(line, kind)
   if kind == "files" and byte(line) == 0x7B then
-    local ok, item = pcall(require("cjson").decode, line)
+    local ok, item = pcall(require "cfpurge.json".decode, line)
     return ok and type(item) == "table" and next(item) and item or line
   end
   return line

@@ -1,5 +1,5 @@
 --- JSON as the command writes it: keys in order, slashes bare, valid UTF-8, an empty table is a list.
-local cjson = require "cjson".new()
+local codec = require "cfpurge.json"
 local text = require "cfpurge.cli.text"
 
 local M = {}
@@ -20,12 +20,12 @@ function M.encode(value)
   elseif type(value) == "number" then
     return ("%.14g"):format(value)
   elseif type(value) == "string" then
-    -- What cjson leaves bare and a terminal obeys.
-    return (cjson.encode(text.valid(value)):gsub("\\/", "/"):gsub("\194([\128-\159])", function(control)
+    -- What it leaves bare and a terminal obeys.
+    return (codec.encode(text.valid(value)):gsub("\\/", "/"):gsub("\194([\128-\159])", function(control)
       return ("\\u%04x"):format(control:byte())
     end))
   elseif type(value) ~= "table" then
-    return (cjson.encode(value))
+    return (codec.encode(value))
   end
   local parts = {}
   if value[1] ~= nil or next(value) == nil then

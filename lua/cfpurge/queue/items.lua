@@ -1,7 +1,7 @@
 --- From what `add` is given to what a store holds, and back to what the client is given.
 --
 -- Where an item goes: `zone` is an id, a name (it has a dot) or "auto"; `environment` an id, "name:" and a name, or "".
-local cjson = require("cjson").new()
+local codec = require "cfpurge.json"
 local core = require "cfpurge.core"
 local names = require "cfpurge.names"
 local tables = require "cfpurge.tables"
@@ -94,7 +94,7 @@ function M.decode(claim)
   else
     local list = {}
     for i, entry in ipairs(claim.items) do
-      list[i] = cjson.decode("[" .. entry.item .. "]")[1]
+      list[i] = codec.decode("[" .. entry.item .. "]")[1]
     end
     params[claim.kind] = list
   end
@@ -116,8 +116,8 @@ function M.shown(row)
   return {
     zone = row.zone, environment = name, environment_id = not name and row.environment ~= "" and row.environment or nil,
     invalidate = row.op == "invalidate",
-    kind = row.kind, item = row.kind ~= "everything" and cjson.decode("[" .. row.item .. "]")[1] or nil,
-    error = cjson.decode(row.error), age = row.age,
+    kind = row.kind, item = row.kind ~= "everything" and codec.decode("[" .. row.item .. "]")[1] or nil,
+    error = codec.decode(row.error), age = row.age,
   }
 end
 
@@ -129,7 +129,7 @@ function M.error_text(err)
   for _, name in ipairs(FACTS) do
     facts[name] = err[name]
   end
-  return cjson.encode(facts)
+  return codec.encode(facts)
 end
 
 return M

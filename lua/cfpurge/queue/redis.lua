@@ -1,7 +1,7 @@
 --- The queue's transitions in Redis: each function returns the commands of one unit, and what reads their replies.
 --
 -- The rules are one script, in four parts, which is told which transition it is.
-local json = require("cjson").new()
+local json = require "cfpurge.json"
 
 local script = require "cfpurge.queue.redis_lanes" .. require "cfpurge.queue.redis_claims"
   .. require "cfpurge.queue.redis_migrations" .. require "cfpurge.queue.redis_account"

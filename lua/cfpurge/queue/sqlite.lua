@@ -2,7 +2,7 @@
 --
 -- Lists of items and of keys come as JSON, so that one statement serves any number of them. {NAME} in a statement is
 -- one of the pieces in queue/sqlite_pieces. changes() is what the statement before it has changed.
-local json = require("cjson").new()
+local json = require "cfpurge.json"
 local schema = require "cfpurge.queue.sqlite_schema"
 local tables = require "cfpurge.tables"
 local unit = require "cfpurge.queue.sqlite_unit"
