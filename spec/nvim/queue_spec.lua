@@ -56,9 +56,14 @@ describe("the Neovim plugin with a queue", function()
     local value, zone = nvim.run([[
       setup { queue = args.target, work = false }
       vim.cmd "Purge tags=a"
-      return await(2, 600)
+      local value = await(2, 600)
+      vim.cmd "checkhealth cfpurge"
+      value.health = table.concat(vim.api.nvim_buf_get_lines(0, 0, -1, false), " ")
+      return value
     ]], { args = { target = target } })
     assert.equal("INFO cfpurge: stored: a", value.told)
+    assert.matches("queue: " .. target .. ": 1 wait, 0 were refused; ", value.health, 1, true)
+    assert.matches("credential: none is needed", value.health, 1, true)
     assert.equal(0, #edge.requests(zone))
     assert.same({ waiting = 1, in_flight = 0 }, status(target))
   end)
