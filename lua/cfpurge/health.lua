@@ -19,7 +19,7 @@ local function check_modules(senders)
   say("ok", "cfpurge/core.so " .. core.version)
   say("ok", core.libcurl())
   if vim.fn.exists ":Purge" == 0 then
-    say("warn", "require(\"cfpurge.nvim\").setup was not called (:help cfpurge-setup)")
+    say("warn", "require(\"cfpurge.nvim\").setup was not called: :help cfpurge-setup")
   end
   return true
 end
@@ -58,7 +58,7 @@ function M.check()
   check_credential(sender, problem)
   local shown = senders.store_shown()
   if not shown then
-    say("info", "queue: none; as you leave, what is in flight has exit_grace seconds (:help cfpurge-queue)")
+    say("info", "queue: none; as you leave, what is in flight has exit_grace seconds: :help cfpurge-queue")
   elseif sender then
     check_queue(sender.queue, shown)
   end
