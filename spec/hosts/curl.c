@@ -11,7 +11,9 @@ int spec_global_inits;
 /* libcurl comes with a module that Lua loads, in a scope that RTLD_NEXT does not see. */
 static void *real(const char *name)
 {
-    return dlsym(dlopen("libcurl.so.4", RTLD_LAZY), name);
+    void *gnutls = dlopen("libcurl-gnutls.so.4", RTLD_LAZY | RTLD_NOLOAD);
+
+    return dlsym(gnutls ? gnutls : dlopen("libcurl.so.4", RTLD_LAZY), name);
 }
 
 CURLcode curl_global_init(long flags)

@@ -1,8 +1,7 @@
 /* Preloaded: a name server that is slow. Looking up `slow-MILLISECONDS.test` takes that long and finds 127.0.0.1;
- * `none-TIMES.test` is not found so often, and then is; `moves-TIMES.test` is at 127.0.0.2 so often, and then at 127.0.0.1;
- * `two.test` is at 127.0.0.2 and at 127.0.0.1.
- * SPEC_LIBCURL makes the running libcurl pretend: "blocking" that it looks names up in its caller's thread, "7.86" to be
- * that old. */
+ * `none-TIMES.test` is not found so often, and then is; `moves-TIMES.test` is at 127.0.0.2 so often, and then at
+ * 127.0.0.1; `two.test` is at 127.0.0.2 and at 127.0.0.1. SPEC_LIBCURL makes the running libcurl pretend: "blocking"
+ * that it looks names up in its caller's thread, "7.86" to be that old. */
 #define _GNU_SOURCE
 #include <curl/curl.h>
 #include <dlfcn.h>
@@ -53,7 +52,9 @@ curl_version_info_data *curl_version_info(CURLversion version)
     static curl_version_info_data data;
     curl_version_info_data *(*real)(CURLversion);
     /* Not among the next ones: it was loaded for a Lua module alone, and only so can it be unloaded with it. */
-    void *symbol = dlsym(dlopen("libcurl.so.4", RTLD_LAZY | RTLD_NOLOAD), "curl_version_info");
+    void *gnutls = dlopen("libcurl-gnutls.so.4", RTLD_LAZY | RTLD_NOLOAD);
+    void *libcurl = gnutls ? gnutls : dlopen("libcurl.so.4", RTLD_LAZY | RTLD_NOLOAD);
+    void *symbol = dlsym(libcurl, "curl_version_info");
     const char *what = getenv("SPEC_LIBCURL");
 
     memcpy(&real, &symbol, sizeof real);
