@@ -84,6 +84,11 @@ local function command(host, options)
       options.env or ""), SERVERS[host]
   elseif host == "love" then
     return "", "xvfb-run -a love spec/hosts/love"
+  elseif host == "tarantool" then
+    return options.env, "tarantool spec/hosts/tarantool.lua"
+  elseif host == "knot" then
+    return options.env, ("$(command -v kresd || echo /usr/sbin/kresd) -n -c \"$PWD/spec/hosts/knot.conf\" "
+      .. '"$(mktemp -d %s/knot.XXXXXX)"'):format(edge.up().EDGE)
   elseif host == "mpv" then
     return "", "mpv --no-config --idle --vo=null --ao=null --script=spec/hosts/mpv.lua"
   end

@@ -5,6 +5,7 @@ if elsewhere "unwatched in:/usr/lib/lighttpd/mod_magnet.so" then return end
 local socket = require "socket"
 local contract = require "spec.hosts.contract"
 local edge = require "spec.support.edge"
+local host = require "spec.support.host"
 local recipe = require "spec.support.recipe"
 local cfpurge = require "cfpurge"
 
@@ -44,6 +45,19 @@ describe("lighttpd", function()
     while queue:status().waiting < 2 and os.time() < last do recipe.get(port, "/elsewhere") end
     assert.equal(2, queue:status().waiting, log())
     queue:close()
+  end)
+
+  it("holds up nobody where nothing is under way", function()
+    start(recipe.env(zone))
+    host.tries(function()
+      recipe.get(port, "/articles/one", "x")
+      socket.sleep(0.2)
+      recipe.get(port, "/")
+      local began = socket.gettime()
+      for _ = 1, 50 do recipe.get(port, "/") end
+      local took = socket.gettime() - began
+      return took < 50 * 0.002, took
+    end)
   end)
 
   it("says in its log what became of one that cannot be stored", function()
