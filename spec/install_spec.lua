@@ -108,6 +108,19 @@ describe("installed", function()
       dir, name, release))
   end
 
+  it("from a release, it is what was committed", function()
+    if elsewhere "lua5.4" then return end
+    dist()
+    local sums = ("cd %s/release/dist && sha256sum *"):format(dir)
+    local first = host.must(sums)
+    assert.equal(7, select(2, first:gsub("\n", "")))
+    host.must(("cd %s/tree && %smake -s dist BUILD=../release"):format(dir, clean))
+    assert.equal(first, host.must(sums))
+    assert.matches("commit first", host.must(("cd %s/tree && echo >>README.md && ! %smake -s dist BUILD=../release 2>&1"):format(
+      dir, clean)))
+    assert.equal(first, host.must(sums))
+  end)
+
   it("by LuaRocks, the command does the same", function()
     if elsewhere(luas_of_rocks) then return end
     rock("cfpurge", "--deps-mode=none")
