@@ -324,6 +324,8 @@ for _, store in ipairs(stores) do describe("a queue, " .. store.name, function()
     local status = queue:status()
     assert.same({ 1, 1, 0 }, { status.waiting, status.in_flight, status.failed })
     assert.is_true(rules.settle(claim.fence, stores.settled()))
+    status = queue:status()
+    assert.same({ 1, 0, 0 }, { status.waiting, status.in_flight, status.failed })
     assert.equal(2, #edge.requests(zone))
   end)
 end) end
