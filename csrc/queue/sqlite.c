@@ -4,6 +4,7 @@
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -198,9 +199,24 @@ static void sqlite_close(struct cf_store *store)
 
 static const struct cf_store_io sqlite_io = {"cfpurge.sqlite", sqlite_open, sqlite_submit, sqlite_step, sqlite_close};
 
+/* From the root on: the program may change its folder later, and `file:x` and `:memory:` are no paths to libsqlite3. */
 static int sqlite_open_handle(lua_State *L)
 {
-    return cf_store_push_new(L, &sqlite_io, "busy", 10);
+    int count = cf_store_push_new(L, &sqlite_io, "busy", 10);
+    struct cf_store *store = lua_touserdata(L, -1);
+    char folder[PATH_MAX];
+
+    if (store->target[0] != '/') {
+        if (!getcwd(folder, sizeof folder))
+            return luaL_argerror(L, 1, strerror(errno));
+        lua_pushfstring(L, "%s/%s", folder, store->target);
+        cf_wipe_free(store->target);
+        store->target = cf_strndup(lua_tostring(L, -1), lua_rawlen(L, -1));
+        if (!store->target)
+            return luaL_error(L, "not enough memory");
+        lua_pop(L, 1);
+    }
+    return count;
 }
 
 int luaopen_cfpurge_sqlite(lua_State *L);

@@ -6,6 +6,7 @@ if elsewhere "engine" then return end
 local core = require "cfpurge.core"
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
+local lfs = require "lfs"
 local peer = require "spec.support.peer"
 local stores = require "spec.support.stores"
 
@@ -46,6 +47,19 @@ describe("a queue in SQLite", function()
     assert.equal("600\n600\n600", shell("stat -c %%a %s %s-wal %s-shm", path, path, path))
     assert.equal("ok", shell("sqlite3 %s 'PRAGMA integrity_check'", path))
     assert.equal("wal", shell("sqlite3 %s 'PRAGMA journal_mode'", path))
+  end)
+
+  it("is the file that its path named when it was made, whatever libsqlite3 makes of such a name", function()
+    local folder, back = store.target(), lfs.currentdir()
+    shell("mkdir %s", folder)
+    assert(store.queue():add { tags = TAGS }) -- all is loaded
+    for _, name in ipairs { "q.db", "file:q", ":memory:" } do
+      assert(lfs.chdir(folder))
+      local queue = store.queue { store = name }
+      lfs.chdir(back)
+      assert(queue:add { tags = TAGS })
+      assert.equal("2", shell("sqlite3 %s/%s 'SELECT count(*) FROM items'", folder, name))
+    end
   end)
 
   it("says what is wrong with the place", function()
