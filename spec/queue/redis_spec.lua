@@ -195,7 +195,7 @@ describe("a queue in Redis", function()
       assert.is_nil(tostring(err):find("wrong", 1, true))
       assert.is_nil(tostring(queue):find("wrong", 1, true))
     end
-    local queue = store.queue { store = "redis://:geheim%25s%20wort@" .. where .. "/3" }
+    local queue = store.queue { store = "redis://:gehei%6d%25s%20w%6Frt@" .. where .. "/3" }
     assert(queue:add { tags = { "c" } })
     redis:command "-a 'geheim%s wort' ACL SETUSER reader on '>r' '~*' +ping +select +script"
     local result, err = store.queue({ store = "redis://reader:r@" .. where }):add { tags = { "c" } }

@@ -48,6 +48,18 @@ describe("the URL of a store in Redis", function()
     end
   end)
 
+  it("may name a host that there is not", function()
+    local results, problem, reason = ask(module.open("redis://no..such:6379", { timeout = 0.3 }), "PING")
+    assert.same({ nil, "connection" }, { results, reason })
+    assert.truthy(#problem > 5, problem)
+    -- Closed while it is looked up.
+    local handle = module.open "redis://localhost:6379"
+    local id = handle:submit { { "PING" } }
+    handle:close()
+    local got, _, _, why = handle:take(id)
+    assert.same({ id, "closed" }, { got, why })
+  end)
+
   it("may name a host of which not every address answers", function()
     if elsewhere "unwatched" then return end
     local port = free_port()

@@ -63,12 +63,13 @@ describe("a queue in SQLite", function()
   end)
 
   it("says what is wrong with the place", function()
-    local text, folder, foreign = store.target(), store.target(), store.target()
+    local text, short, folder, foreign = store.target(), store.target(), store.target(), store.target()
     write(text, ("no database "):rep(100))
+    write(short, "no database")
     shell("mkdir %s", folder)
     shell("sqlite3 %s 'CREATE TABLE songs (name); INSERT INTO songs VALUES (1)'", foreign)
     local before = shell("md5sum %s; ls -l --time-style=full-iso %s*", foreign, foreign)
-    for path, reason in pairs { [text] = "notadb", [folder] = "io", [store.target() .. "/none/q.db"] = "io",
+    for path, reason in pairs { [text] = "notadb", [short] = "notadb", [folder] = "io", [store.target() .. "/none/q.db"] = "io",
       ["/proc/q.db"] = "io" } do
       local queue = store.queue { store = path }
       local result, err = queue:add { tags = TAGS }
@@ -80,6 +81,21 @@ describe("a queue in SQLite", function()
     assert.matches("another program", refused("notadb", result, err))
     assert.equal(before, shell("md5sum %s; ls -l --time-style=full-iso %s*", foreign, foreign))
     assert.equal(("no database "):rep(100), shell("cat %s; echo .", text):sub(1, -2):gsub("\n$", ""))
+  end)
+
+  it("that is damaged says so, and is left to who can mend it", function()
+    local queue, _, _, path = store.queue()
+    for i = 1, 20 do assert(queue:add { files = { "https://example.com/" .. i .. "/" .. ("x"):rep(3000) } }) end
+    queue:close()
+    local file = assert(io.open(path, "r+b"))
+    local size = file:seek "end"
+    file:seek("set", 4096)
+    file:write(("\255"):rep(size - 4096))
+    file:close()
+    queue = store.queue { store = path }
+    local result, err = queue:add { tags = TAGS }
+    assert.matches("damaged", refused("corrupt", result, err))
+    assert.is_false(err.retryable)
   end)
 
   it("that may not be written says so", function()

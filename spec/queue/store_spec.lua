@@ -211,17 +211,39 @@ describe("a unit, sqlite", function()
     local first = handle:submit { { "INSERT INTO t VALUES (1)" }, { "INSERT INTO t VALUES (2)" } }
     local wrong = handle:submit { { "INSERT INTO t VALUES (3)" }, { "INSERT INTO t VALUES (1)" } }
     local refused = handle:submit { { "INSERT INTO t VALUES (4)" }, { "SELECT refuse('because')" } }
+    local number = handle:submit { { "INSERT INTO t VALUES (6)" }, { 5 } }
     local last = handle:submit { { "INSERT INTO t VALUES (5)" }, { "SELECT count(*), now(), 1.5, NULL, x'00ff' FROM t" },
       { "SELECT x FROM t ORDER BY x" } }
     finish()
     assert.equal(1, taken(first)[2].changes)
     assert.equal("constraint", (select(3, taken(wrong))))
+    assert.equal("error", (select(3, taken(number))))
     assert.same({ "because", "error" }, { select(2, taken(refused)) })
     local results = taken(last)
     local row = results[2].rows[1]
     assert.same({ 3, 1.5, false, "\0\255" }, { row[1], row[3], row[4], row[5] })
     assert.is_true(math.abs(row[2] - os.time()) < 60)
     assert.same({ { 1 }, { 2 }, { 5 } }, results[3].rows)
+    handle:close()
+  end)
+end)
+
+describe("a command, redis", function()
+  it("that has too many words or numbers is refused, and the next one is carried out", function()
+    local handle = require "cfpurge.redis".open(stores.of.redis.target())
+    local many, numbers = { "ECHO" }, { "ECHO" }
+    for i = 2, 5000 do many[i] = "x" end
+    for i = 2, 40 do numbers[i] = i end
+    for _, wrong in ipairs { many, numbers } do
+      local id = handle:submit { wrong }
+      while handle:step(1) > 0 do end
+      local _, results, problem = handle:take(id)
+      assert.is_nil(results)
+      assert.matches("too long", problem)
+      id = handle:submit { { "ECHO", "next" } }
+      while handle:step(1) > 0 do end
+      assert.same({ "next" }, (select(2, handle:take(id))))
+    end
     handle:close()
   end)
 end)
