@@ -21,12 +21,13 @@
  * comes of it. So long at most, in microseconds, and half of what the last one took. */
 #define LONGEST_WAIT INT64_C(3000)
 
-/* The database is the thread's alone; `lock` guards the last six. A forked child has this with the lock in any state
- * and no thread: it leaves it as it is. */
+/* The database and what is `running` in it are the thread's alone; `lock` guards the last six. A forked child has this
+ * with the lock in any state and no thread: it leaves it as it is. */
 struct sqlite {
     struct cf_store_own own;
     pthread_t thread;
     struct cf_database database;
+    struct cf_work *running;
     int bell[2]; /* a pipe: the thread rings, the host reads */
 
     pthread_mutex_t lock;
@@ -53,7 +54,7 @@ static void sqlite_wait_for_company(struct sqlite *sqlite, size_t last_size, int
 static void *sqlite_thread(void *data)
 {
     struct sqlite *sqlite = data;
-    struct cf_work *first, *work, *next;
+    struct cf_work *work, *next;
     size_t size = 0;
     int64_t begun, took = 0;
 
@@ -64,20 +65,21 @@ static void *sqlite_thread(void *data)
             continue;
         }
         sqlite_wait_for_company(sqlite, size, took);
-        first = sqlite->waiting;
+        sqlite->running = sqlite->waiting;
         size = sqlite->size;
         sqlite->waiting = sqlite->last = NULL;
         sqlite->size = 0;
         pthread_mutex_unlock(&sqlite->lock);
         begun = cf_clock_now();
-        cf_database_run(&sqlite->database, first);
+        cf_database_run(&sqlite->database, sqlite->running);
         took = cf_clock_now() - begun;
         pthread_mutex_lock(&sqlite->lock);
-        for (work = first; work; work = next) {
+        for (work = sqlite->running; work; work = next) {
             next = work->next;
             work->next = sqlite->done;
             sqlite->done = work;
         }
+        sqlite->running = NULL;
         /* A full pipe is as good as one byte more. */
         if (write(sqlite->bell[1], "", 1) < 0)
             continue;
