@@ -115,7 +115,7 @@ describe("a queue in SQLite", function()
       print(result, err.kind, err.reason, err.remaining.tags[1])]]):format(path)
     local file = path .. ".lua"
     write(file, code)
-    assert.equal("nil\tstore\treadonly\tc", shell(
+    assert.matches("nil\tstore\treadonly\tc", shell(
       "cd /; LUA_PATH='%s' LUA_CPATH='%s' %s%s %s 2>/dev/null", package.path:gsub(";%./[^;]*", ""),
       package.cpath:gsub(";%./[^;]*", ""), as_nobody, os.getenv "CFPURGE_LUA" or "lua5.4", file))
   end)
