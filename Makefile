@@ -110,8 +110,8 @@ DEPS = gcc libc6-dev binutils make pkgconf git libcurl4-openssl-dev $(SUITE_DEPS
   nginx-light libnginx-mod-http-lua apache2-bin lighttpd lighttpd-modules-lua openssl ca-certificates curl nghttp2-client \
   lua-http lua-sec lua-busted lua-check luarocks zip mandoc clang clang-tidy libclang-rt-dev cppcheck valgrind \
   tmux procps iproute2 musl-tools musl-dev debootstrap
-# Hosts of lua/README.md that bring much and run in `make proof` alone; Tarantool is in no later Debian.
-HOST_DEPS = love mpv xvfb xauth knot-resolver $(if $(filter VERSION_ID="12",$(file </etc/os-release)),tarantool)
+# Hosts of lua/README.md that bring much (200 MB) and run in `make proof` alone.
+HOST_DEPS = love mpv xvfb xauth knot-resolver tarantool
 # Debian has no lua-cjson for Lua 5.5: .ci/cjson builds this one.
 CJSON = $(and $(IS_NEWER),$(if $(wildcard /usr/local/lib/lua/5.5/cjson.so),,/usr/local/lib/lua/5.5/cjson.so))
 MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \

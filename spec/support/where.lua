@@ -41,7 +41,8 @@ local WHY = {
 
 -- Why not in this program; LuaJIT is the one that a program can have within.
 local function why_not_in(program)
-  local pipe = io.popen(("PATH=$PATH:/usr/sbin:/usr/games; at=$(command -v %s) && echo there && ldd $at 2>&1"):format(program))
+  local pipe = io.popen(([[PATH=$PATH:/usr/sbin:/usr/games
+    at=$(command -v %s || ls %s 2>/dev/null) && echo there && ldd $at 2>&1]]):format(program, program))
   local said = pipe:read "*a"
   pipe:close()
   local its = said:match "liblua(%d%.%d)"
