@@ -217,6 +217,27 @@ describe("a queue in Redis", function()
     end)
   end)
 
+  it("whose server falls silent says so in time, and goes on when it answers", function()
+    if elsewhere "once" then return end
+    within(0.5, function()
+      local silent = assert(socket.bind("127.0.0.1", 0))
+      local _, port = silent:getsockname()
+      local result, err = store.queue({ store = "redis://127.0.0.1:" .. port }):add { tags = { "c" } }
+      refused("connection", result, err, { "c" })
+      silent:close()
+      local redis = server()
+      local queue = store.queue { store = redis:url() }
+      assert(queue:add { tags = { "a" } })
+      os.execute("pkill -STOP -P " .. redis.pid)
+      result, err = queue:add { tags = { "c" } }
+      os.execute("pkill -CONT -P " .. redis.pid)
+      refused("connection", result, err, { "c" })
+      assert.is_true(err.retryable)
+      host.tries(function() return queue:add { tags = { "c" } } end)
+      assert.equal(2, waiting(redis:url()))
+    end)
+  end)
+
   it("is refused by a store of a newer version, and changes nothing in it", function()
     local redis = server()
     redis:command "HSET {cfpurge}:meta version 99"
