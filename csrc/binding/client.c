@@ -6,6 +6,7 @@
 
 #include "binding/client.h"
 #include "binding/error.h"
+#include "engine/preload.h"
 
 #define TYPE "cfpurge.client"
 /* In a forecast. */
@@ -218,6 +219,23 @@ static int client_file_number(lua_State *L)
     return 1;
 }
 
+/* preload(): fetches what requests need of the system, for as long as that takes. True, or nil and a sentence. */
+static int client_preload(lua_State *L)
+{
+    struct client *client = cf_client_check(L);
+    const char *problem = NULL;
+
+    if (client->engine && !client->closed)
+        problem = cf_engine_preload(client->engine, client->options.base_url, client->options.proxy);
+    if (problem) {
+        lua_pushnil(L);
+        lua_pushstring(L, problem);
+        return 2;
+    }
+    lua_pushboolean(L, true);
+    return 1;
+}
+
 /* wake(): whoever calls this has work for the next step, and the descriptor is readable until then. */
 static int client_wake(lua_State *L)
 {
@@ -369,6 +387,7 @@ void cf_client_open(lua_State *L)
                                        {"take", client_take},
                                        {"cancel", client_cancel},
                                        {"fileno", client_file_number},
+                                       {"preload", client_preload},
                                        {"wake", client_wake},
                                        {"alarm", client_alarm},
                                        {"timeout", client_timeout},

@@ -412,6 +412,7 @@ void cf_engine_free(struct cf_engine *engine)
     cf_heap_free(&engine->instants);
     cf_heap_free(&engine->overdue);
     cf_ca_free_all(&engine->cas);
+    curl_slist_free_all(engine->addresses);
     cf_free(engine->by_id);
     cf_free(engine->events);
     cf_free(engine);

@@ -64,6 +64,7 @@ struct cf_engine {
     struct cf_transfer **by_id; /* chains by the low bits of the id */
     size_t by_id_size, by_id_count;
     struct cf_transfer_list running, waiting, done, taken, idle;
+    struct curl_slist *addresses; /* those that were looked up before; NULL: libcurl looks up */
     struct cf_ca *cas; /* the files of CAs that were read, until the engine is freed */
     struct cf_event *events;
     size_t event_first, event_count, event_cap;

@@ -67,9 +67,9 @@ static void tls_resolve(void *libcurl, void *function, const char *name)
     memcpy(function, &symbol, sizeof symbol);
 }
 
-/* OpenSSL fetches its algorithms when the first context is made. That takes 3 ms, which the first connection would have
- * to bear. */
-static void tls_warm_up(void *libcurl)
+/* Makes a context, does with it what `use` does, and frees it. OpenSSL fetches its algorithms when the first one is
+ * made. That takes 3 ms, which the first connection would have to bear. */
+static void tls_with_context(void *libcurl, void (*use)(void *ctx))
 {
     const void *(*client_method)(void);
     void *(*new_context)(const void *method);
@@ -79,8 +79,11 @@ static void tls_warm_up(void *libcurl)
     tls_resolve(libcurl, &client_method, "TLS_client_method");
     tls_resolve(libcurl, &new_context, "SSL_CTX_new");
     tls_resolve(libcurl, &free_context, "SSL_CTX_free");
-    if (client_method && new_context && free_context && (ctx = new_context(client_method())))
+    if (client_method && new_context && free_context && (ctx = new_context(client_method()))) {
+        if (use)
+            use(ctx);
         free_context(ctx);
+    }
 }
 
 /* The version of the TLS library that libcurl uses, where it is of this name: "3.0.9" of "OpenSSL". NULL: another one.
@@ -104,6 +107,15 @@ static const char *tls_openssl_version(void)
     return version ? version : tls_version_of("LibreSSL");
 }
 
+static bool tls_can_share(void *libcurl)
+{
+    tls_resolve(libcurl, &openssl.get_cert_store, "SSL_CTX_get_cert_store");
+    tls_resolve(libcurl, &openssl.set1_cert_store, "SSL_CTX_set1_cert_store");
+    tls_resolve(libcurl, &openssl.load_verify_locations, "SSL_CTX_load_verify_locations");
+    tls_resolve(libcurl, &openssl.up_ref, "X509_STORE_up_ref");
+    return openssl.get_cert_store && openssl.set1_cert_store && openssl.load_verify_locations && openssl.up_ref;
+}
+
 static void tls_look(void)
 {
     const curl_version_info_data *info = cf_libcurl_info();
@@ -116,7 +128,7 @@ static void tls_look(void)
     is_other = !tls_openssl_version();
     if (is_other)
         return;
-    tls_warm_up(libcurl);
+    tls_with_context(libcurl, NULL);
     tls_resolve(libcurl, &openssl.get_protocol, "SSL_get0_alpn_selected");
     library = openssl.get_protocol ? CURLSSLBACKEND_OPENSSL : CURLSSLBACKEND_NONE;
 #ifdef CF_HAVE_CA_PATHS
@@ -128,11 +140,7 @@ static void tls_look(void)
         bundle = info->cainfo;
     }
 #endif
-    tls_resolve(libcurl, &openssl.get_cert_store, "SSL_CTX_get_cert_store");
-    tls_resolve(libcurl, &openssl.set1_cert_store, "SSL_CTX_set1_cert_store");
-    tls_resolve(libcurl, &openssl.load_verify_locations, "SSL_CTX_load_verify_locations");
-    tls_resolve(libcurl, &openssl.up_ref, "X509_STORE_up_ref");
-    if (!openssl.get_cert_store || !openssl.set1_cert_store || !openssl.load_verify_locations || !openssl.up_ref)
+    if (!tls_can_share(libcurl))
         bundle = NULL;
 }
 
@@ -140,23 +148,28 @@ static void tls_look(void)
 
 /* Only a store that is whole is shared. A thread that comes while it is read waits for it: an empty one would trust
  * nobody. */
-static CURLcode tls_share_store(CURL *easy, void *ctx, void *unused)
+static CURLcode tls_read_store(void *ctx, const char *file)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     CURLcode code = CURLE_OK;
     void *store;
+
+    pthread_mutex_lock(&lock);
+    if (!shared_store) {
+        if (!openssl.load_verify_locations(ctx, file, NULL))
+            code = CURLE_SSL_CACERT_BADFILE;
+        else if ((store = openssl.get_cert_store(ctx)) && openssl.up_ref(store))
+            shared_store = store;
+    }
+    pthread_mutex_unlock(&lock);
+    return code;
+}
+
+static CURLcode tls_share_store(CURL *easy, void *ctx, void *unused)
+{
+    CURLcode code = shared_store ? CURLE_OK : tls_read_store(ctx, bundle);
     (void)easy, (void)unused;
 
-    if (!shared_store) {
-        pthread_mutex_lock(&lock);
-        if (!shared_store) {
-            if (!openssl.load_verify_locations(ctx, bundle, NULL))
-                code = CURLE_SSL_CACERT_BADFILE;
-            else if ((store = openssl.get_cert_store(ctx)) && openssl.up_ref(store))
-                shared_store = store;
-        }
-        pthread_mutex_unlock(&lock);
-    }
     if (shared_store)
         openssl.set1_cert_store(ctx, shared_store);
     return code;
@@ -213,6 +226,26 @@ void cf_tls_prepare(void)
     pthread_once(&once, tls_look);
 }
 
+static void tls_read_bundle(void *ctx)
+{
+#ifdef CF_HAVE_CA_PATHS
+    const curl_version_info_data *info = cf_libcurl_info();
+
+    if (info->age >= CURLVERSION_SEVENTH && info->cainfo)
+        (void)tls_read_store(ctx, info->cainfo);
+#endif
+    (void)ctx;
+}
+
+void cf_tls_read_bundle(void)
+{
+    void *libcurl = cf_openssl_library((void (*)(void))curl_easy_strerror);
+
+    cf_tls_prepare();
+    if (!is_other && tls_can_share(libcurl))
+        tls_with_context(libcurl, tls_read_bundle);
+}
+
 CURLcode cf_tls_apply(CURL *easy, const struct cf_ca *ca)
 {
     CURLcode code = CURLE_OK;
@@ -220,7 +253,7 @@ CURLcode cf_tls_apply(CURL *easy, const struct cf_ca *ca)
     cf_tls_prepare();
     if (!cf_libcurl_has(CURL_VERSION_SSL))
         return CURLE_OK;
-    if (directory)
+    if (directory && (ca || !shared_store))
         return tls_set_places(easy, ca, directory);
     if (is_other) {
         curl_easy_setopt(easy, CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
@@ -228,7 +261,7 @@ CURLcode cf_tls_apply(CURL *easy, const struct cf_ca *ca)
         if (code != CURLE_OK && code != CURLE_NOT_BUILT_IN)
             return code;
     }
-    if (!bundle)
+    if (!bundle && !shared_store)
         return ca ? tls_set_ca(easy, ca) : CURLE_OK;
     code = tls_set_places(easy, ca, NULL);
     return code != CURLE_OK ? code

@@ -12,6 +12,8 @@
 const char *cf_tls_problem(void);
 /* Does what is done once a process, after curl_global_init, so that no connection has to. */
 void cf_tls_prepare(void);
+/* Reads the system's bundle now, once a process: it is trusted even where its file is out of reach later. */
+void cf_tls_read_bundle(void);
 /* Sets the system's certificates on `easy`, and the hook that shares its bundle where it has nothing else. libcurl
  * trusts `ca` beside them, which must stay as long as `easy`; NULL for none. */
 CURLcode cf_tls_apply(CURL *easy, const struct cf_ca *ca);

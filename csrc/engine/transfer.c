@@ -301,6 +301,8 @@ static CURLcode transfer_set_request(struct cf_transfer *transfer, const struct 
     SET(CURLOPT_PROXY, transfer->proxy);
     /* An explicit proxy is not undone by the environment's no_proxy. */
     SET(CURLOPT_NOPROXY, transfer->direct ? "*" : transfer->proxy ? "" : NULL);
+    if (engine->addresses)
+        SET(CURLOPT_RESOLVE, engine->addresses);
     /* Seconds. */
     SET(CURLOPT_DNS_CACHE_TIMEOUT, transfer->origin->look_up_again ? 0L : 60L);
     /* libcurl's own default is 300 s; "none" is as long as it can be. */

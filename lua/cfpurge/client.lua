@@ -357,6 +357,12 @@ local function new(options)
   if problem then
     return validate.refused("loop", problem)
   end
+  if loops.is_loading() then
+    local is_there, why = handle:preload()
+    if not is_there then
+      return validate.refused("base_url", "its address was not found: " .. why)
+    end
+  end
   local zone, zone_id = options and rawget(options, "zone"), options and rawget(options, "zone_id")
   if zone and zone_id then
     return validate.refused("zone", "either zone or zone_id")

@@ -21,16 +21,20 @@ if path then
   local args, code = dofile(path)
   M.main = args.main
 
+  function M.new(host, options)
+    local filled = { zone_id = args.zone, base_url = args.base_url, api_token = args.token }
+    for _, more in ipairs { host.options or {}, options or {} } do
+      for key, value in pairs(more) do
+        filled[key] = value
+      end
+    end
+    return assert(require("cfpurge").new(filled))
+  end
+
   function M.start(host)
     host.plan = args
     local function new(options)
-      local filled = { zone_id = args.zone, base_url = args.base_url, api_token = args.token }
-      for _, more in ipairs { host.options or {}, options or {} } do
-        for key, value in pairs(more) do
-          filled[key] = value
-        end
-      end
-      return assert(require("cfpurge").new(filled))
+      return M.new(host, options)
     end
     local lines = {}
     local ok, err = require("spec.hosts.contract").pcall(function()

@@ -1,5 +1,6 @@
 -- HAProxy, the real one, with the Lua that it is built with.
 local elsewhere = require "spec.support.where"
+local edge = require "spec.support.edge"
 local program = require "spec.hosts.program"
 local host = require "spec.support.host"
 
@@ -109,5 +110,41 @@ describe("HAProxy", function()
       return { during = during, before = before, left = client:in_flight() }
     ]]
     assert.same({ during = 1, before = false, left = 0 }, value)
+  end)
+
+  -- As distributions have it: another user, who may start no threads, and a folder without any file.
+  describe("that has taken threads and files away", function()
+    local dir = host.must("mktemp -d"):gsub("%s", "")
+    local env, jail = edge.up(), dir .. "/jail"
+    host.must(("mkdir %s && cat /etc/ssl/certs/ca-certificates.crt %s >%s/bundle.pem"):format(jail, env.CA_FILE, dir))
+    teardown(function() host.must("rm -r " .. dir) end)
+
+    local function purge(base_url, library, more)
+      return program.run("haproxy", [[
+        local result, err = host.client:purge { tags = { "a" } }
+        return { said = result and "accepted" or err.message, files = io.open "/etc/passwd" ~= nil }
+      ]], { args = { base_url = base_url },
+        env = ("LD_PRELOAD=%s CFPURGE_JAIL=%s %s"):format(host.preloaded(library), jail, more or "") })
+    end
+
+    it("names resolve", function()
+      assert.same({ said = "accepted", files = false },
+        purge(env.API_HTTP:gsub("127%.0%.0%.1", "slow-1.test"), "slow_dns"))
+    end)
+
+    it("the system's certificates are trusted", function()
+      assert.same({ said = "accepted", files = false },
+        purge(env.API_TLS, "curl", "SPEC_CAINFO=" .. dir .. "/bundle.pem"))
+      assert.matches("certificate", purge(env.API_TLS, "curl", "").said)
+    end)
+  end)
+
+  it("a name that is not found is told when the client is made", function()
+    local value = run([[
+      local ok, err = pcall(new, { base_url = "https://none.invalid" })
+      return { ok = ok, err = tostring(err) }
+    ]], { main = true })
+    assert.is_false(value.ok)
+    assert.matches("base_url: its address was not found", value.err)
   end)
 end)

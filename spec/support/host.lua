@@ -8,6 +8,7 @@
 --                            spec/hosts, true is curl), limit (60 seconds), disk (a directory: in that process
 --                            alone a file system of 1 MB; nil, the reason where the system refuses), bare (true: nothing
 --                            but `system` and `json`)
+--   host.preloaded(name)     the file for LD_PRELOAD of one in spec/hosts
 --   host.other_ca()          a file with a CA that is not the edge's
 --   host.must(command)       what a shell command printed; an error where it failed
 --   host.tries(check)        check() until it holds, five times at most: for marks that a machine which stands still for a
@@ -124,6 +125,10 @@ function M.build(name, flags)
   return builds[name]
 end
 
+function M.preloaded(name)
+  return compile(name .. ".so", "spec/hosts/" .. name .. ".c -ldl", "$(pkg-config --cflags libcurl)")
+end
+
 function M.run(code, options)
   options = options or {}
   serial = serial + 1
@@ -144,8 +149,7 @@ function M.run(code, options)
   end
   if options.preload then
     local name = options.preload == true and "curl" or options.preload
-    env[#env + 1] = "LD_PRELOAD="
-      .. compile(name .. ".so", "spec/hosts/" .. name .. ".c -ldl", "$(pkg-config --cflags libcurl)")
+    env[#env + 1] = "LD_PRELOAD=" .. M.preloaded(name)
   end
   table.sort(env, function(a, b) -- options of env(1) come first
     return (a:find "^env" and 0 or a:find "^%-u" and 1 or 2) < (b:find "^env" and 0 or b:find "^%-u" and 1 or 2)

@@ -58,6 +58,11 @@ function M.hold()
   end
 end
 
+--- Does HAProxy read its files? What it runs afterwards has no threads, and no files where there is a `chroot`.
+function M.is_loading()
+  return in_haproxy and core.httpclient() == nil
+end
+
 --- The methods of a class hold HAProxy off.
 function M.hold_in(class)
   for name, method in pairs(in_haproxy and class or {}) do
