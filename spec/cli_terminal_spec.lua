@@ -50,6 +50,8 @@ describe("the command in a terminal", function()
     for _, answer in ipairs { "n", "C-c", "y" } do
       type_in(line)
       screen("Purge everything of " .. about.name:gsub("%p", "%%%0") .. "%? %[y/N%]")
+      -- It reads the terminal a moment after it has asked.
+      os.execute "sleep 0.2"
       tmux("send-keys -t t " .. answer .. (answer == "C-c" and "" or " Enter"))
       if answer == "y" then
         screen "accepted: everything in 1 request.*status=0"

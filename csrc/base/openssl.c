@@ -78,7 +78,7 @@ const char *cf_openssl_problem(void *library, const char *reached, const char *w
     if (openssl_is_version(own, reached) && !openssl_is_version(first, reached))
         return NULL;
     is_named = openssl_is_elsewhere(library, functions[0]);
-    snprintf(
+    (void)snprintf(
         problem, sizeof problem,
         "%s is linked with %.*s, but would call another one that this program exports (%.*s): link the program with "
         "-Wl,--exclude-libs,libssl.a:libcrypto.a or with a shared OpenSSL%s (README, \"TLS libraries\")",

@@ -85,7 +85,7 @@ describe("a purge with --queue", function()
       [{ "files", "--check", "https://a.example/" }] = "%-%-check: goes without %-%-queue",
       [{ "tags", "a", "--queue=redis://user:secret@127.0.0.1/0" }] = "could be seen among the arguments",
       [{ "tags", "a", "--again=-1" }] = "%-%-again: must be seconds",
-      [{ "queue", "failed", "--limit", "0" }] = "%-%-limit: is too small", [{ "queue" }] = "a command is required",
+      [{ "queue" }] = "a command is required",
     } do
       local out, err, status = command.run(words, over(target))
       assert.same({ "", 2 }, { out, status }, err)
@@ -96,7 +96,13 @@ describe("a purge with --queue", function()
     assert.same({ 2, true }, { status, err:find("go with --queue", 1, true) ~= nil })
     _, err, status = command.run({ "tags", "a" }, { env = { CFPURGE_QUEUE = target }, zone = false })
     assert.same({ 2, "cfpurge: no zone: give --zone, or set CLOUDFLARE_ZONE_ID\n" }, { status, err })
-    assert.equal(0, status_of(target).waiting)
+    for _, action in ipairs { "status", "failed", "retry", "discard" } do
+      local out
+      out, err, status = command.run({ "queue", action }, over(target))
+      assert.same({ "", 4, "none" }, { out, status, io.open(target) or "none" })
+      assert.equal(("cfpurge: --queue: %s: No such file or directory: the first purge that is added makes the store\n"
+        .. "cfpurge: check the store: %s\n"):format(target, target), err)
+    end
   end)
 
   it("of zone auto finds the zone of each item when it is sent, and --again sends it twice", function()
@@ -114,8 +120,9 @@ describe("a purge with --queue", function()
     for i = 1, 200000 do lines[i] = "tag-" .. i end
     local options = over(target)
     options.stdin = table.concat(lines, "\n") .. "\n"
+    fine({ "tags", "first" }, over(target))
     local pid, wait = command.start({ "tags", "--remaining", dir .. "/rest" }, options)
-    wait_until(function() return status_of(target).waiting > 0 end)
+    wait_until(function() return status_of(target).waiting > 1 end)
     host.must("kill -INT " .. pid)
     local _, err, status = wait()
     assert.equal(130, status, err)
@@ -200,6 +207,8 @@ for _, store in ipairs(stores) do describe("the command's queue, " .. store.name
     out = fine({ "queue", "failed", "--kind", "tags", "--limit", "1" }, over(target))
     assert.matches("^bad%-%d: [^\n]*so it is[^\n]*code 1100[^\n]*; zone " .. zone .. ", %d+%.%d s ago\n$", out)
     assert.equal("", fine({ "queue", "failed", "--kind", "hosts" }, over(target)))
+    _, err, status = command.run({ "queue", "failed", "--limit", "0" }, over(target))
+    assert.same({ "cfpurge: --limit: is too small\n", 2 }, { err, status })
     local failed = cjson.decode(fine({ "queue", "failed", "--json" }, over(target))).failed
     assert.same({ 2, 1100, zone, false }, { #failed, failed[1].error.code, failed[1].zone, failed[1].invalidate })
     assert.equal("retried: 0 items\n", fine({ "queue", "retry", "--environment", "staging" }, over(target)))

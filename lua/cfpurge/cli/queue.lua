@@ -105,7 +105,7 @@ return function(args, report)
   if not actions[args.action] then
     return require "cfpurge.cli.work"(args, report, store)
   end
-  local queue, err = stores.open(store, { loop = "blocking" })
+  local queue, err = stores.open(store, { loop = "blocking" }, true)
   local ended
   if queue then
     ended, err = actions[args.action](report, queue, args)

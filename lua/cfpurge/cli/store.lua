@@ -44,8 +44,15 @@ end
 
 --- The queue over it; an error is in the words of the command.
 ---@param options table of cfpurge.queue
+---@param is_asked? boolean of a store that is not there nothing can be told: nobody has added to it
 ---@return cfpurge.Queue? queue, cfpurge.Error? err
-function M.open(store, options)
+function M.open(store, options, is_asked)
+  local file, problem, code = io.open(store)
+  if file then
+    file:close()
+  elseif is_asked and code == 2 and not store:find "^%a+://" then
+    return nil, core.error("store", ("--queue: %s: the first purge that is added makes the store"):format(problem))
+  end
   options.store = store
   local queue, _, err = require "cfpurge.queue".new(options)
   if err and err.field == "store" then

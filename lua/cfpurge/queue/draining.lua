@@ -5,8 +5,8 @@ local requests = require "cfpurge.request"
 -- Seconds between looks.
 local PAUSE = 0.1
 
--- `parts` is empty: what it asks the store may end as it likes, `finish` counts once.
-local Draining = { parts = {} }
+-- `parts` has the look that is under way: it may end as it likes, `finish` counts once.
+local Draining = {}
 Draining.__index = Draining
 
 function Draining:finish(value, err)
@@ -39,9 +39,10 @@ function Draining:look()
     return
   end
   local commands, decode = self.store.status()
-  self.link:begin(commands, decode, function(status, err)
+  local part = self.link:begin(commands, decode, function(status, err)
     self:seen(status, err)
   end)
+  self.parts = part and { [part] = true } or {}
 end
 
 --- Ends it at once.
@@ -58,7 +59,7 @@ end
 return function(queue, request, deadline, done)
   local job = setmetatable({
     link = queue.link, store = queue.store, worker = queue.worker, ends = deadline and core.now() + deadline,
-    done = done, is_over = false,
+    done = done, is_over = false, parts = {},
   }, Draining)
   requests.give_job(request, job)
   job:look()
