@@ -47,11 +47,13 @@ end
 ---@param is_asked? boolean of a store that is not there nothing can be told: nobody has added to it
 ---@return cfpurge.Queue? queue, cfpurge.Error? err
 function M.open(store, options, is_asked)
-  local file, problem, code = io.open(store)
-  if file then
-    file:close()
-  elseif is_asked and code == 2 and not store:find "^%a+://" then
-    return nil, core.error("store", ("--queue: %s: the first purge that is added makes the store"):format(problem))
+  if is_asked and not store:find "^%a+://" then
+    local file, problem, code = io.open(store)
+    if file then
+      file:close()
+    elseif code == 2 then
+      return nil, core.error("store", ("--queue: %s: the first purge that is added makes the store"):format(problem))
+    end
   end
   options.store = store
   local queue, _, err = require "cfpurge.queue".new(options)
