@@ -1,48 +1,19 @@
 -- The scenarios of the contract (contract.lua) for the queue, each run once for each kind of store that the host has.
 -- One is as in scenarios.lua; t has besides: store (a target), queue (of `client` and `store`, its lease is 3 s),
 -- new_queue(options?), now() (seconds), sleep(seconds) (as the host waits).
-local function check(condition, text, ...)
-  if not condition then error(text:format(...), 2) end
-end
+local checks = require "spec.hosts.checks"
 
-local function equal(expected, got, what)
-  if expected ~= got then
-    error(("%s: expected %s, got %s"):format(what, tostring(expected), tostring(got)), 2)
-  end
-end
+local check, equal, tag, once, ended = checks.check, checks.equal, checks.tag, checks.once, checks.ended
 
 -- The error is a table, which Lua 5.1's assert does not take.
 local function must(value, err)
   return value or error(tostring(err), 2)
 end
 
-local function tag(...)
-  return { tags = { ... } }
-end
-
 local function tags(count, prefix)
   local list = {}
   for i = 1, count do list[i] = prefix .. i end
   return { tags = list }
-end
-
--- Counts its calls and keeps what it was told.
-local function once(inner)
-  local seen = { calls = 0 }
-  seen.on_done = function(value, err)
-    seen.calls, seen.value, seen.err = seen.calls + 1, value, err
-    if inner then inner(value, err) end
-  end
-  return seen
-end
-
-local function ended(list)
-  return function()
-    for _, seen in ipairs(list) do
-      if seen.calls == 0 then return false end
-    end
-    return true
-  end
 end
 
 local function none_left(queue)
@@ -73,8 +44,8 @@ return {
     local request = must(t.queue:start(tag "a", nil, seen.on_done))
     equal(0, seen.calls, "calls within start")
     t.wait_until(ended { seen })
-    equal(1, must(seen.value, seen.err).added, "added")
-    equal(seen.value, (request:wait()), "what wait returns afterwards")
+    equal(1, must(seen.result, seen.err).added, "added")
+    equal(seen.result, (request:wait()), "what wait returns afterwards")
     t.sleep(0.02)
     equal(1, seen.calls, "calls")
     t.wait_until(function() return not t.queue:active() end)
@@ -108,7 +79,7 @@ return {
     end
     t.wait_until(ended(list))
     local added = 0
-    for _, seen in ipairs(list) do added = added + must(seen.value, seen.err).added end
+    for _, seen in ipairs(list) do added = added + must(seen.result, seen.err).added end
     equal(9, added, "added")
     none_left(t.queue)
   end, spawn = true },
@@ -121,14 +92,14 @@ return {
     must(t.queue:start(tag "slow2", nil, seen.on_done))
     t.queue:close()
     equal(1, seen.calls, "calls of an add that was under way")
-    check(seen.value or seen.err.kind == "closed", "%s", tostring(seen.err))
+    check(seen.result or seen.err.kind == "closed", "%s", tostring(seen.err))
     t.queue:close()
     local value, err = t.queue:add(tag "a")
     check(not value and err.kind == "closed" and err.remaining, "an add after close: %s", tostring(err))
     local other, begun = t.new_queue(), t.now()
     -- What close has cut off may be stored all the same: Redis had it, and was too slow to say so.
     local left = all_of(must(other:status()))
-    check(left == 2 or (left == 1 and not seen.value), "left: %d, stored: %s", left, tostring(seen.value ~= nil))
+    check(left == 2 or (left == 1 and not seen.result), "left: %d, stored: %s", left, tostring(seen.result ~= nil))
     none_left(other)
     check(t.now() - begun < 1.5, "waited %.1f s for a lease", t.now() - begun)
   end },
@@ -139,7 +110,7 @@ return {
     must(t.queue:start(tag "b", nil, second.on_done))
     t.wait_until(ended { first, second })
     equal(1, first.calls + second.calls - 1, "calls")
-    check(second.value or second.err.kind == "closed", "%s", tostring(second.err))
+    check(second.result or second.err.kind == "closed", "%s", tostring(second.err))
   end },
   { "close ends a drain that waits", { slow(1) }, nil, function(t)
     must(t.queue:add(tag "slow"))
@@ -192,8 +163,8 @@ return {
     must(t.queue:start(tag "c", nil, later.on_done))
     t.wait_until(ended { inner, outer, later })
     local told = inner.err and inner.err.kind == "invalid_request" and inner.err.message:find "start"
-    check(inner.value or told, "%s", tostring(inner.err))
-    check(inner.value or inner.err.remaining.tags[1] == "b", "what remains")
+    check(inner.result or told, "%s", tostring(inner.err))
+    check(inner.result or inner.err.remaining.tags[1] == "b", "what remains")
   end },
   -- By the processor's time: the clock on the wall counts other processes too.
   { "the host goes on while much is added and sent", {}, nil, function(t)
@@ -210,7 +181,7 @@ return {
       end)
       if longest < 0.02 then break end
     end
-    equal(3000, must(seen.value, seen.err).added, "added")
+    equal(3000, must(seen.result, seen.err).added, "added")
     check(longest < 0.02 or t.waits, "held for %.1f ms of work", longest * 1000)
     check(ticks >= 10, "only %d ticks", ticks)
   end },

@@ -1,41 +1,11 @@
 -- The scenarios of the contract (contract.lua), as plain Lua 5.1 without any library but cfpurge. One is: its name, the
 -- edge's answers, how many requests the zone sees (nil: any number), function(t), where t has client, zone, marker
 -- (what to raise), new(options), wait_until(fn), spawn(fn).
-local function check(condition, text, ...)
-  if not condition then error(text:format(...), 2) end
-end
+local checks = require "spec.hosts.checks"
 
-local function equal(expected, got, what)
-  if expected ~= got then
-    error(("%s: expected %s, got %s"):format(what, tostring(expected), tostring(got)), 2)
-  end
-end
-
-local function tag(...)
-  return { tags = { ... } }
-end
+local check, equal, tag, once, ended = checks.check, checks.equal, checks.tag, checks.once, checks.ended
 
 local SLOW = { match = "slow", delay = 8, pass = true, times = 0 }
-
--- Counts its calls and keeps what it was told.
-local function once(inner)
-  local seen = { calls = 0 }
-  seen.on_done = function(result, err)
-    seen.calls = seen.calls + 1
-    seen.result, seen.err = result, err
-    if inner then inner(result, err) end
-  end
-  return seen
-end
-
-local function ended(list)
-  return function()
-    for _, seen in ipairs(list) do
-      if seen.calls == 0 then return false end
-    end
-    return true
-  end
-end
 
 local function all_once(list, kind)
   for i, seen in ipairs(list) do
