@@ -10,23 +10,7 @@ local function quit()
 end
 
 if os.getenv "CFPURGE_PROGRAM" then
-  local waiting
-  local contract = coroutine.create(function()
-    require("spec.hosts.program").start {
-      wait_until = function(fn, clients)
-        waiting = clients
-        while not fn() do coroutine.yield() end
-      end,
-    }
-    quit()
-  end)
-  mp.add_periodic_timer(1 / 240, function()
-    for _, client in ipairs(waiting or {}) do
-      local ok, err = pcall(client.step, client, 0)
-      if not ok then io.stderr:write(tostring(err), "\n") end
-    end
-    assert(coroutine.resume(contract))
-  end)
+  mp.add_periodic_timer(1 / 240, require("spec.hosts.program").in_turns(quit))
   return
 end
 

@@ -7,7 +7,9 @@
 --                   env (of a server: NAME=value ...), fails (true: the program does not return; value is its exit
 --                   status), limit (seconds)
 --               program.contract(host, options?)   runs the contract; a list of problems. options: tls, skipped, stores
---   in a host   program.main (not in a task?); program.start(host)  where the code may run, once
+--   in a host   program.main (not in a task?); program.start(host), once, where the code may run
+--               turn = program.in_turns(over)   the same in a host that steps clients itself: `turn` is called again
+--                   and again, steps them and goes on with the code; `over` is called when that has ended
 require "spec.support.lines"
 local M = {}
 local path = os.getenv "CFPURGE_PROGRAM"
@@ -48,6 +50,26 @@ if path then
       io.stderr:write("the program failed: ", tostring(err), "\n")
     end
     io.stdout:flush()
+  end
+
+  function M.in_turns(over)
+    local waiting
+    local contract = coroutine.create(function()
+      M.start {
+        wait_until = function(fn, clients)
+          waiting = clients
+          while not fn() do coroutine.yield() end
+        end,
+      }
+      over()
+    end)
+    return function()
+      for _, client in ipairs(waiting or {}) do
+        local ok, err = pcall(client.step, client, 0)
+        if not ok then io.stderr:write(tostring(err), "\n") end
+      end
+      assert(coroutine.resume(contract))
+    end
   end
   return M
 end

@@ -6,23 +6,8 @@ local love = love -- luacheck: ignore
 local timer = love.timer
 
 if not os.getenv "RECIPE" then
-  local waiting
-  local contract = coroutine.create(function()
-    require("spec.hosts.program").start {
-      wait_until = function(fn, clients)
-        waiting = clients
-        while not fn() do coroutine.yield() end
-      end,
-    }
-    love.event.quit()
-  end)
-  function love.update()
-    for _, client in ipairs(waiting or {}) do
-      local ok, err = pcall(client.step, client, 0)
-      if not ok then io.stderr:write(tostring(err), "\n") end
-    end
-    assert(coroutine.resume(contract))
-  end
+  local turn = require("spec.hosts.program").in_turns(function() love.event.quit() end)
+  function love.update() turn() end
   return
 end
 
