@@ -74,8 +74,8 @@ describe("a C program that embeds it", function()
       options.stores = {}
       local text = contract.prepare(edge, options)
       local file = assert(io.open(dir .. "/contract.lua", "w"))
-      local hosts = "spec/hosts/contract.lua spec/hosts/scenarios.lua spec/hosts/queue_scenarios.lua "
-        .. "spec/hosts/embedded.lua"
+      local hosts = "spec/hosts/contract.lua spec/hosts/checks.lua spec/hosts/scenarios.lua "
+        .. "spec/hosts/queue_scenarios.lua spec/hosts/embedded.lua"
       file:write(preload(host.must("find lua/cfpurge " .. hosts .. " -name '*.lua'")),
         "package.preload['spec.hosts.embedded'](require 'spec.hosts.contract', (function() ", text, " end)())")
       file:close()

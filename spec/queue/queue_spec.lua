@@ -309,7 +309,8 @@ for _, store in ipairs(stores) do describe("a queue, " .. store.name, function()
       text:close()
       return all:match(pattern)
     end
-    local pid = peer.await("claim", function() return said "^(%d+)\n" end)
+    -- Stopped only once the edge has its request: what is in flight may not have been sent yet.
+    local pid = peer.await("request", function() return #edge.requests(zone) == 1 and said "^(%d+)\n" end)
     host.must("kill -STOP " .. pid)
     assert.same({ waiting = 0, failed = 0 }, queue:drain { deadline = 10 })
     assert.equal(2, #edge.requests(zone))
