@@ -6,6 +6,7 @@ local drain = require "cfpurge.drain"
 local figures = require "cfpurge.figures"
 local look_up = require "cfpurge.look_up"
 local loops = require "cfpurge.loop"
+local make = require "cfpurge.making"
 local metrics = require "cfpurge.metrics"
 local names = require "cfpurge.names"
 local requests = require "cfpurge.request"
@@ -313,25 +314,8 @@ end
 
 -- ---- making one ----
 
-local function default_of(name)
-  for _, option in ipairs(core.options) do
-    if option.name == name then
-      return option.default
-    end
-  end
-end
-
--- Each worker of nginx has the client that init_by_lua made, or one of its own, and all of them share the account.
-local function with_share(options)
-  local nginx = rawget(_G, "ngx")
-  local count = type(nginx) == "table" and type(nginx.worker) == "table" and nginx.worker.count
-  if not count or type(options) ~= "table" or rawget(options, "plan") == nil or rawget(options, "share") ~= nil then
-    return options
-  end
-  local ok, workers = pcall(count)
-  local copy = tables.copy(options)
-  copy.share = ok and type(workers) == "number" and workers >= 1 and workers or nil
-  return copy
+local function wrap(state)
+  return setmetatable({ [STATE] = state }, Client)
 end
 
 --- Errors are of the kind `invalid_request`; a wrong type raises. `assert` shows no error but a string in Lua 5.1, 5.2
@@ -339,47 +323,8 @@ end
 ---@param options? cfpurge.Options
 ---@return cfpurge.Client?, string? message, cfpurge.Error?
 local function new(options)
-  options = with_share(options)
-  local ok, handle, message, err = pcall(core.new, options)
-  if not ok then
-    validate.raise(handle, "new", 0, 3)
-  end
-  if not handle then
-    return nil, message, err
-  end
-  local loop = options and rawget(options, "loop") or "auto"
-  local problem = loops.check(loop)
-  if not problem then
-    -- Loaded now: when it is needed there may be no descriptor left.
-    local is_there, raised = pcall(loops.pick, loop)
-    problem = not is_there and tostring(raised):match "[^\n]*"
-  end
-  if problem then
-    return validate.refused("loop", problem)
-  end
-  if loops.is_loading() then
-    local is_there, why = handle:preload()
-    if not is_there then
-      return validate.refused("base_url", "its address was not found: " .. why)
-    end
-  end
-  local zone, zone_id = options and rawget(options, "zone"), options and rawget(options, "zone_id")
-  if zone and zone_id then
-    return validate.refused("zone", "either zone or zone_id")
-  end
-  local state = completion.new(handle, loop)
-  state.zone = zone
-  state.exit_grace = options and rawget(options, "exit_grace") or default_of "exit_grace"
-  state.plans = options and rawget(options, "plan") == "auto" and {} or nil
-  state.has_events = options and rawget(options, "on_event") ~= nil
-  state.client = setmetatable({ [STATE] = state }, Client)
-  handle:settle(function()
-    completion.collected(state, "the client was closed")
-  end)
-  -- The environment's is known to the core alone, which has its Lua layer by now.
-  local path = not zone and handle:check { purge_everything = true }
-  state.zone_id = path and path:match "^/zones/([^/]+)" or nil
-  return state.client
+  local client, message, err = make(options, wrap)
+  return client, message, err
 end
 
 loops.hold_in(Client)
