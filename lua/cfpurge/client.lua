@@ -4,15 +4,13 @@ local completion = require "cfpurge.completion"
 local core = require "cfpurge.core"
 local drain = require "cfpurge.drain"
 local figures = require "cfpurge.figures"
+local listing = require "cfpurge.listing"
 local look_up = require "cfpurge.look_up"
 local loops = require "cfpurge.loop"
 local make = require "cfpurge.making"
 local metrics = require "cfpurge.metrics"
-local names = require "cfpurge.names"
-local requests = require "cfpurge.request"
 local tables = require "cfpurge.tables"
 local validate = require "cfpurge.validate"
-local zones = require "cfpurge.zones"
 
 ---@class cfpurge.Client
 local Client = {}
@@ -120,17 +118,6 @@ function Client:purge_everything(options)
   return result, err
 end
 
--- Options may be left out before an on_done.
-local function options_and_done(name, arg, options, on_done)
-  if type(options) == "function" and on_done == nil then
-    options, on_done = nil, options
-  end
-  if on_done ~= nil and type(on_done) ~= "function" then
-    error(("bad argument #%d to '%s' (on_done: function expected, got %s)"):format(arg + 1, name, type(on_done)), 3)
-  end
-  return options, on_done
-end
-
 --- Begins a purge and returns at once. `options.environment_id` picks an environment.
 ---@param params cfpurge.Params
 ---@param options? cfpurge.CallOptions
@@ -139,47 +126,19 @@ end
 ---@overload fun(self: cfpurge.Client, params: cfpurge.Params, on_done: function): cfpurge.Request?, cfpurge.Error?
 function Client:start(params, options, on_done)
   local state = inside(self, "start")
-  options, on_done = options_and_done("start", 2, options, on_done)
+  options, on_done = validate.options_and_done("start", 2, options, on_done)
   local request, err = begin.start(state, "start", 1, params, options, nil, on_done)
   return request, err
 end
 
 -- ---- names ----
 
--- What looks zones up, for look_up.
-local function zones_job(state, name, options)
-  local started = core.now()
-  validate.options(state, name, 1, options, 1)
-  options = tables.snapshot(options)
-  return function(request, done)
-    zones.zones(request, nil, options, requests.ends(state, started, options), done)
-  end
-end
-
--- The same for environments; nil and an error.
-local function environments_job(state, name, zone_id, options)
-  if zone_id ~= nil and type(zone_id) ~= "string" then
-    error(("bad argument #1 to '%s' (zone_id: string expected, got %s)"):format(name, type(zone_id)), 3)
-  end
-  local started = core.now()
-  validate.options(state, name, 2, options, 1)
-  options = tables.snapshot(options)
-  local wanted = names.wanted(state, { params = { zone_id = zone_id }, options = options })
-  local problem = names.zone_problem(state, wanted)
-  if problem then
-    return nil, core.error("invalid_request", problem, { field = problem:match "^[%w_]+" })
-  end
-  return function(request, done)
-    names.environments(request, wanted, options, requests.ends(state, started, options), done)
-  end
-end
-
 --- The zones that the credential sees.
 ---@param options? cfpurge.CallOptions
 ---@return cfpurge.Zone[]?, cfpurge.Error?
 function Client:zones(options)
   local state = inside(self, "zones")
-  local found, err = look_up.wait(state, options, zones_job(state, "zones", options))
+  local found, err = look_up.wait(state, options, listing.zones(state, "zones", options))
   return found, err
 end
 
@@ -189,7 +148,7 @@ end
 ---@return cfpurge.Environment[]?, cfpurge.Error?
 function Client:environments(zone_id, options)
   local state = inside(self, "environments")
-  local job, err = environments_job(state, "environments", zone_id, options)
+  local job, err = listing.environments(state, "environments", zone_id, options)
   if not job then
     return nil, err
   end
@@ -204,8 +163,8 @@ end
 ---@return cfpurge.Request?, cfpurge.Error?
 function Client:start_zones(options, on_done)
   local state = inside(self, "start_zones")
-  options, on_done = options_and_done("start_zones", 1, options, on_done)
-  local request, err = look_up.start(state, options, zones_job(state, "start_zones", options), on_done)
+  options, on_done = validate.options_and_done("start_zones", 1, options, on_done)
+  local request, err = look_up.start(state, options, listing.zones(state, "start_zones", options), on_done)
   return request, not request and err or nil
 end
 
@@ -216,8 +175,8 @@ end
 ---@return cfpurge.Request?, cfpurge.Error?
 function Client:start_environments(zone_id, options, on_done)
   local state = inside(self, "start_environments")
-  options, on_done = options_and_done("start_environments", 2, options, on_done)
-  local job, err = environments_job(state, "start_environments", zone_id, options)
+  options, on_done = validate.options_and_done("start_environments", 2, options, on_done)
+  local job, err = listing.environments(state, "start_environments", zone_id, options)
   local request
   if job then
     request, err = look_up.start(state, options, job, on_done)

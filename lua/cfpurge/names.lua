@@ -197,31 +197,4 @@ function M.forgetting_index(state, index)
   end
 end
 
---- The fault of the zone whose environments are wanted, if any; the client's own is filled in.
----@return string?
-function M.zone_problem(state, wanted)
-  wanted.environment = nil
-  if not wanted.zone then
-    wanted.zone_id = wanted.zone_id or state.zone_id
-  end
-  local id = wanted.zone_id or (wanted.zone and "0") or ""
-  if wanted.zone == "auto" then
-    return "zone: 'auto' has no environments: give the zone's name or id"
-  elseif not wanted.problem and (#id > 32 or not id:match "^[%w_-]+$") then
-    return "zone_id: must be 1 to 32 letters, digits, '_' or '-'"
-  end
-  return wanted.problem
-end
-
---- The environments of the zone, whose name is looked up first where it has one.
----@param done fun(list?: cfpurge.Environment[], err?: cfpurge.Error)
-function M.environments(request, wanted, options, ends, done)
-  M.resolve(request, wanted, options, ends, function(zone_id, _, err)
-    if err then
-      return done(nil, err)
-    end
-    zones.environments(request, zone_id, options, ends, done)
-  end)
-end
-
 return M

@@ -134,6 +134,17 @@ function M.options(state, name, arg, options, deeper)
   end
 end
 
+--- Options may be left out before an on_done; `arg` is their number among the arguments of the method `name`.
+function M.options_and_done(name, arg, options, on_done)
+  if type(options) == "function" and on_done == nil then
+    options, on_done = nil, options
+  end
+  if on_done ~= nil and type(on_done) ~= "function" then
+    error(("bad argument #%d to '%s' (on_done: function expected, got %s)"):format(arg + 1, name, type(on_done)), 3)
+  end
+  return options, on_done
+end
+
 --- What `new` and `queue` return of a field that is wrong.
 ---@return nil, string message, cfpurge.Error
 function M.refused(field, problem)

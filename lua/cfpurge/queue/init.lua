@@ -79,13 +79,8 @@ end
 ---@return cfpurge.Request?, cfpurge.Error?
 function Queue:start(params, options, on_done)
   local queue = inside(self, "start")
-  if type(options) == "function" and on_done == nil then
-    options, on_done = nil, options
-  end
+  options, on_done = validate.options_and_done("start", 2, options, on_done)
   check_call("start", params, options)
-  if on_done ~= nil and type(on_done) ~= "function" then
-    error("bad argument #3 to 'start' (on_done: function expected, got " .. type(on_done) .. ")", 2)
-  end
   local request, loop = begin(queue, params, options, on_done)
   if not request then
     return nil, loop

@@ -56,7 +56,6 @@ function M.client_of(options)
   return state
 end
 
--- What a store is built with.
 --- The options of a method: nil and an error where one is not allowed or of another type.
 ---@param deeper? integer functions between the method and this
 ---@return table? options, cfpurge.Error?
@@ -105,6 +104,7 @@ function M.filter(name, filter, more)
   return stored
 end
 
+-- What a store is built with.
 local packages = { sqlite = "libsqlite3-dev", redis = "libhiredis-dev" }
 
 --- The store's module and its transitions; nil and a sentence where it cannot be loaded.
