@@ -267,7 +267,7 @@ describe("a core client", function()
     for _, kind in ipairs { "purge_everything", "nope", "files\0" } do
       local ok, raised = pcall(client.add, client, client:set(), kind, "a")
       assert.is_false(ok)
-      assert.truthy(raised:find("files, tags, hosts or prefixes expected", 1, true), raised)
+      assert.truthy(raised:find("one of files, tags, hosts, prefixes expected", 1, true), raised)
     end
   end)
 

@@ -83,7 +83,7 @@ describe("cfpurge.lines", function()
     assert.has_error(function() cfpurge.lines(5) end)
     assert.has_error(function() cfpurge.lines() end)
     assert.has_error(function() cfpurge.lines("x", "urls") end,
-      "bad argument #2 to 'lines' (files, tags, hosts or prefixes expected)")
+      "bad argument #2 to 'lines' (one of files, tags, hosts, prefixes expected)")
   end)
 
   it("raises once for a file that has no lines of items", function()

@@ -5,6 +5,7 @@
 #include "binding/client.h"
 #include "binding/error.h"
 #include "binding/options.h"
+#include "binding/params.h"
 #include "binding/decoder.h"
 #include "engine/address.h"
 #include "engine/global.h"
@@ -42,7 +43,7 @@ static int module_libcurl(lua_State *L)
 }
 
 /* { new, purge, purge_environment, now, generation, ascii_host, libcurl, is_terminal, interrupted, read_line, error,
- * options, version } */
+ * kinds, options, version } */
 CFPURGE_EXPORT int luaopen_cfpurge_core(lua_State *L);
 
 int luaopen_cfpurge_core(lua_State *L)
@@ -66,6 +67,8 @@ int luaopen_cfpurge_core(lua_State *L)
     cf_cli_open(L);
     cf_error_open(L);
     lua_setfield(L, -2, "error");
+    cf_params_push_kinds(L);
+    lua_setfield(L, -2, "kinds");
     cf_options_push_schema(L);
     lua_setfield(L, -2, "options");
     lua_pushliteral(L, CF_VERSION);

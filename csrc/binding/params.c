@@ -10,6 +10,7 @@
 #include "binding/item.h"
 #include "binding/options.h"
 
+/* The one table of the kinds: the Lua side has its names by cf_params_push_kinds. */
 static const struct kind {
     const char *name;
     cf_item_write *write_item; /* NULL: it has no list */
@@ -34,6 +35,33 @@ static const struct kind *params_kind_at(lua_State *L, int index)
         if (params_is_key(L, index, kinds[i].name))
             return &kinds[i];
     return NULL;
+}
+
+void cf_params_push_kinds(lua_State *L)
+{
+    size_t i;
+    int count = 0;
+
+    lua_newtable(L);
+    for (i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (kinds[i].write_item) {
+            lua_pushstring(L, kinds[i].name);
+            lua_rawseti(L, -2, ++count);
+        }
+}
+
+/* Leaves "files, tags, ...", and returns it; with those that have no list where `is_all`. */
+static const char *params_push_names(lua_State *L, bool is_all)
+{
+    size_t i;
+
+    lua_pushliteral(L, "");
+    for (i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (is_all || kinds[i].write_item) {
+            lua_pushfstring(L, "%s%s%s", lua_tostring(L, -1), *lua_tostring(L, -1) ? ", " : "", kinds[i].name);
+            lua_remove(L, -2);
+        }
+    return lua_tostring(L, -1);
 }
 
 /* The number at `index` as text. lua_tostring would turn the key itself into a string, and lua_next be lost. */
@@ -226,7 +254,7 @@ bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t 
     }
     place.list = kind ? kind->name : "params";
     if (!kind)
-        return cf_place_refuse(&place, "one of purge_everything, files, tags, hosts, prefixes is needed");
+        return cf_place_refuse(&place, lua_pushfstring(L, "one of %s is needed", params_push_names(L, true)));
     of_files = kind->write_item == cf_item_file;
     purge->bucket = of_files ? CF_BUCKET_URLS : CF_BUCKET_REQUESTS;
     return cf_place_write(&place, "{\"", 2) && cf_place_write(&place, kind->name, strlen(kind->name)) &&
@@ -244,7 +272,7 @@ bool cf_params_write_item(lua_State *L, int kind_index, struct cf_buffer *body)
 
     body->len = 0;
     if (!kind || !kind->write_item) {
-        luaL_argerror(L, kind_index, "files, tags, hosts or prefixes expected");
+        luaL_argerror(L, kind_index, lua_pushfstring(L, "one of %s expected", params_push_names(L, false)));
         return false;
     }
     return kind->write_item(&place);

@@ -25,6 +25,8 @@ struct cf_purge {
  * that no finalizer can run in the middle. */
 bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t max_items, struct cf_buffer *body,
                      struct cf_buffer *slots, struct cf_purge *purge);
+/* Leaves a list of the kinds that are lists. */
+void cf_params_push_kinds(lua_State *L);
 /* Writes the JSON of the item on the top of the stack, whose kind is at `kind_index`. False: the item breaks a rule,
  * and an error table was pushed; raises where its type is wrong. Allocates in Lua no more than cf_params_write. */
 bool cf_params_write_item(lua_State *L, int kind_index, struct cf_buffer *body);

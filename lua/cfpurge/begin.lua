@@ -54,12 +54,11 @@ local function is_short(state, params, options)
   if params.zone ~= nil or params.environment ~= nil then
     return false
   end
-  local list = params.files or params.tags or params.hosts or params.prefixes
-  if tables.is_iterator(list) then
+  local kind, list = validate.kind_of(params)
+  if type(list) == "function" then
     return false
   elseif type(list) == "table" and next(state.sizes) ~= nil then
-    local size = sizes.get(state, sizes.zone_of(params, options), validate.kind_of(params), math.huge)
-    return #tables.bare(list) <= size
+    return #list <= sizes.get(state, sizes.zone_of(params, options), kind, math.huge)
   end
   return true
 end

@@ -97,7 +97,7 @@ end
 ---@field purge_tags cfpurge.Listed
 ---@field purge_hosts cfpurge.Listed
 ---@field purge_prefixes cfpurge.Listed
-for _, kind in ipairs(validate.kinds) do
+for _, kind in ipairs(core.kinds) do
   local name = "purge_" .. kind
   Client[name] = function(self, list, options)
     local state = inside(self, name)

@@ -18,7 +18,10 @@ local foreign = {
   { "^%s*<html", "it looks like HTML, not like one item a line" },
 }
 
-local kinds = { files = true, tags = true, hosts = true, prefixes = true }
+local kinds = {}
+for _, kind in ipairs(core.kinds) do
+  kinds[kind] = true
+end
 
 -- A callable table can tell more than a function can. `count`: the items that it gave; `bytes`: those that it has read;
 -- `line`: the line that it has read last; `problem`: why it raised.
@@ -147,7 +150,7 @@ end
 ---@return cfpurge.Lines? lines, cfpurge.Error? err
 local function lines(path, kind)
   if kind ~= nil and not kinds[kind] then
-    error("bad argument #2 to 'lines' (files, tags, hosts or prefixes expected)", 2)
+    error(("bad argument #2 to 'lines' (one of %s expected)"):format(table.concat(core.kinds, ", ")), 2)
   elseif io.type(path) == "file" then
     return of_file(path, "the file", kind)
   elseif type(path) ~= "string" then

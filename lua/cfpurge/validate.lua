@@ -3,9 +3,9 @@ local core = require "cfpurge.core"
 local requests = require "cfpurge.request"
 local tables = require "cfpurge.tables"
 
-local M = {
-  kinds = { "files", "tags", "hosts", "prefixes" },
+local kinds = core.kinds
 
+local M = {
   --- Of a longer list so many items are checked before anything is sent, and the others as they are read.
   FIRST = 1000,
 }
@@ -27,14 +27,14 @@ end
 --- are run.
 ---@return string? kind, any list
 function M.kind_of(params)
-  for i = 1, type(params) == "table" and #M.kinds or 0 do
-    local list = rawget(params, M.kinds[i])
+  for i = 1, type(params) == "table" and #kinds or 0 do
+    local list = rawget(params, kinds[i])
     if type(list) == "table" and tables.is_iterator(list) then
-      return M.kinds[i], function()
+      return kinds[i], function()
         return list()
       end
     elseif list ~= nil then
-      return M.kinds[i], tables.bare(list)
+      return kinds[i], tables.bare(list)
     end
   end
 end

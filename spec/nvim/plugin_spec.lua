@@ -152,7 +152,7 @@ describe("the Neovim plugin", function()
     ]]
     local lines = {}
     for line in value.told:gmatch "[^\n]+" do lines[#lines + 1] = line:match "^ERROR cfpurge: (.*)" end
-    assert.equal("tag=: no such argument: URLs, or tags=, hosts=, prefixes=, files=, zone=, environment=", lines[1])
+    assert.equal("tag=: no such argument: URLs, or files=, tags=, hosts=, prefixes=, zone=, environment=", lines[1])
     assert.matches("^a: invalid_request: one kind a request", lines[2])
     assert.equal("give URLs, or setup { url = ... }", lines[3])
     assert.equal("2 items: invalid_request: files[2]: must be an absolute http(s) URL", lines[4])

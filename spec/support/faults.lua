@@ -27,6 +27,7 @@
 --   faults.accounted(asked, result, err)   every item is accepted or remains
 local cqueues = require "cqueues"
 local errno = require "cqueues.errno"
+local core = require "cfpurge.core"
 local socket = require "cqueues.socket"
 local host = require "spec.support.host"
 
@@ -271,7 +272,7 @@ end
 function M.accounted(asked, result, err)
   local accepted = result and result.accepted or err.accepted
   local remaining = 0
-  for _, kind in ipairs { "files", "tags", "hosts", "prefixes" } do
+  for _, kind in ipairs(core.kinds) do
     remaining = remaining + #(err and err.remaining and err.remaining[kind] or {})
   end
   if accepted + remaining ~= asked then

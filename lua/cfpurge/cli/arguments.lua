@@ -1,5 +1,6 @@
 --- The command's arguments: its words, its options, its help.
 local core = require "cfpurge.core"
+local tables = require "cfpurge.tables"
 
 local M = {}
 
@@ -145,11 +146,14 @@ local function add_options(command)
   add_common(command)
 end
 
+local KINDS = tables.slice(core.kinds, 1, #core.kinds)
+KINDS[#KINDS + 1] = "everything"
+
 local function add_filter(command)
   add_option(command, "--zone", "<zone>"):description "Of this zone alone, as the purge named it."
   add_option(command, "--environment", "<name>"):description "Of this environment alone, by its name or its id."
   command:option "--kind":overwrite(false):target "kind_of_purge":description "Of this kind alone."
-    :choices { "files", "tags", "hosts", "prefixes", "everything" }
+    :choices(KINDS)
   add_number(command, "--older-than", "<seconds>"):description "What was refused longer ago than this."
 end
 

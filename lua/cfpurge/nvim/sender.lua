@@ -2,6 +2,7 @@
 --- at the first purge, or, where an earlier editor may have left something in the queue, after the start.
 local tables = require "cfpurge.tables"
 local text = require "cfpurge.cli.text"
+local validate = require "cfpurge.validate"
 
 -- Seconds between two lines that say how far a purge is.
 local PAUSE = 1
@@ -184,7 +185,7 @@ local function name_of(params, count)
   if params.purge_everything then
     return "everything"
   end
-  local list = params.files or params.tags or params.hosts or params.prefixes
+  local _, list = validate.kind_of(params)
   list = type(list) == "table" and list or {}
   return #list == 1 and text.cut(text_of(list[1]), 100) or text.count_of(count or #list, "item")
 end

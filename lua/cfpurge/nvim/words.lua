@@ -1,8 +1,13 @@
 --- The words of `:Purge` and `:PurgeEverything`: what they mean, and how they are completed.
+local core = require "cfpurge.core"
+
 local M = {}
 
 local places = { zone = true, environment = true }
-local kinds = { files = true, tags = true, hosts = true, prefixes = true }
+local kinds = {}
+for _, kind in ipairs(core.kinds) do
+  kinds[kind] = true
+end
 
 local function add(params, kind, items)
   params[kind] = params[kind] or {}
@@ -38,7 +43,8 @@ function M.parse(command)
       last_kind = name
       add(params, name, items_of(name, value))
     elseif name then
-      return nil, name .. "=: no such argument: URLs, or tags=, hosts=, prefixes=, files=, zone=, environment="
+      return nil, ("%s=: no such argument: URLs, or %s=, zone=, environment="):format(name,
+        table.concat(core.kinds, "=, "))
     else
       add(params, "files", { word })
     end
@@ -56,9 +62,13 @@ end
 ---@param urls string[]
 ---@return string[]
 function M.complete(lead, urls)
+  local words = {}
+  for _, kind in ipairs(core.kinds) do
+    words[#words + 1] = kind ~= "files" and kind .. "=" or nil
+  end
   return vim.tbl_filter(function(word)
     return vim.startswith(word, lead)
-  end, vim.list_extend({ "tags=", "hosts=", "prefixes=", "zone=", "environment=" }, urls))
+  end, vim.list_extend(vim.list_extend(words, { "zone=", "environment=" }), urls))
 end
 
 --- The same for `:PurgeEverything`.
