@@ -1,32 +1,21 @@
--- The README says what is so: its blocks run as they stand and print what they say, its tables match the code.
+-- The READMEs of users say what is so: their blocks run as they stand and print what they say, their tables match the code.
 local cfpurge = require "cfpurge"
 local command = require "spec.support.command"
 local core = require "cfpurge.core"
 local edge = require "spec.support.edge"
+local readme = require "spec.support.readme"
 
 local env = edge.up()
-local here = debug.getinfo(1, "S").source:match "^@(.*)spec/readme_spec%.lua$" or ""
+local read, blocks = command.read, readme.blocks
 
-local function read(path)
-  return command.read(here .. path)
-end
-
-local readme = read "README.md"
-
--- ---- the parts of the README ----
-
-local function blocks(language)
-  local found = {}
-  for block in readme:gmatch("\n```" .. language .. "\n(.-)\n```\n") do found[#found + 1] = block end
-  return found
-end
+-- ---- the tables of the reference ----
 
 -- The rows of the table whose head begins so, each a list of cells.
 local function rows(head)
-  local at = readme:find("\n" .. head, 1, true)
+  local at = readme.reference:find("\n" .. head, 1, true)
   assert(at, "no table: " .. head)
   local found, line_number = {}, 0
-  for line in readme:sub(at + 1):gmatch "([^\n]*)\n" do
+  for line in readme.reference:sub(at + 1):gmatch "([^\n]*)\n" do
     if line:sub(1, 1) ~= "|" then break end
     line_number = line_number + 1
     if line_number > 2 then
@@ -321,7 +310,7 @@ describe("the README", function()
     end)
 
     it("and what stats() has", function()
-      local said = readme:match "\n`stats%(%)` has(.-)\n\n"
+      local said = readme.reference:match "\n`stats%(%)` has(.-)\n\n"
       local found = {}
       for name in said:gmatch "`([%w_]+)`" do found[#found + 1] = name end
       table.sort(found)
@@ -331,7 +320,7 @@ describe("the README", function()
     end)
 
     it("and what an event has", function()
-      local said, found, events, seen = readme:match "\nAn event has(.-)\n\n", {}, {}, {}
+      local said, found, events, seen = readme.reference:match "\nAn event has(.-)\n\n", {}, {}, {}
       for name in said:gmatch "`([%w_]+)`" do found[#found + 1] = name end
       edge.script(zone, { { status = 503, headers = { ["Retry-After"] = 0 } } })
       local client = new { max_retries = 1, on_event = function(event)

@@ -1,18 +1,11 @@
--- The README's recipes without a token: the message stands where their user looks.
+-- The READMEs' recipes without a token: the message stands where their user looks.
 local elsewhere = require "spec.support.where"
 local clients = require "spec.support.client"
-local command = require "spec.support.command"
 local host = require "spec.support.host"
 
 local lua = os.getenv "CFPURGE_LUA" or "lua5.4"
-local readme = command.read "README.md"
+local blocks = require "spec.support.readme".blocks
 local MESSAGE = "no credential"
-
-local function blocks(language)
-  local found = {}
-  for block in readme:gmatch("\n```" .. language .. "\n(.-)\n```\n") do found[#found + 1] = block end
-  return found
-end
 
 local unset = { "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_EMAIL", "CLOUDFLARE_API_KEY", "CLOUDFLARE_ZONE_ID" }
 

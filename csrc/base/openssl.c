@@ -81,7 +81,7 @@ const char *cf_openssl_problem(void *library, const char *reached, const char *w
     (void)snprintf(
         problem, sizeof problem,
         "%s is linked with %.*s, but would call another one that this program exports (%.*s): link the program with "
-        "-Wl,--exclude-libs,libssl.a:libcrypto.a or with a shared OpenSSL%s (README, \"TLS libraries\")",
+        "-Wl,--exclude-libs,libssl.a:libcrypto.a or with a shared OpenSSL%s (lua/README.md, \"TLS libraries\")",
         who, openssl_name_length(own), own, is_named ? openssl_name_length(first) : 15,
         is_named ? first : "unknown version", remedy);
     return problem;

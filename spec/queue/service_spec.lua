@@ -5,10 +5,10 @@ if elsewhere "once" then return end
 local command = require "spec.support.command"
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
-local here = debug.getinfo(1, "S").source:match "^@(.*)spec/queue/service_spec%.lua$" or ""
+local readme = require "spec.support.readme"
 
 describe("the queue's service in the README", function()
-  local unit = command.read(here .. "README.md"):match "\n```systemd\n(.-\n)```\n"
+  local unit = readme.block "systemd" .. "\n"
   local words = unit:match "\nExecStart=/usr/local/bin/cfpurge ([^\n]*)\n"
   local home = unit:match "\nEnvironment=CFPURGE_QUEUE=(%S+)/queue.db\n"
   teardown(command.clean)

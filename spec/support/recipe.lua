@@ -19,11 +19,7 @@ local edge = require "spec.support.edge"
 local M = {}
 local folders, servers = {}, {}
 
-function M.block(label)
-  local text = command.read "lua/README.md"
-  local at = assert(select(2, text:find("\n```" .. label .. "\n", 1, true)), "lua/README.md has no " .. label)
-  return text:sub(at + 1, text:find("\n```\n", at, true))
-end
+M.block = require "spec.support.readme".block
 
 function M.env(zone)
   local words = "env -u http_proxy -u https_proxy -u all_proxy -u no_proxy -u CLOUDFLARE_EMAIL -u CLOUDFLARE_API_KEY"
