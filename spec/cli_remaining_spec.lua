@@ -76,7 +76,7 @@ describe("the file of what remains", function()
 
   it("is one command's alone", function()
     local rest, waits = dir .. "/rest", {}
-    edge.script(zone, { { delay = 0.5, times = 0, status = 400, json = lists.refusal(1016).json } })
+    edge.script(zone, { { delay = 0.1, times = 0, status = 400, json = lists.refusal(1016).json } })
     for i = 1, 2 do
       local lines = {}
       for k = 1, 100 do lines[k] = ("tag-%d-%d"):format(i, k) end

@@ -275,22 +275,25 @@ describe("the command", function()
   it("stops at a signal, and accounts for every item", function()
     local lines = {}
     for i = 1, 1000 do lines[i] = ("https://%s/%d"):format(host, i) end
-    for signal, number in pairs { INT = 2, TERM = 15, HUP = 1 } do
-      edge.reset(zone)
-      edge.script(zone, { { pass = true }, { delay = 30, times = 20, pass = true } })
-      local pid, wait = command.start({ "files", "--in-flight", "2" },
-        { zone = zone, stdin = table.concat(lines, "\n") })
-      edge.requests(zone, 3)
+    local waits = {}
+    for signal in pairs { INT = 2, TERM = 15, HUP = 1 } do
+      local its = edge.zone { name = about.name }
+      edge.script(its, { { pass = true }, { delay = 30, times = 20, pass = true } })
+      local pid, wait = command.start({ "files", "--in-flight", "2" }, { zone = its, stdin = table.concat(lines, "\n") })
+      edge.requests(its, 3)
       os.execute(("kill -%s %s"):format(signal, pid))
-      local out, err, status = wait()
-      assert.equal(128 + number, status, err)
-      assert.truthy(err:find "^cfpurge: interrupted; 100 accepted, 900 not\n$", err)
+      waits[signal] = wait
+    end
+    for signal, number in pairs { INT = 2, TERM = 15, HUP = 1 } do
+      local out, err, status = waits[signal]()
+      assert.equal(128 + number, status, signal .. ": " .. err)
+      assert.truthy(err:find "^cfpurge: interrupted; 100 accepted, 900 not\n$", signal .. ": " .. err)
       local seen, count = {}, 0
       for line in out:gmatch "[^\n]+" do
         count = count + (seen[line] and 0 or 1)
         seen[line] = true
       end
-      assert.equal(900, count)
+      assert.equal(900, count, signal)
     end
   end)
 

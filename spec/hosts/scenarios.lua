@@ -272,7 +272,7 @@ return {
     all_once(list)
     equal(32, most, "in flight at once")
   end, spawn = true },
-  { "purge and start mixed", { { match = "slow", delay = 2, pass = true } }, 4, function(t)
+  { "purge and start mixed", { { match = "slow", delay = 0.5, pass = true } }, 4, function(t)
     local slow, fast = once(), once()
     assert(t.client:start(tag "slow", nil, slow.on_done))
     assert(t.client:start(tag "a", nil, fast.on_done))
@@ -304,7 +304,7 @@ return {
     local slow, fast = once(), once()
     assert(t.client:start(tag "slow", nil, slow.on_done))
     assert(t.client:start(tag "a", nil, fast.on_done))
-    local cut_off = assert(t.client:drain(1))
+    local cut_off = assert(t.client:drain(0.5))
     equal(1, #cut_off, "cut off")
     equal("slow", cut_off[1].remaining.tags[1], "what remains")
     all_once { fast }

@@ -1,6 +1,6 @@
 -- The budget lies in the store: lua/cfpurge/queue/budgets, and the claims of both stores.
 local elsewhere = require "spec.support.where"
-if elsewhere "engine text" then return end
+if elsewhere "once text" then return end
 
 local cfpurge = require "cfpurge"
 local core = require "cfpurge.core"

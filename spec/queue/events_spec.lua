@@ -1,6 +1,7 @@
 -- What a queue tells its on_event: lua/cfpurge/queue/events.lua.
 local cjson = require "cjson"
 local edge = require "spec.support.edge"
+local elsewhere = require "spec.support.where"
 local stores = require "spec.support.stores"
 
 local function answer(status, code, more)
@@ -63,6 +64,7 @@ for _, store in ipairs(stores) do describe("the events of a queue, " .. store.na
 
   if store.name == "redis" then
     it("are of a store that fails the worker", function()
+      if elsewhere "engine" then return end -- it is tried for five seconds
       local server = stores.server()
       queue = store.queue { store = server:url(), on_event = function(event) seen[#seen + 1] = event end }
       queue:status()
