@@ -148,7 +148,7 @@ describe("a secret", function()
     for _, options in ipairs(credentials) do
       local events = {}
       options.max_retries, options.on_event = 0, function(event) events[#events + 1] = event end
-      local client, zone = clients.new(options)
+      local client, inner, zone = clients.beneath(options)
       for _, secret in ipairs { options.api_token or KEY, not options.api_token and EMAIL or nil } do
         for _, write in ipairs { json, php, escaped } do
           local text = write("Bearer " .. secret .. " and " .. secret)
@@ -175,7 +175,7 @@ describe("a secret", function()
         clean(result)
         for _ = 1, 2 do clean((select(2, client:purge(TAGS)))) end
       end
-      clean(tostring(client), tostring(clients.core(client)), events)
+      clean(tostring(client), tostring(inner), events)
       assert.truthy(#events > 100)
       -- Not in what was refused, or never arrived, or was ended by the caller either.
       clean(select(2, client:purge({ tags = {} })), select(2, client:purge(TAGS, { base_url = edge.env.API_CLOSED })),

@@ -1,5 +1,4 @@
 -- One purge that was asked for, and how requests are reported beside each other: lua/cfpurge/request and client.
-local cfpurge = require "cfpurge"
 local clients = require "spec.support.client"
 local edge = require "spec.support.edge"
 local lists = require "spec.support.lists"
@@ -8,9 +7,9 @@ describe("a request", function()
   teardown(clients.close)
 
   -- Until so many answers are there, of which nobody has been told.
-  local function answered(client, count)
+  local function answered(client, inner, count)
     for _ = 1, 500 do
-      clients.core(client):step(0.02)
+      inner:step(0.02)
       if client:stats().done == count then return end
     end
     error "no answers"
@@ -18,7 +17,7 @@ describe("a request", function()
 
   it("raises nothing that another's on_done did", function()
     for _, what in ipairs { "start", "purge", "cancel", "step", "close" } do
-      local client = clients.new()
+      local client, inner = clients.beneath()
       local log, third = {}, nil
       assert(client:start({ tags = { "a" } }, nil, function() error("the first's", 0) end))
       assert(client:start({ tags = { "b" } }, nil, function()
@@ -29,7 +28,7 @@ describe("a request", function()
       if what == "step" then
         client.step = function() return getmetatable(client).__index.step(client, 0) end
       end
-      answered(client, 2)
+      answered(client, inner, 2)
       third = what == "cancel" and assert(client:start { tags = { "d" } })
       local ok, raised = pcall(getmetatable(client).__index.step, client, 0)
       assert.same({ true }, log, what)
@@ -41,13 +40,13 @@ describe("a request", function()
   end)
 
   it("raises what the on_done of one that it ends did", function()
-    local client = clients.new()
+    local client, inner = clients.beneath()
     local log, slow = {}, nil
     assert(client:start({ tags = { "a" } }, nil, function() error("the first's", 0) end))
     assert(client:start({ tags = { "b" } }, nil, function()
       log = { pcall(slow.cancel, slow) }
     end))
-    answered(client, 2)
+    answered(client, inner, 2)
     slow = assert(client:start({ tags = { "slow" } }, nil, function() error("its own", 0) end))
     local ok, raised = pcall(client.step, client, 0)
     assert.same({ false, "its own" }, log)
@@ -70,24 +69,23 @@ describe("a request", function()
   end)
 
   it("says whether a cancel came in time", function()
-    local client, zone, about = clients.new()
+    local zone, about = edge.zone()
+    local client, inner = clients.beneath { zone_id = zone }
     local cancelled, second, seen
     local function cancel() cancelled = second:cancel() end
     local function on_done(result, err) seen = result and "accepted" or err.kind end
     assert(client:start({ tags = { "a" } }, nil, cancel))
     second = assert(client:start({ tags = { "b" } }, nil, on_done))
-    answered(client, 2)
+    answered(client, inner, 2)
     client:step(0)
     assert.same({ false, "accepted" }, { cancelled, seen })
 
     -- While its name is looked up, and the answer is there: then nothing is sent.
-    local options = clients.options { zone_id = zone }
-    options.zone_id = nil
-    client = clients.keep(assert(cfpurge.new(options)))
+    client, inner = clients.beneath { zone_id = zone }
     edge.reset(zone)
     assert(client:start({ tags = { "a" }, zone_id = zone }, nil, cancel))
     second = assert(client:start({ tags = { "b" }, zone = about.name }, nil, on_done))
-    answered(client, 2)
+    answered(client, inner, 2)
     client:step(0)
     while client:in_flight() > 0 do client:step(1) end
     assert.same({ true, "cancelled", 1 }, { cancelled, seen, edge.counts(zone).items })

@@ -9,18 +9,19 @@ local sources = require "cfpurge.bulk.source"
 local system = host.system()
 local tags, sent = lists.tags, lists.sent
 
--- Counts what the Lua layer asks of the core of a client.
-local function count_calls(client)
-  local state = clients.state(client)
-  local real, counts, calls = state.core, {}, {}
-  state.core = setmetatable({}, { __index = function(_, name)
-    return function(_, ...)
-      counts[name] = (counts[name] or 0) + 1
-      calls[name] = { ... }
-      return real[name](real, ...)
-    end
-  end })
-  return counts, calls
+-- A client, its zone, and what its Lua layer asks of the core: how often, and with what at last.
+local function counted()
+  local counts, calls = {}, {}
+  local client, _, zone = clients.beneath({ max_retries = 0 }, function(real)
+    return setmetatable({}, { __index = function(_, name)
+      return function(_, ...)
+        counts[name] = (counts[name] or 0) + 1
+        calls[name] = { ... }
+        return real[name](real, ...)
+      end
+    end })
+  end)
+  return client, zone, counts, calls
 end
 
 describe("a long table", function()
@@ -28,8 +29,7 @@ describe("a long table", function()
 
   local client, zone, counts, calls
   before_each(function()
-    client, zone = clients.new { max_retries = 0 }
-    counts, calls = count_calls(client)
+    client, zone, counts, calls = counted()
   end)
 
   -- Until it has ended, as a host that trusts the descriptor; at most `most` items are checked at a time.

@@ -73,7 +73,8 @@ describe("nginx's workers", function()
       workers = 2,
       plan = { zone = zone },
       init = [[
-        local core = require("spec.support.client").core(host.client)
+        local core
+        host.client, core = require("spec.support.client").beneath({}, nil, host.new) -- its Lua layer cannot wait here
         assert(core:purge { zone_id = host.plan.zone, tags = { "master" } })
       ]],
       init_worker = [[

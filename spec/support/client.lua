@@ -13,9 +13,11 @@
 --   client.logbook()           -> log, note: note(name, more?) is an on_done; log[name] lists the kinds it was given
 --   client.without_zone(options?)  a client that has no zone of its own, and tries once
 --   client.play(answers, options?) one purge whose first answers are these: result, err, what arrived, its retry events
---   client.core(client)       the core's client inside one, for what the Lua layer does not offer
+--   client.beneath(options?, wrap?, make?)  -> client, the core's client inside it, its zone: for what the Lua layer does
+--                              not offer; what wrap(core's) returns stands in its place; make is client.new by default
 --   client.OK                  the body of an answer that accepts
 local cfpurge = require "cfpurge"
+local core = require "cfpurge.core"
 local edge = require "spec.support.edge"
 
 local M = { OK = '{"success":true,"errors":[],"messages":[],"result":{"id":"accepted"}}' }
@@ -99,14 +101,17 @@ function M.play(answers, options)
   return result, err, edge.requests(zone), retries
 end
 
--- What a client is inside has no name.
-function M.state(client)
-  for key, value in next, client do
-    if type(key) == "table" then return value end
+function M.beneath(options, wrap, make)
+  local new, inner = core.new, nil
+  core.new = function(...)
+    inner = assert(new(...))
+    return wrap and wrap(inner) or inner
   end
+  local ok, client, zone = pcall(make or M.new, options)
+  core.new = new
+  assert(ok, client)
+  return client, inner, zone
 end
-
-function M.core(client) return M.state(client).core end
 
 local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
 
