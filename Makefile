@@ -144,7 +144,7 @@ $(CORE): $(ENGINE_O) $(BINDING_O)
 	$(CC) $(SHARED) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CURL_LIBS) $(LDLIBS)
 
 .SECONDEXPANSION:
-$(BUILD)/$(LUA)/cfpurge/sqlite.so $(BUILD)/$(LUA)/cfpurge/redis.so: $$($$(basename $$(@F))_O) $(STORE_O)
+$(STORE_SO): $$($$(basename $$(@F))_O) $(STORE_O)
 	@mkdir -p $(@D)
 	$(CC) $(SHARED) $(CFLAGS) $(LDFLAGS) -o $@ $^ $($(basename $(@F))_LIBS) -lpthread $(LDLIBS)
 

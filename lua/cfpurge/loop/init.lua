@@ -36,6 +36,9 @@ local function running()
 end
 
 local M = {
+  --- The module of each loop.
+  names = names,
+
   HELD = "purge cannot wait in a function that C has called: use start",
 
   -- Lua 5.1 cannot: there an on_done, which is called under pcall, is not able to wait in a coroutine.

@@ -104,20 +104,33 @@ function M.filter(name, filter, more)
   return stored
 end
 
--- What a store is built with.
-local packages = { sqlite = "libsqlite3-dev", redis = "libhiredis-dev" }
+--- What a store is built with, and how what names one begins; the last one is any other target's.
+M.stores = {
+  { name = "redis", package = "libhiredis-dev", prefixes = { "redis://", "rediss://", "unix://" } },
+  { name = "sqlite", package = "libsqlite3-dev", prefixes = { "" } },
+}
+
+local function store_named_by(target)
+  for _, store in ipairs(M.stores) do
+    for _, prefix in ipairs(store.prefixes) do
+      if target:sub(1, #prefix) == prefix then
+        return store
+      end
+    end
+  end
+end
 
 --- The store's module and its transitions; nil and a sentence where it cannot be loaded.
 ---@return table? module, table|string transitions
 function M.store_of(target)
-  local is_redis = target:find "^rediss?://" or target:find "^unix://"
-  local name = is_redis and "redis" or "sqlite"
+  local store = store_named_by(target)
+  local name = store.name
   local ok, module = pcall(require, "cfpurge." .. name)
   if not ok then
     local problem = tostring(module)
     if problem:find("not found:", 1, true) then
       problem = ("install the rock cfpurge-%s; or %s (so Debian calls it), and then cfpurge anew"):format(name,
-        packages[name])
+        store.package)
     end
     return nil, ("there is no cfpurge/%s.so: %s"):format(name, problem:match "[^\n]*$")
   end
