@@ -87,14 +87,13 @@ describe("a C program that embeds it", function()
   it("loads nothing of ours, of Lua's or of cjson's Lua module", function()
     local zone, about = edge.zone()
     local base = "https://www." .. about.name .. "/"
-    local outcomes, _, log = run(zone, 5, { base .. "a" }, "LD_DEBUG=files CLOUDFLARE_BASE_URL=" .. env.API_HTTP)
+    local outcomes, _, log = run(zone, 5, { base .. "a" },
+      "LUA_PATH=/none/? LUA_CPATH=/none/? LD_DEBUG=files CLOUDFLARE_BASE_URL=" .. env.API_HTTP)
     assert.equal("accepted", outcomes[base .. "a"])
     assert.is_truthy(log:find("libcurl", 1, true))
     assert.is_nil(log:find("cfpurge", 1, true))
     assert.is_nil(log:find("core.so", 1, true))
     assert.is_nil(log:find("/lua/", 1, true))
-    -- No file could have been found: its own script has emptied both paths.
-    assert.is_truthy(command.read("spec/hosts/embed.c"):find("package.path, package.cpath = '', ''", 1, true))
   end)
 
   it("exports nothing that could clash with what it is linked with", function()

@@ -127,10 +127,11 @@ describe("a client's metrics", function()
     local left = prometheus.read(text)[('cfpurge_budget_left{budget="%s/business",bucket="requests"}'):format(about.account)]
     assert.is_true(left and left < 50 and left > 45)
     assert.is_nil(text:find(zone, 1, true))
-    local is_zones = require "cfpurge.metrics".is_zones
-    for _, name in ipairs { "zone a", "of zone a/pro", "queue of zone a/pro" } do assert.is_true(is_zones(name)) end
-    assert.is_false(is_zones(about.account .. "/zone"))
     assert.same({ 10, 50 }, { client:stats().buckets.requests.rate, math.ceil(client:stats().buckets.requests.left) })
+    -- Whose plan cannot be read has one of its own.
+    client = clients.new { plan = "auto", zone_id = zone, api_token = edge.token { zones = { zone }, read = false } }
+    assert(client:purge { tags = { "a" } })
+    assert.is_nil(client:metrics():find(zone, 1, true))
   end)
 
   it("have the caller's labels, and refuse what is none", function()

@@ -102,24 +102,6 @@ describe("the verdict", function()
     end
   end)
 
-  it("is the only place in which a code stands", function()
-    local codes, found = { 10001, 10100 }, {}
-    local pipe = assert(io.popen "grep -oE '^ *.[0-9]+, [0-9]+, CF_ABOUT' csrc/base/verdict.c")
-    for line in pipe:lines() do
-      local code = tonumber(line:match "%d+")
-      -- 10000 is a number of many.
-      if code ~= 10000 then codes[#codes + 1] = code end
-    end
-    pipe:close()
-    assert.is_true(#codes > 20)
-    pipe = assert(io.popen("grep -rnwE --include='*.[chl]*' '" .. table.concat(codes, "|") .. "' csrc lua"))
-    for line in pipe:lines() do
-      if not line:find("^csrc/base/verdict%.c:") then found[#found + 1] = line end
-    end
-    pipe:close()
-    assert.same({}, found)
-  end)
-
   it("is read from JSON however it is written", function()
     for _, body in ipairs {
       '{"success":false,"errors":[{"code":6003}]}', ' { "errors" : [ { "message" : "\\"code\\":1" , "code" : 6003 } ] } ',

@@ -10,6 +10,7 @@
 --   text           of Lua alone, with no memory of ours: the sanitizers and valgrind learn nothing from it
 --   unwatched      it preloads, measures time, or has a build of its own: it fails where the memory is watched
 --   openssl        it says what libcurl does with OpenSSL: not where it has another TLS library
+--   yields         an iterator or a callback yields there: not on Lua 5.1, which cannot across a pcall
 --   cqueues luv    where this Lua has the module: Debian does not have it for every one
 --   lua5.4 luajit  of these Luas alone: what is built for them, a host that has no other
 --   in:FILE        of a program that may be missing, or of a module of one: on the Lua that it is linked with
@@ -35,6 +36,7 @@ local WHY = {
   text = not whole and watched and "of Lua alone: nothing to watch",
   unwatched = watched and "not where the memory is watched",
   openssl = not require("cfpurge.core").libcurl():find("OpenSSL/", 1, true) and "libcurl has another TLS library than OpenSSL",
+  yields = coroutine.wrap(function() return pcall(coroutine.yield) end)() ~= nil and "no yield across pcall on this Lua",
   cqueues = not is_there "cqueues" and "no cqueues for this Lua",
   luv = not is_there "luv" and "no luv for this Lua",
 }
