@@ -1,6 +1,5 @@
 -- make demo: each kind of purge, by both operations and by `zone = "auto"`, on an edge of its own: what was stale is
--- fresh, the rest stays. Then `cfpurge check` sees a page before and after its purge, and purges go through a queue
--- whose worker is killed while the API goes down.
+-- fresh, the rest stays. Then the command purges, directly and through a queue (demo_command.lua).
 -- Every page in the table has a newer version at the origin, so a cache that shows the old one is seen to hold it.
 local cfpurge = require "cfpurge"
 local edge = require "spec.support.edge"
@@ -127,38 +126,6 @@ local function count_requests(zones)
   return count, secure
 end
 
--- What `cfpurge check` says of a page, over TLS through the edge's proxy; the command comes from this tree.
-local function check(env, url)
-  local path = os.tmpname()
-  local file = assert(io.open(path, "w"))
-  file:write 'os.exit(require "cfpurge.cli"(arg))'
-  file:close()
-  local child = assert(io.popen(("env https_proxy=%s %s %s check --ca-file %s %s 2>&1"):format(env.PROXY, arg[-1], path,
-    env.CA_FILE, url)))
-  local said = child:read "*l" or "nothing"
-  child:close()
-  os.remove(path)
-  return said
-end
-
--- A page is seen in the cache, is purged, and is seen to be fetched anew.
-local function show_check(env, client)
-  local url = "https://" .. ZONE .. "/checked"
-  local command, right = "$ cfpurge check " .. url, true
-  check(env, url)
-  for _, seen in ipairs { "HIT", "MISS" } do
-    if seen == "MISS" then
-      local result, err = client:purge { files = { url } }
-      print("purged: " .. (result and "accepted " .. result.accepted or tostring(err)))
-      right = right and result ~= nil
-    end
-    local said = check(env, url)
-    print(command .. "\n" .. said)
-    right = right and said:find(": " .. seen .. ",", 1, true) ~= nil
-  end
-  return right
-end
-
 local function demo(env, dir)
   local id, zone = edge.zone { name = ZONE }
   local other = edge.zone { name = OTHER }
@@ -188,11 +155,8 @@ local function demo(env, dir)
   print_table(lines)
   print(("\n%d of %d rows right; %d of %d requests came over TLS and HTTP/2."):format(right, rows, secure, requests))
   print ""
-  local is_seen = show_check(env, client)
   client:close()
-  print ""
-  local is_kept = require "spec.demo_queue"(env, dir)
-  return right == rows and secure == requests and is_seen and is_kept
+  return require "spec.demo_command"(env, dir, id) and right == rows and secure == requests
 end
 
 -- ---- the edge ----

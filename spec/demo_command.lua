@@ -1,9 +1,10 @@
--- The last part of make demo: purges that outlive their process. Pages are purged through a queue while its worker is
--- killed and the API is down; afterwards all are fresh, and what was acknowledged was sent once.
+-- The last part of make demo, which README.md has for a picture: the command. A page is seen in the cache, is purged,
+-- and is seen to be fetched anew. Then pages are purged through a queue while its worker is killed and the API is down;
+-- afterwards all are fresh, and what was acknowledged was sent once.
 local core = require "cfpurge.core"
 local edge = require "spec.support.edge"
 
-local HOST, HALF, PATIENCE = "queue.test", 10, 30
+local CHECKED, HOST, HALF, PATIENCE = "www.demo.test", "queue.test", 10, 30
 
 local function output(line)
   local child = assert(io.popen(line))
@@ -20,33 +21,46 @@ local function wait_until(is_so, what)
   end
 end
 
--- The command of this tree, which has its store and its files in `dir`.
+-- The command of this tree, which has its files in `dir`, its token there too, and trusts the edge.
 local function command_in(dir, env, zone)
   local file = assert(io.open(dir .. "/cfpurge.lua", "w"))
   file:write 'os.exit(require "cfpurge.cli"(arg))'
   file:close()
-  return ("env -u CLOUDFLARE_API_TOKEN CLOUDFLARE_ZONE_ID=%s CLOUDFLARE_BASE_URL=%s CFPURGE_QUEUE=%s/queue.db"
-    .. " %s %s/cfpurge.lua "):format(zone, env.API_TLS, dir, arg[-1], dir)
+  output(("umask 077; echo %s >%s/token"):format(env.TOKEN, dir))
+  return ("env -u CLOUDFLARE_API_TOKEN https_proxy=%s NO_PROXY=localhost CLOUDFLARE_ZONE_ID=%s "
+    .. "CLOUDFLARE_BASE_URL=%s %s %s/cfpurge.lua "):format(env.PROXY, zone, env.API_TLS, arg[-1], dir)
 end
 
----@param env table the edge's
----@param dir string a folder of its own
----@return boolean is_right
-return function(env, dir)
-  local zone = edge.zone { name = HOST }
-  local cfpurge, said = command_in(dir, env, zone), 0
-  local token = dir .. "/token"
-  output(("umask 077; echo %s >%s"):format(env.TOKEN, token))
+local function without(dir, text)
+  return (text:gsub(dir:gsub("%p", "%%%0") .. "/", ""))
+end
 
-  local function run(words)
-    print("$ cfpurge " .. words)
-    io.write(output(cfpurge .. words .. " 2>&1"))
-  end
+-- Runs the command as it is told; what it said, which is told too. The folder of its files is left out.
+local function run(cfpurge, dir, words, more)
+  print("$ cfpurge " .. words)
+  local said = output(cfpurge .. words:gsub("(%-%-from )", "%1" .. dir .. "/") .. " " .. (more or "") .. " 2>&1")
+  io.write(without(dir, said))
+  return said
+end
+
+local function show_check(env, dir, zone)
+  local cfpurge, url = command_in(dir, env, zone), "https://" .. CHECKED .. "/page"
+  local trusted = "--ca-file " .. env.CA_FILE
+  output(cfpurge .. "check " .. url .. " " .. trusted)
+  local before = run(cfpurge, dir, "check " .. url, trusted)
+  local purge = run(cfpurge, dir, "files " .. url, trusted .. " --token-file " .. dir .. "/token")
+  local after = run(cfpurge, dir, "check " .. url, trusted)
+  return (before:find ": HIT," and purge:find "^accepted: 1 " and after:find ": MISS,") ~= nil
+end
+
+local function show_queue(env, dir)
+  local zone = edge.zone { name = HOST }
+  local cfpurge, said = command_in(dir, env, zone):gsub("https_proxy=", "CFPURGE_QUEUE=" .. dir .. "/queue.db %0"), 0
   -- Its process id. It ends by itself where this one is killed; its log is told as it grows.
   local function work()
     local words, pid = "queue work --lease 1", nil
     print("$ cfpurge " .. words .. " &")
-    local line = ("%s%s --token-file %s --ca-file %s"):format(cfpurge, words, token, env.CA_FILE)
+    local line = ("%s%s --token-file %s/token --ca-file %s"):format(cfpurge, words, dir, env.CA_FILE)
     os.execute(("rm -f %s/pid; timeout 60 sh -c 'echo $$ >%s/pid; exec %s' >>%s/log 2>&1 &"):format(dir, dir, line,
       dir))
     wait_until(function()
@@ -57,7 +71,7 @@ return function(env, dir)
   end
   local function tell_log()
     local log = output("cat " .. dir .. "/log")
-    io.write(log:sub(said + 1))
+    io.write(without(dir, log:sub(said + 1)))
     said = #log
   end
   local function urls(half)
@@ -66,11 +80,10 @@ return function(env, dir)
     return list
   end
   local function add(half)
-    local path = ("%s/%s.txt"):format(dir, half)
-    local file = assert(io.open(path, "w"))
+    local file = assert(io.open(("%s/%s.txt"):format(dir, half), "w"))
     file:write(table.concat(urls(half), "\n"), "\n")
     file:close()
-    run("files --queue --from " .. path)
+    run(cfpurge, dir, ("files --queue --from %s.txt"):format(half))
   end
   local function each_page(look)
     local count = 0
@@ -112,7 +125,6 @@ return function(env, dir)
   wait_until(function() return edge.counts(zone).items == 2 * HALF end, "the second purge")
   output(("kill -TERM %s; while kill -0 %s 2>/dev/null; do sleep 0.05; done"):format(worker, worker))
   tell_log()
-  run "queue status"
   local gone = each_page(function(path)
     return select(2, edge.get("production", HOST, path)) == "MISS"
   end)
@@ -121,4 +133,14 @@ return function(env, dir)
   print(("%d of %d pages were fetched anew; of %d that were acknowledged before the kill, %d were sent once.")
     :format(gone, 2 * HALF, HALF, once))
   return gone == 2 * HALF and once == HALF
+end
+
+---@param env table the edge's
+---@param dir string a folder of its own
+---@param zone string the zone's id of the page that is checked
+---@return boolean is_right
+return function(env, dir, zone)
+  local is_seen = show_check(env, dir, zone)
+  print ""
+  return show_queue(env, dir) and is_seen
 end
