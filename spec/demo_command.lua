@@ -141,6 +141,5 @@ end
 ---@return boolean is_right
 return function(env, dir, zone)
   local is_seen = show_check(env, dir, zone)
-  print ""
   return show_queue(env, dir) and is_seen
 end

@@ -154,10 +154,10 @@ describe("the README", function()
     end)
 
     -- What spec/loop/init_spec.lua, spec/embed_spec.lua and spec/loop/openresty_workers_spec.lua run.
-    for language, path in pairs { ["lua host"] = "spec/hosts/custom.lua", c = "spec/hosts/embed.c",
-      nginx = "spec/hosts/recipe.conf" } do
+    for label, path in pairs { ["lua host"] = "spec/hosts/custom.lua", ["c frames"] = "spec/hosts/embed.c",
+      ["nginx metrics"] = "spec/hosts/recipe.conf" } do
       it("the host in " .. path, function()
-        assert.equal(read(path), blocks(language)[1] .. "\n")
+        assert.equal(read(path), readme.block(label) .. "\n")
       end)
     end
 

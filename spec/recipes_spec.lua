@@ -1,10 +1,12 @@
 -- The READMEs' recipes without a token: the message stands where their user looks.
 local elsewhere = require "spec.support.where"
 local clients = require "spec.support.client"
+local edge = require "spec.support.edge"
 local host = require "spec.support.host"
+local readme = require "spec.support.readme"
+local recipe = require "spec.support.recipe"
 
 local lua = os.getenv "CFPURGE_LUA" or "lua5.4"
-local blocks = require "spec.support.readme".blocks
 local MESSAGE = "no credential"
 
 local unset = { "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_EMAIL", "CLOUDFLARE_API_KEY", "CLOUDFLARE_ZONE_ID" }
@@ -28,7 +30,7 @@ describe("without a token", function()
   local path = os.tmpname()
   teardown(function() os.remove(path) end)
 
-  local lists = blocks "lua"
+  local lists = readme.blocks "lua"
   for i, block in ipairs(lists) do
     it("Lua block " .. i .. " says so", function()
       local said = output(("timeout -k 2 20 %s %s"):format(lua, write(path, block)))
@@ -58,13 +60,20 @@ describe("without a token", function()
     assert.matches(MESSAGE, said)
   end)
 
-  it("the C program says so, and of a wrong URL what is wrong", function()
+  it("the C programs say so, and of a wrong URL what is wrong", function()
     if elsewhere "lua5.4 unwatched" then return end
     local dir = host.dir() .. "/recipe"
     host.must("env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -s libcfpurge.a LUA=lua5.4 BUILD=" .. dir
       .. " CPPFLAGS= LDFLAGS= CFLAGS='-O1 -g'")
-    local line = write(dir .. "/embed.c", blocks "c"[1] .. "\n") and blocks "c"[1]:match " %*   (cc .-) %*/"
-    host.must((line:gsub("build/lua5.4", dir .. "/lua5.4"):gsub("embed%.c", dir .. "/embed.c")) .. " -o " .. dir .. "/embed")
+    for name, label in pairs { purge = "c", embed = "c frames" } do
+      local source = ("%s/%s.c"):format(dir, name)
+      local line = readme.block(label):match " %* (cc .-) %*/" or readme.block(label):match " %*   (cc .-) %*/"
+      write(source, readme.block(label) .. "\n")
+      host.must((line:gsub("build/lua5.4", dir .. "/lua5.4"):gsub(name .. "%.c", source):gsub(" %-o .*", ""))
+        .. (" -o %s/%s"):format(dir, name))
+    end
+    assert.matches("^purge: invalid_request: api_token: " .. MESSAGE, output("CLOUDFLARE_ZONE_ID=z " .. dir .. "/purge"))
+    assert.equal("accepted: 1\n", output(recipe.env(edge.zone()) .. dir .. "/purge"))
     assert.matches("invalid_request: api_token: " .. MESSAGE, output(dir .. "/embed 1 https://a.example/"))
     assert.matches("^invalid_request: files%[1%]: must be an absolute",
       output("CLOUDFLARE_API_TOKEN=t CLOUDFLARE_ZONE_ID=z " .. dir .. "/embed 1 /a"))
@@ -72,7 +81,7 @@ describe("without a token", function()
 
   if lua == "luajit" then
     it("the Neovim plugin says so when a page is written, and what is missing without a zone", function()
-      write(path, blocks "lua nvim"[1])
+      write(path, readme.block "lua nvim")
       local content = host.dir() .. "/content"
       host.must("mkdir -p " .. content)
       local nvim = ("nvim --headless -u NONE -i NONE -n -c 'luafile %s' -c 'edit %s/a.md' -c 'silent write!' -c qa!"):format(
@@ -84,7 +93,7 @@ describe("without a token", function()
     it("nginx says so as it starts", function()
       local dir = host.dir() .. "/recipe"
       host.must("mkdir -p " .. dir .. " && ln -sfn /usr/lib/nginx/modules " .. dir .. "/modules")
-      local conf = blocks "nginx"[1]:gsub("http {", ([[%%0
+      local conf = readme.block "nginx":gsub("http {", ([[%%0
         lua_package_path "%s/lua/?.lua;%s/lua/?/init.lua;;";
         lua_package_cpath "%s";]]):format(host.must "printf %s \"$PWD\"", host.must "printf %s \"$PWD\"", package.cpath))
       conf = conf:gsub("listen 127.0.0.1:8080;", "listen unix:" .. dir .. "/http.sock;")

@@ -3,7 +3,8 @@
 --   nginx.start(options?)   options: workers (1), http, main, init, init_worker, exit_worker (pieces of the
 --                           configuration), plan (values for host.plan), conf (in place of openresty.conf),
 --                           env (NAME=value ...), cpath (in place of the runner's own)
---   nginx.recipe(zone, workers?)   the options for the README's nginx, which purges that zone of the edge
+--   nginx.recipe(zone, workers?, conf?)   the options for the reference's nginx, or this nginx.conf, which purges that
+--                           zone of the edge
 --   it:run(phase, code, args?)     runs the Lua in that phase (openresty.lua) and returns what it returned; phases that
 --                           cannot answer keep it: it is fetched from there
 --   it:begin(phase, code, args?)   sends the request; the function that it returns waits for the values
@@ -105,9 +106,8 @@ function M.start(options)
   return it
 end
 
---- The options that start the README's nginx, to purge this zone of the edge.
-function M.recipe(zone, workers)
-  local conf = M.read "spec/hosts/recipe.conf"
+function M.recipe(zone, workers, conf)
+  conf = conf or M.read "spec/hosts/recipe.conf"
   conf = conf:gsub("listen 127.0.0.1:8080;", "listen unix:@DIR@/http.sock;")
   conf = conf:gsub("http {", [[%0
     lua_package_path "@ROOT@/lua/?.lua;@ROOT@/lua/?/init.lua;;";
