@@ -33,7 +33,8 @@ end
 --- Purges, and waits for the answer.
 ---@param params cfpurge.Params
 ---@param options? cfpurge.CallOptions
----@return cfpurge.Result|cfpurge.Planned|nil, cfpurge.Error?
+---@return cfpurge.Result?, cfpurge.Error?
+---@overload fun(self, params: cfpurge.Params, options: {dry_run: true}): cfpurge.Planned?, cfpurge.Error?
 function Client:purge(params, options)
   local result, err = begin.perform(inside(self, "purge"), "purge", 1, params, options)
   return result, err
@@ -49,7 +50,8 @@ end
 ---@param environment_id string
 ---@param params cfpurge.Params
 ---@param options? cfpurge.CallOptions
----@return cfpurge.Result|cfpurge.Planned|nil, cfpurge.Error?
+---@return cfpurge.Result?, cfpurge.Error?
+---@overload fun(self, id: string, params: cfpurge.Params, options: {dry_run: true}): cfpurge.Planned?, cfpurge.Error?
 function Client:purge_environment(environment_id, params, options)
   local state = inside(self, "purge_environment")
   check_environment("purge_environment", environment_id)
@@ -72,7 +74,8 @@ end
 --- A soft purge: pages in the cache become stale, and are revalidated when they are asked for.
 ---@param params cfpurge.Params
 ---@param options? cfpurge.CallOptions
----@return cfpurge.Result|cfpurge.Planned|nil, cfpurge.Error?
+---@return cfpurge.Result?, cfpurge.Error?
+---@overload fun(self, params: cfpurge.Params, options: {dry_run: true}): cfpurge.Planned?, cfpurge.Error?
 function Client:invalidate(params, options)
   local result, err = begin.perform(inside(self, "invalidate"), "invalidate", 1, params, to_invalidate(options))
   return result, err
@@ -82,7 +85,8 @@ end
 ---@param environment_id string
 ---@param params cfpurge.Params
 ---@param options? cfpurge.CallOptions
----@return cfpurge.Result|cfpurge.Planned|nil, cfpurge.Error?
+---@return cfpurge.Result?, cfpurge.Error?
+---@overload fun(self, id: string, params: cfpurge.Params, options: {dry_run: true}): cfpurge.Planned?, cfpurge.Error?
 function Client:invalidate_environment(environment_id, params, options)
   local state = inside(self, "invalidate_environment")
   check_environment("invalidate_environment", environment_id)
@@ -93,10 +97,10 @@ end
 
 -- The list first.
 ---@class cfpurge.Client
----@field purge_files cfpurge.Listed
----@field purge_tags cfpurge.Listed
----@field purge_hosts cfpurge.Listed
----@field purge_prefixes cfpurge.Listed
+---@field purge_files fun(self, list: cfpurge.Files, options?: cfpurge.CallOptions): cfpurge.Result?, cfpurge.Error?
+---@field purge_tags fun(self, list: cfpurge.Texts, options?: cfpurge.CallOptions): cfpurge.Result?, cfpurge.Error?
+---@field purge_hosts fun(self, list: cfpurge.Texts, options?: cfpurge.CallOptions): cfpurge.Result?, cfpurge.Error?
+---@field purge_prefixes fun(self, list: cfpurge.Texts, options?: cfpurge.CallOptions): cfpurge.Result?, cfpurge.Error?
 for _, kind in ipairs(core.kinds) do
   local name = "purge_" .. kind
   Client[name] = function(self, list, options)
@@ -111,7 +115,8 @@ end
 
 --- Purges all that the zone, or the environment of the options, has in the cache.
 ---@param options? cfpurge.CallOptions
----@return cfpurge.Result|cfpurge.Planned|nil, cfpurge.Error?
+---@return cfpurge.Result?, cfpurge.Error?
+---@overload fun(self, options: {dry_run: true}): cfpurge.Planned?, cfpurge.Error?
 function Client:purge_everything(options)
   local state = inside(self, "purge_everything")
   local result, err = begin.perform(state, "purge_everything", 2, { purge_everything = true }, options)
@@ -121,9 +126,9 @@ end
 --- Begins a purge and returns at once. `options.environment_id` picks an environment.
 ---@param params cfpurge.Params
 ---@param options? cfpurge.CallOptions
----@param on_done? fun(result?: cfpurge.Result, err?: cfpurge.Error) runs once, unless this returns an error
+---@param on_done? cfpurge.OnDone runs once, unless this returns an error
 ---@return cfpurge.Request?, cfpurge.Error?
----@overload fun(self: cfpurge.Client, params: cfpurge.Params, on_done: function): cfpurge.Request?, cfpurge.Error?
+---@overload fun(self, params: cfpurge.Params, on_done: cfpurge.OnDone): cfpurge.Request?, cfpurge.Error?
 function Client:start(params, options, on_done)
   local state = inside(self, "start")
   options, on_done = validate.options_and_done("start", 2, options, on_done)
@@ -159,8 +164,9 @@ end
 
 --- Begins to ask for the zones and returns at once.
 ---@param options? cfpurge.CallOptions
----@param on_done? fun(zones?: cfpurge.Zone[], err?: cfpurge.Error) runs once, unless this returns an error
+---@param on_done? cfpurge.OnZones runs once, unless this returns an error
 ---@return cfpurge.Request?, cfpurge.Error?
+---@overload fun(self, on_done: cfpurge.OnZones): cfpurge.Request?, cfpurge.Error?
 function Client:start_zones(options, on_done)
   local state = inside(self, "start_zones")
   options, on_done = validate.options_and_done("start_zones", 1, options, on_done)
@@ -171,8 +177,9 @@ end
 --- Begins to ask for the environments of a zone and returns at once.
 ---@param zone_id? string the client's own by default
 ---@param options? cfpurge.CallOptions
----@param on_done? fun(list?: cfpurge.Environment[], err?: cfpurge.Error) runs once, unless this returns an error
+---@param on_done? cfpurge.OnEnvironments runs once, unless this returns an error
 ---@return cfpurge.Request?, cfpurge.Error?
+---@overload fun(self, zone_id?: string, on_done: cfpurge.OnEnvironments): cfpurge.Request?, cfpurge.Error?
 function Client:start_environments(zone_id, options, on_done)
   local state = inside(self, "start_environments")
   options, on_done = validate.options_and_done("start_environments", 2, options, on_done)

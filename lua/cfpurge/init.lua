@@ -11,6 +11,9 @@ require "cfpurge.dry_run"
 return {
   _VERSION = core.version,
   new = client.new,
+  --- A queue over a store, whose purges outlive their process.
+  ---@param options cfpurge.QueueOptions
+  ---@return cfpurge.Queue? queue, string? message, cfpurge.Error? err
   queue = function(options)
     return require "cfpurge.queue".new(options)
   end,

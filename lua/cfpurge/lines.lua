@@ -32,7 +32,7 @@ end
 ---@field count integer
 ---@field bytes integer
 ---@field line integer
----@field problem string?
+---@field problem? string
 ---@operator call: cfpurge.File?
 local Lines = {}
 Lines.__index = Lines
@@ -146,7 +146,7 @@ end
 --- with # is a comment of files, hosts and prefixes; of tags, and where no kind is given, only where a space follows. A
 --- line of files may be {"url": ..., "headers": {...}}.
 ---@param path string|file* a file that is given open is left open
----@param kind? "files"|"tags"|"hosts"|"prefixes"
+---@param kind? cfpurge.ListKind
 ---@return cfpurge.Lines? lines, cfpurge.Error? err
 local function lines(path, kind)
   if kind ~= nil and not kinds[kind] then

@@ -12,8 +12,8 @@ local function check_table(number, field, value)
 end
 
 ---@param urls string[]
----@param headers {device?: string[], country?: string[], language?: string[], origin?: string[]}
----@return fun(): {url: string, headers: table<string, string>}?, integer
+---@param headers cfpurge.VariantHeaders
+---@return (fun(): cfpurge.Variant?) items, integer count
 local function variants(urls, headers)
   check_table(1, "urls", urls)
   check_table(2, "headers", headers)

@@ -75,8 +75,9 @@ end
 --- Begins an `add` and never waits.
 ---@param params cfpurge.Params
 ---@param options? cfpurge.QueueAddOptions
----@param on_done? fun(added?: cfpurge.Added, err?: cfpurge.Error) runs once
+---@param on_done? cfpurge.OnAdded runs once
 ---@return cfpurge.Request?, cfpurge.Error?
+---@overload fun(self, params: cfpurge.Params, on_done: cfpurge.OnAdded): cfpurge.Request?, cfpurge.Error?
 function Queue:start(params, options, on_done)
   local queue = inside(self, "start")
   options, on_done = validate.options_and_done("start", 2, options, on_done)
@@ -128,8 +129,8 @@ function Queue:rest()
 end
 
 --- Works, and waits until nothing is left or `deadline` seconds have passed.
----@param options? {deadline: number?}
----@return {waiting: integer, failed: integer}?, cfpurge.Error?
+---@param options? cfpurge.QueueDrainOptions
+---@return cfpurge.QueueDrained?, cfpurge.Error?
 function Queue:drain(options)
   local queue = inside(self, "drain")
   local problem
@@ -194,7 +195,7 @@ function Queue:metrics(labels, store_labels)
 end
 
 --- What was refused for good, the oldest first, each with its error.
----@param filter? cfpurge.QueueFilter `limit` is how many (100)
+---@param filter? cfpurge.QueueFailedFilter
 ---@return cfpurge.QueueFailed[]?, cfpurge.Error?
 function Queue:failed(filter)
   local queue = inside(self, "failed")
@@ -332,7 +333,7 @@ end
 
 --- A queue over a store: a path is SQLite's, for one machine; redis://host[:port][/db] is Redis, for many.
 ---@param options cfpurge.QueueOptions
----@return cfpurge.Queue?, string? message, cfpurge.Error?
+---@return cfpurge.Queue? queue, string? message, cfpurge.Error? err
 local function new(options)
   if type(options) ~= "table" then
     error(("bad argument #1 to 'queue' (table expected, got %s)"):format(type(options)), 2)

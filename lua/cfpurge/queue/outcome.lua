@@ -16,7 +16,7 @@ local resting = {
   credential = true, zone = true, authentication = true, permission_denied = true, not_found = true, tls = true,
 }
 
----@return "failed"|"rate"|"refused"|"answer"|"ended" what, of one error
+---@return "failed"|"rate"|"refused"|"answer"|"ended" what becomes of one error
 function M.of(err)
   if err.kind == "cancelled" or err.kind == "closed" or err.kind == "queue_full" then
     return "ended"
