@@ -1,16 +1,20 @@
--- The two READMEs that users read, as text and as blocks.
+-- The READMEs as text and as blocks: two that users read, two for maintainers.
 --
 --   readme.first               README.md
 --   readme.reference           lua/README.md
---   readme.blocks(label)       the blocks of that label, those of README.md first
+--   readme.inside, readme.specs   csrc/README.md, spec/README.md
+--   readme.blocks(label, texts?)  the blocks of that label, those of README.md first; of the users' READMEs, or of `texts`
 --   readme.block(label)        the only one, without its last line's end
 local command = require "spec.support.command"
 
-local M = { first = command.read "README.md", reference = command.read "lua/README.md" }
+local M = {
+  first = command.read "README.md", reference = command.read "lua/README.md",
+  inside = command.read "csrc/README.md", specs = command.read "spec/README.md",
+}
 
-function M.blocks(label)
+function M.blocks(label, texts)
   local found = {}
-  for _, text in ipairs { M.first, M.reference } do
+  for _, text in ipairs(texts or { M.first, M.reference }) do
     for block in text:gmatch("\n```" .. label .. "\n(.-)\n```%f[\n]") do found[#found + 1] = block end
   end
   return found
