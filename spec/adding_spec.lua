@@ -21,7 +21,7 @@ local function sorted_keys(t)
 end
 
 describe("a kind", function()
-  local types = command.read "lua/cfpurge/types.lua":match "@class cfpurge%.Params .-\n\n"
+  local types = command.read "lua/cfpurge/types.lua"
   teardown(function()
     stores.close()
     command.clean()
@@ -50,7 +50,9 @@ describe("a kind", function()
     end)
 
     it("is annotated: " .. kind, function()
-      assert.truthy(types:find("---@field " .. kind .. "? ", 1, true))
+      local first = "\n---@class cfpurge." .. kind:gsub("^%l", string.upper) .. "Params: cfpurge.Place\n---@field "
+      assert.truthy(types:find(first .. kind .. " ", 1, true))
+      assert.truthy(types:match "alias cfpurge%.ListKind [^\n]+":find('"' .. kind .. '"', 1, true))
     end)
   end
 end)
