@@ -2,7 +2,6 @@
 --- at the first purge, or, where an earlier editor may have left something in the queue, after the start.
 local tables = require "cfpurge.tables"
 local text = require "cfpurge.cli.text"
-local validate = require "cfpurge.validate"
 
 -- Seconds between two lines that say how far a purge is.
 local PAUSE = 1
@@ -185,7 +184,7 @@ local function name_of(params, count)
   if params.purge_everything then
     return "everything"
   end
-  local _, list = validate.kind_of(params)
+  local _, list = require "cfpurge.validate".kind_of(params)
   list = type(list) == "table" and list or {}
   return #list == 1 and text.cut(text_of(list[1]), 100) or text.count_of(count or #list, "item")
 end

@@ -1,12 +1,13 @@
 --- The words of `:Purge` and `:PurgeEverything`: what they mean, and how they are completed.
-local core = require "cfpurge.core"
-
 local M = {}
 
 local places = { zone = true, environment = true }
-local kinds = {}
-for _, kind in ipairs(core.kinds) do
-  kinds[kind] = true
+
+-- Asked for when a word is there: the plugin is loaded before the core is, which sender.lua looks after, and where the
+-- core is missing it has to say so.
+local function kinds()
+  local is_there, core = pcall(require, "cfpurge.core")
+  return is_there and core.kinds or {}
 end
 
 local function add(params, kind, items)
@@ -39,12 +40,12 @@ function M.parse(command)
     local name, value = word:match "^(%w+)=(.*)$"
     if places[name] then
       place[name] = value
-    elseif kinds[name] then
+    elseif vim.tbl_contains(kinds(), name) then
       last_kind = name
       add(params, name, items_of(name, value))
     elseif name then
       return nil, ("%s=: no such argument: URLs, or %s=, zone=, environment="):format(name,
-        table.concat(core.kinds, "=, "))
+        table.concat(kinds(), "=, "))
     else
       add(params, "files", { word })
     end
@@ -63,7 +64,7 @@ end
 ---@return string[]
 function M.complete(lead, urls)
   local words = {}
-  for _, kind in ipairs(core.kinds) do
+  for _, kind in ipairs(kinds()) do
     words[#words + 1] = kind ~= "files" and kind .. "=" or nil
   end
   return vim.tbl_filter(function(word)
