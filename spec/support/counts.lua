@@ -3,6 +3,7 @@
 -- each failure: where, which spec, a tab, and the message with its newlines as "\n".
 return function(options)
   local busted = require "busted"
+  require "spec.support.cases"
   local handler = require "busted.outputHandlers.plainTerminal"(options)
 
   local function write(name, mode, ...)
