@@ -1,4 +1,4 @@
--- C programs with Lua, cfpurge and lua-cjson linked in, run in an empty directory: spec/hosts/embed.c, which the README
+-- C programs with Lua, cfpurge and lua-cjson linked in, run in an empty directory: spec/hosts/embed.c, which lua/README.md
 -- shows as it stands, built as its first lines say; and spec/hosts/embedded.c, which runs the contract.
 local elsewhere = require "spec.support.where"
 local command = require "spec.support.command"

@@ -198,7 +198,7 @@ describe("the README", function()
 
       local function shell(line)
         local pipe = io.popen(("cd %s; cfpurge() { %s \"$@\"; }; { %s; } 2>&1"):format(dir,
-          command.line({}, { zone = env.ZONE_ID, env = { XDG_STATE_HOME = dir } }), line))
+          command.line({}, { zone = env.ZONE_ID, env = { HOME = dir, XDG_STATE_HOME = dir } }), line))
         local printed = pipe:read "*a"
         pipe:close()
         return printed
@@ -209,6 +209,17 @@ describe("the README", function()
           assert.equal(expected, (shell(line):gsub("%d+%.%d s\n", "0.0 s\n"):gsub("ray %x+%-EDG", "ray 8f2a6c1be0d5c2a1-FRA")))
         end)
       end
+
+      it("with its config file", function()
+        local name = "z" .. zone .. ".example"
+        local about = select(2, edge.zone { name = name })
+        assert.is_truthy(about.environments.production)
+        local config = readme.block "ini":gsub("shop%.example", name)
+        shell(("mkdir -p .config/cfpurge && umask 077 && cat >.config/cfpurge/config <<'END'\n%s\nEND\necho %s "
+          .. ">.config/cfpurge/shop.token"):format(config, env.TOKEN))
+        assert.equal("accepted: 1 item in 1 request, 0.0 s\n",
+          (shell "cfpurge tags news --profile shop":gsub("%d+%.%d s\n", "0.0 s\n")))
+      end)
 
       it("with every option that it lists, and no other", function()
         local listed, there = {}, {}

@@ -1,4 +1,4 @@
--- A host of its own: the README's worked example, spec/hosts/custom.lua.
+-- A host of its own: the worked example of lua/README.md, spec/hosts/custom.lua.
 local custom = require "spec.hosts.custom"
 local program = require "spec.hosts.program"
 

@@ -1,4 +1,5 @@
--- Metrics in real nginx: the README's location tells of all workers, whichever answers; where a queue's may be asked for.
+-- Metrics in real nginx: the location of lua/README.md tells of all workers, whichever answers; where those of a queue may be
+-- asked for.
 local elsewhere = require "spec.support.where"
 if elsewhere "luajit" then return end
 

@@ -1,4 +1,4 @@
--- The unit file in the README, as it stands there.
+-- The unit file of lua/README.md, as it stands there.
 local elsewhere = require "spec.support.where"
 if elsewhere "once" then return end
 
