@@ -6,6 +6,13 @@ require "cfpurge"
 
 local host = { spawn = core.register_task }
 
+-- Others, who are to be answered meanwhile.
+core.register_service("answer", "http", function(applet)
+  applet:set_status(200)
+  applet:add_header("content-length", "0")
+  applet:start_response()
+end)
+
 if os.getenv "CFPURGE_JAIL" then
   host.client = program.new(host, { allow_http = true, max_retries = 0 })
 end

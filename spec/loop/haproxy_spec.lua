@@ -1,6 +1,7 @@
 -- HAProxy, the real one, with the Lua that it is built with.
 local elsewhere = require "spec.support.where"
 local edge = require "spec.support.edge"
+local asked = require "spec.support.asked"
 local program = require "spec.hosts.program"
 local host = require "spec.support.host"
 
@@ -44,6 +45,26 @@ describe("HAProxy", function()
     assert.is_true(value.longest < 0.1, value.longest .. " s")
     assert.is_true(value.steps <= 350, value.steps .. " steps")
     assert.is_true(value.cpu < 0.25, value.cpu .. " s")
+  end)
+
+  it("others wait for a service at most 10 ms while a purge waits, or 1,000 are under way", function()
+    local dir = host.must("mktemp -d " .. host.dir() .. "/asked.XXXXXX"):match "%S+"
+    local function check(code, answers)
+      asked(("--unix-socket %s/site.sock http://site/"):format(dir), function()
+        run(code, { answers = answers, env = "CFPURGE_SPEC_DIR=" .. dir })
+      end)
+    end
+    check("assert(new():purge { tags = { 'a' } })", { { delay = 0.5, pass = true } })
+    check [[
+      local client, list, accepted = new(), {}, 0
+      local function on_done(result) accepted = accepted + result.accepted end
+      for i = 1, 1000 do
+        list[i] = "many" .. i
+        assert(client:start({ tags = { "t" .. i } }, nil, on_done))
+      end
+      assert(client:start({ tags = list }, { max_items = 1 }, on_done))
+      host.wait_until(function() return accepted == 2000 end)
+    ]]
   end)
 
   it("outside its tasks a purge names start, and start says where it may be called", function()

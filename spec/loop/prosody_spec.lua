@@ -1,8 +1,10 @@
 -- Prosody, the real one, whose Lua is 5.4.
 local elsewhere = require "spec.support.where"
 local edge = require "spec.support.edge"
+local asked = require "spec.support.asked"
 local program = require "spec.hosts.program"
 local host = require "spec.support.host"
+local recipe = require "spec.support.recipe"
 
 if elsewhere "lua5.4 unwatched" then return end
 
@@ -40,6 +42,26 @@ describe("Prosody", function()
       if not host.watched then assert.is_true(value.cpu < 0.25, value.cpu .. " s") end
     end)
   end
+
+  it("others wait for a service at most 10 ms while a purge waits, or 1,000 are under way", function()
+    local port = recipe.port()
+    local function check(code, answers)
+      asked(("http://127.0.0.1:%d/"):format(port), function()
+        program.run("prosody", [[
+          require("net.server").addserver("127.0.0.1", args.port, {
+            onincoming = function(conn) conn:write "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" end,
+          }, "*a")
+        ]] .. code, { answers = answers, args = { port = port } })
+      end)
+    end
+    check("assert(new():purge { tags = { 'a' } })", SLOW)
+    check [[
+      local client, list, accepted = new(), {}, 0
+      for i = 1, 1000 do list[i] = "many" .. i end
+      assert(client:start({ tags = list }, { max_items = 1 }, function(result) accepted = result.accepted end))
+      host.wait_until(function() return accepted == 1000 end)
+    ]]
+  end)
 
   it("outside its async contexts purge names start, which works there", function()
     local value, _, zone = program.run("prosody", [[
