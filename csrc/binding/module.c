@@ -1,4 +1,6 @@
 /* luaopen_cfpurge_core: what `require "cfpurge.core"` returns, and the global init. */
+#include <limits.h>
+
 #include "base/clock.h"
 #include "base/generation.h"
 #include "binding/cli.h"
@@ -42,8 +44,31 @@ static int module_libcurl(lua_State *L)
     return 1;
 }
 
-/* { new, purge, purge_environment, now, generation, ascii_host, libcurl, is_terminal, interrupted, read_line, error,
- * kinds, options, version } */
+/* HAProxy interrupts a task by a hook, after so many instructions. hold() puts that off, and returns how many they
+ * were; nothing where there is no hook, or it is put off already. */
+static int module_hold(lua_State *L)
+{
+    int count = lua_gethookcount(L);
+
+    if (!lua_gethook(L) || count == INT_MAX)
+        return 0;
+    lua_sethook(L, lua_gethook(L), lua_gethookmask(L), INT_MAX);
+    lua_pushinteger(L, count);
+    return 1;
+}
+
+/* let_go(count): the hook comes after so many instructions, unless the task has slept and so has a new one. */
+static int module_let_go(lua_State *L)
+{
+    int count = (int)luaL_checkinteger(L, 1);
+
+    if (lua_gethook(L))
+        lua_sethook(L, lua_gethook(L), lua_gethookmask(L), count > 1 ? count : 1);
+    return 0;
+}
+
+/* { new, purge, purge_environment, now, generation, hold, let_go, ascii_host, libcurl, is_terminal, interrupted,
+ * read_line, error, kinds, options, version } */
 CFPURGE_EXPORT int luaopen_cfpurge_core(lua_State *L);
 
 int luaopen_cfpurge_core(lua_State *L)
@@ -54,6 +79,8 @@ int luaopen_cfpurge_core(lua_State *L)
                                          {"now", module_now},
                                          {"ascii_host", module_ascii_host},
                                          {"generation", module_generation},
+                                         {"hold", module_hold},
+                                         {"let_go", module_let_go},
                                          {"libcurl", module_libcurl},
                                          {NULL, NULL}};
     const char *problem = cf_global_problem();

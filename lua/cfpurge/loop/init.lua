@@ -1,4 +1,5 @@
 --- Which loop a call belongs to, by what is running at the call; and which loops were asked to step a client.
+local ours = require "cfpurge.core"
 
 local names = {}
 for _, name in ipairs { "openresty", "luv", "haproxy", "prosody", "cqueues", "copas", "blocking" } do
@@ -53,12 +54,21 @@ function M.is_held()
   return may_yield ~= nil and not may_yield()
 end
 
---- HAProxy interrupts a task between any two instructions, by a hook, and others then run. None of ours: until the task
---- sleeps, there is no hook.
+-- A method of ours counts for so many instructions of the task that has called it.
+local INSTRUCTIONS = 200
+
+--- HAProxy interrupts a task between any two instructions, by a hook, and others then run. None of ours: until the
+--- method returns or the task sleeps, the hook is put off.
+---@return integer? count of instructions that were left; nil where it is put off already
 function M.hold()
-  if in_haproxy then
-    debug.sethook()
+  return in_haproxy and ours.hold() or nil
+end
+
+local function let_go(count, ...)
+  if count then
+    ours.let_go(count - INSTRUCTIONS)
   end
+  return ...
 end
 
 --- Does HAProxy read its files? What it runs afterwards has no threads, and no files where there is a `chroot`.
@@ -71,8 +81,7 @@ function M.hold_in(class)
   for name, method in pairs(in_haproxy and class or {}) do
     if type(method) == "function" then
       class[name] = function(...)
-        M.hold()
-        return method(...)
+        return let_go(M.hold(), method(...))
       end
     end
   end
