@@ -280,17 +280,17 @@ end
 
 -- ---- making one ----
 
-local function wrap(state)
-  return setmetatable({ [STATE] = state }, Client)
-end
-
 --- Errors are of the kind `invalid_request`; a wrong type raises. `assert` shows no error but a string in Lua 5.1, 5.2
 --- and nginx: the error's text comes before it.
 ---@param options? cfpurge.Options
 ---@return cfpurge.Client?, string? message, cfpurge.Error?
 local function new(options)
-  local client, message, err = make(options, wrap)
-  return client, message, err
+  local state, message, err = make(options)
+  if not state then
+    return nil, message, err
+  end
+  state.client = setmetatable({ [STATE] = state }, Client)
+  return state.client
 end
 
 loops.hold_in(Client)

@@ -26,11 +26,10 @@ local function with_share(options)
   return copy
 end
 
---- What a client is inside. `wrap(state)` makes the client of it. A wrong type raises in the name of `new`.
+--- What a client is inside. A wrong type raises in the name of `new`.
 ---@param options? cfpurge.Options
----@param wrap fun(state: table): cfpurge.Client
----@return cfpurge.Client?, string? message, cfpurge.Error?
-return function(options, wrap)
+---@return table? state, string? message, cfpurge.Error?
+return function(options)
   options = with_share(options)
   local ok, handle, message, err = pcall(core.new, options)
   if not ok then
@@ -64,12 +63,11 @@ return function(options, wrap)
   state.exit_grace = options and rawget(options, "exit_grace") or default_of "exit_grace"
   state.plans = options and rawget(options, "plan") == "auto" and {} or nil
   state.has_events = options and rawget(options, "on_event") ~= nil
-  state.client = wrap(state)
   handle:settle(function()
     completion.collected(state, "the client was closed")
   end)
   -- The environment's is known to the core alone, which has its Lua layer by now.
   local path = not zone and handle:check { purge_everything = true }
   state.zone_id = path and path:match "^/zones/([^/]+)" or nil
-  return state.client
+  return state
 end
