@@ -94,7 +94,7 @@ redis_LIBS  = $(HIREDIS_LIBS) $(if $(HIREDIS_TLS),$(shell pkg-config --libs hire
 STORE_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,store.o unit.o values.o thread.o) \
   $(addprefix $(BUILD)/obj/base/,buffer.o memory.o clock.o poller.o generation.o sigpipe.o)
 sqlite_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,sqlite.o database.o gate.o)
-redis_O  = $(addprefix $(BUILD)/$(LUA)/obj/queue/,redis.o redis_connection.o redis_tls.o redis_url.o resolve.o) \
+redis_O  = $(addprefix $(BUILD)/$(LUA)/obj/queue/,redis.o redis_connection.o redis_replies.o redis_tls.o redis_url.o resolve.o) \
   $(BUILD)/obj/base/openssl.o
 STORE_SO = $(STORES:%=$(BUILD)/$(LUA)/cfpurge/%.so)
 

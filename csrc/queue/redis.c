@@ -289,6 +289,8 @@ static void redis_step(struct cf_store *store, const struct cf_poller_event *eve
         before = redis->state;
         if (redis->context && (events[i].what & (CF_POLLER_READ | CF_POLLER_ERROR)))
             redisAsyncHandleRead(redis->context);
+        if (redis->context && cf_redis_is_flooded(redis))
+            cf_redis_drop(redis, CF_REDIS_ODD);
         if (redis->context && (events[i].what & CF_POLLER_WRITE))
             redisAsyncHandleWrite(redis->context);
         if (before == REDIS_CONNECTS && redis->state == REDIS_LOGS_IN)

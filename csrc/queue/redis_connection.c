@@ -81,7 +81,7 @@ static void redis_disconnected(const redisAsyncContext *context, int status)
     struct redis *redis = context->data;
     const char *problem = cf_redis_tls_problem(redis);
 
-    redis_gone(redis, problem ? problem : status == REDIS_OK ? NULL : context->errstr);
+    redis_gone(redis, redis->is_odd ? CF_REDIS_ODD : problem ? problem : status == REDIS_OK ? NULL : context->errstr);
 }
 
 static void redis_connected(const redisAsyncContext *context, int status)
@@ -138,6 +138,7 @@ static void redis_connect(struct redis *redis, const char *address)
     context->ev.addWrite = redis_add_write;
     context->ev.delWrite = redis_del_write;
     context->ev.cleanup = redis_cleanup;
+    cf_redis_bound(redis);
     redis_set(redis, REDIS_CONNECTS);
     if (!cf_poller_opened(&redis->store->poller, redis->fd))
         problem = "not enough memory";

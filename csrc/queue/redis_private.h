@@ -37,7 +37,15 @@ struct redis {
     const char **arguments;
     size_t *lengths;
     struct cf_redis_tls *tls; /* from the first connection by TLS on */
+    /* Of the connection's replies: hiredis' own functions, and ours, which call them; how many elements this one has so
+     * far; was it refused? */
+    const redisReplyObjectFunctions *makers;
+    redisReplyObjectFunctions bounded;
+    size_t elements;
+    bool is_odd;
 };
+
+#define CF_REDIS_ODD "it says what no Redis says"
 
 /* Ends all units of a list that have not failed yet for the reason. */
 void cf_redis_end(struct redis *redis, struct cf_work **list, const char *reason, const char *problem);
@@ -56,6 +64,11 @@ const char *cf_redis_tls_begin(struct redis *redis);
 /* Why the connection, which ends now, failed; NULL where TLS has nothing to say. */
 const char *cf_redis_tls_problem(const struct redis *redis);
 void cf_redis_tls_free(struct redis *redis);
+
+/* From now on the new connection refuses a reply that is too large or not asked for, and `is_odd` says so. */
+void cf_redis_bound(struct redis *redis);
+/* Has the connection more in hand than a reply of ours may have? */
+bool cf_redis_is_flooded(const struct redis *redis);
 
 /* The look-up is done. */
 void cf_redis_resolved(struct redis *redis);
