@@ -86,15 +86,42 @@ function M.encode(handle, kind, items)
   return all
 end
 
---- The params and options of a claim, for the client; and the key of each item by the item's JSON.
-function M.decode(claim)
+-- The value that a store's JSON is; nil where it is none.
+local function read(text)
+  local ok, list = pcall(codec.decode, "[" .. text .. "]")
+  return ok and list[1] or nil
+end
+
+-- An item as the client takes it; or nil and an error: then something else than an add has put it there.
+local function item_of(handle, kind, text)
+  local item = read(text)
+  local ok, key, err = pcall(handle.key, handle, kind, item)
+  if ok and (key or err.kind ~= "invalid_request") then
+    return item
+  end
+  return nil, ok and err or core.error("invalid_request", kind .. ": the store holds what is no item", { field = kind })
+end
+
+--- The params and options of a claim, for the client; nil and the outcome where it has items that the client would
+--- refuse: these fail, and the others wait for another claim.
+---@return table? params, table options_or_outcome
+function M.decode(handle, claim)
   local params, options = {}, { invalidate = claim.op == "invalidate" }
   if claim.kind == "everything" then
     params.purge_everything = true
   else
-    local list = {}
+    local list, broken = {}, { failed = {}, waiting = {}, is_unsent = true }
     for i, entry in ipairs(claim.items) do
-      list[i] = codec.decode("[" .. entry.item .. "]")[1]
+      local item, err = item_of(handle, claim.kind, entry.item)
+      list[i] = item
+      if err then
+        broken.failed[#broken.failed + 1] = { entry.key, M.error_text(err) }
+      else
+        broken.waiting[#broken.waiting + 1] = entry.key
+      end
+    end
+    if broken.failed[1] then
+      return nil, broken
     end
     params[claim.kind] = list
   end
@@ -116,8 +143,8 @@ function M.shown(row)
   return {
     zone = row.zone, environment = name, environment_id = not name and row.environment ~= "" and row.environment or nil,
     invalidate = row.op == "invalidate",
-    kind = row.kind, item = row.kind ~= "everything" and codec.decode("[" .. row.item .. "]")[1] or nil,
-    error = codec.decode(row.error), age = row.age,
+    kind = row.kind, item = row.kind ~= "everything" and (read(row.item) or row.item) or nil,
+    error = read(row.error) or { kind = "store", message = "the store holds what is no error" }, age = row.age,
   }
 end
 

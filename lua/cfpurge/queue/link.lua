@@ -160,6 +160,17 @@ local function behind(results, count)
   return rest
 end
 
+-- What the results say; nil and an error where no store of ours says that: to raise it would be to raise it for ever.
+local function decoded(unit, results)
+  local ok, value = pcall(unit.decode, results)
+  if ok then
+    return value
+  elseif tostring(value):find("not enough memory", 1, true) then
+    error(value, 0)
+  end
+  return nil, error_of("it says what no store says", "corrupt")
+end
+
 -- A unit has ended: what it failed for want of is done, and then it once more.
 function Link:over(unit, results, err)
   local remedy = err and unit.tries < TRIES and self.store.remedy(err)
@@ -174,7 +185,7 @@ function Link:over(unit, results, err)
       opened(results)
     end
     self.is_ready, self.first = true, {}
-    unit.done(unit.decode(unit.before > 0 and behind(results, unit.before) or results))
+    unit.done(decoded(unit, unit.before > 0 and behind(results, unit.before) or results))
   elseif remedy then
     -- Nothing of this unit was done: the store is older, or somebody has emptied it, or flushed its scripts.
     self.is_ready, self.first = false, remedy

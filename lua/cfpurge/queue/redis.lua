@@ -22,7 +22,7 @@ local sha
 --- Loads the script. Decodes what it is called from then on.
 function M.open()
   return { { "SCRIPT", "LOAD", script } }, function(results)
-    sha = results[1]
+    sha = type(results[1]) == "string" and results[1] or sha
   end
 end
 
@@ -44,6 +44,14 @@ local function transition(name, arguments, decode)
 end
 
 local function nothing() end
+
+-- What a reply has in a place: it raises where the server is none of ours.
+local function is(kind, value)
+  if type(value) ~= kind then
+    error(("%s expected, got %s"):format(kind, type(value)), 2)
+  end
+  return value
+end
 
 -- cjson reads every number as a float, which 5.3 and newer would show as 4.0.
 local function whole(status, names)
@@ -68,7 +76,7 @@ function M.add(groups, options)
       end
       fresh[group] = keys
     end
-    return { added = reply[1], merged = reply[2], fresh = fresh }
+    return { added = is("number", reply[1]), merged = is("number", reply[2]), fresh = fresh }
   end)
 end
 
@@ -84,10 +92,14 @@ function M.claim(o)
       return nil
     end
     local items = {}
-    for i = 8, #reply, 3 do
-      items[#items + 1] = { key = reply[i], item = reply[i + 1], tries = reply[i + 2] }
+    for i = 8, #is("table", reply), 3 do
+      items[#items + 1] = { key = is("string", reply[i]), item = is("string", reply[i + 1]), tries = reply[i + 2] }
     end
-    return { fence = tonumber(reply[1]), zone = reply[2], environment = reply[3], op = reply[4], kind = reply[5],
+    for i = 1, 6 do
+      is("string", reply[i])
+    end
+    local fence = is("number", tonumber(reply[1]))
+    return { fence = fence, zone = reply[2], environment = reply[3], op = reply[4], kind = reply[5],
       budget = reply[6] ~= "" and reply[6] or nil, is_stale = reply[7] == 1, items = items }
   end)
 end
@@ -122,7 +134,7 @@ end
 
 function M.status()
   return transition("status", {}, function(reply)
-    return whole(json.decode(reply), { "waiting", "in_flight", "failed", "calls" })
+    return whole(json.decode(is("string", reply)), { "waiting", "in_flight", "failed", "calls" })
   end)
 end
 
@@ -130,7 +142,7 @@ end
 function M.durable()
   return { { "INFO", "persistence" }, { "INFO", "memory" } }, function(results)
     local words = "Redis: an add is in the server's append-only file, which goes to the disk as appendfsync says"
-    if results[1]:find "aof_enabled:0" then
+    if is("string", results[1]):find "aof_enabled:0" then
       words = "Redis: appendonly is off: what was added since its last snapshot is lost where the server dies"
     end
     -- Nothing of ours expires: no other policy drops it.
@@ -148,7 +160,7 @@ end
 local function failed_were(name, filter, limit, after, before)
   local arguments = { filter = filter, limit = limit, after = after, before = before }
   return transition(name, arguments, function(reply)
-    return { count = reply[1], after = reply[2] and tonumber(reply[2]) or nil, now = tonumber(reply[3]) }
+    return { count = is("number", reply[1]), after = reply[2] and tonumber(reply[2]) or nil, now = tonumber(reply[3]) }
   end)
 end
 

@@ -44,7 +44,10 @@ end
 --- Finds the zones of a claim's items, and calls `done(outcome)`, or `done(nil, err)` where nobody tells them.
 ---@param state table the client's
 function M.start(state, claim, done)
-  local params = items.decode(claim)
+  local params, broken = items.decode(state.core, claim)
+  if not params then
+    return done(broken)
+  end
   find_zones(state, function(index, err)
     if not index then
       err.remaining = err.remaining or params

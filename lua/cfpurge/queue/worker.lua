@@ -228,7 +228,11 @@ end
 
 function Worker:send(claim)
   claim.is_preparing, claim.is_unsent = false, false
-  local params, options = items.decode(claim)
+  local params, options = items.decode(self.handle, claim)
+  if not params then
+    self:settle(claim.fence, options)
+    return self:tell(claim, options)
+  end
   -- One sending for each token: the store decides about another, and hears of a 429 at once.
   options.max_retries, options.max_retry_wait = 0, 0
   -- Nor does the client's own plan hold it back.

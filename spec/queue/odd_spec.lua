@@ -1,0 +1,89 @@
+-- Stores that say or hold what none of ours does: a queue is told so, and neither ends, nor grows, nor says so for ever.
+local elsewhere = require "spec.support.where"
+if elsewhere "engine" then return end
+
+local edge = require "spec.support.edge"
+local host = require "spec.support.host"
+local module = require "cfpurge.redis"
+local peer = require "spec.support.peer"
+local socket = require "socket"
+local stores = require "spec.support.stores"
+
+-- A Redis that answers the login, and says the rest once a script has come; or, `early`, with the login.
+local function server(answers, early)
+  local steps = { { read = "PING" }, { send = "+PONG\r\n" .. (early or "") } }
+  if not early then
+    table.insert(steps, { read = "EVAL" })
+    table.insert(steps, { send = "*0\r\n" })
+  end
+  for _, step in ipairs(answers) do table.insert(steps, step) end
+  table.insert(steps, { hang = 100 })
+  return "redis://" .. peer.start(steps).address
+end
+
+describe("a server of Redis that", function()
+  local real = module.open
+  setup(function()
+    module.open = function(url) return real(url, { timeout = host.watched and 5 or 0.5 }) end
+  end)
+  teardown(function()
+    module.open = real
+    stores.close()
+    peer.stop()
+  end)
+
+  local function added(target)
+    local began, queue = socket.gettime(), stores.of.redis.queue { store = target }
+    local grown, result, err = peer.growth(function() return queue:add { tags = { "a" } } end)
+    assert.same({ nil, "store", { tags = { "a" } } }, { result, err.kind, err.remaining })
+    assert.is_true(socket.gettime() - began < (host.watched and 60 or 5))
+    assert.is_true(host.watched or grown < 100e6, tostring(grown))
+    return err
+  end
+
+  for name, answer in pairs { text = "+OK\r\n", number = ":7\r\n", ["nil"] = "$-1\r\n", list = "*0\r\n",
+    lists = "*2\r\n*0\r\n*0\r\n" } do
+    it("answers an add by a " .. name .. " is no store", function()
+      local err = added(server { { send = answer } })
+      assert.same({ "corrupt", false }, { err.reason, err.retryable })
+    end)
+  end
+
+  it("answers what nobody has asked ends its connection, and not the host", function()
+    assert.matches("no Redis says", tostring(added(server({}, "+OK\r\n+OK\r\n"))))
+  end)
+
+  it("says that a list has millions of elements gets no memory for them", function()
+    assert.matches("no Redis says", tostring(added(server { { send = "*300000000\r\n" } })))
+    assert.matches("no Redis says", tostring(added(server { { send = ("*60000\r\n"):rep(6) } })))
+  end)
+
+  it("sends without an end is left", function()
+    assert.matches("no Redis says", tostring(added(server { { send = "+" }, { flood = ("x"):rep(65536) } })))
+    assert.matches("no Redis says", tostring(added(server { { send = "$900000000\r\n" }, { flood = ("x"):rep(1048576) } })))
+  end)
+end)
+
+for _, store in ipairs(stores) do describe("an item that no add has stored, " .. store.name, function()
+  teardown(stores.close)
+
+  for _, is_sorted in ipairs { false, true } do
+    it("fails alone" .. (is_sorted and ", of zone auto too" or ""), function()
+      local failed = {}
+      local queue, _, zone, target, about = store.queue { on_event = function(event)
+        failed[#failed + 1] = event.name == "failed" and tostring(event.item) or nil
+      end }
+      assert(store.rules(target).add({ stores.group(is_sorted and "auto" or zone, "hosts", {}, { items = {
+        { "1", "{" }, { "2", ('"%s"'):format(about.name) }, { "3", "true" }, { "4", '"two hosts"' }, { "5", "" },
+      } }) }, { capacity = 10 }))
+      -- Of the zones of the token the good one is in none.
+      assert.same({ waiting = 0, failed = is_sorted and 5 or 4 }, queue:drain { deadline = 20 })
+      assert.equal(is_sorted and 0 or 1, edge.counts(zone).accepted)
+      table.sort(failed)
+      assert.same({ "", "true", "two hosts", is_sorted and about.name or "{", is_sorted and "{" or nil }, failed)
+      for _, one in ipairs(queue:failed()) do
+        assert.equal(one.item == about.name and "not_found" or "invalid_request", one.error.kind)
+      end
+    end)
+  end
+end) end
