@@ -330,8 +330,8 @@ describe("a list that is interrupted", function()
     assert.equal(1000, err.accepted + #all(err.remaining.tags))
   end)
 
-  it("ends by close", function()
-    for _, form in ipairs { "table", "function" } do
+  for _, form in ipairs { "table", "function" } do
+    it("ends by close: " .. form, function()
       local own, at = clients.new { max_retries = 0 }
       edge.script(at, { { times = 2, pass = true }, { times = 0, hang = 20 } })
       local ended
@@ -341,8 +341,8 @@ describe("a list that is interrupted", function()
       own:close()
       assert.same({ true, "closed", 200 }, { request:done(), ended.kind, ended.accepted })
       assert.equal(800, #all(ended.remaining.tags))
-    end
-  end)
+    end)
+  end
 
   it("ends by close from its iterator, which is not asked again before somebody goes on", function()
     local own, at = clients.new { max_retries = 0 }

@@ -51,8 +51,8 @@ describe("many endings", function()
     assert.equal(20, told.count)
   end)
 
-  it("by close and by cancel are all told of", function()
-    for _, how in ipairs { "close", "cancel" } do
+  for _, how in ipairs { "close", "cancel" } do
+    it("are all told of by " .. how, function()
       local client, zone = clients.new()
       -- Not whole while it hangs: an empty body would be, for the first of them.
       edge.script(zone, { { hang = 30, times = 0, body = "{", length = 100 } })
@@ -76,8 +76,8 @@ describe("many endings", function()
         edge.script(zone, {})
         assert(client:purge { tags = { "after" } })
       end
-    end
-  end)
+    end)
+  end
 end)
 
 describe("a client", function()

@@ -20,8 +20,8 @@ describe("a name that does not resolve", function()
       end ]] .. code, { preload = "slow_dns", args = { base_url = env.API_HTTP } })
   end
 
-  it("is a connection error that a later attempt may mend", function()
-    for _, name in ipairs { "none-1000.test", "none-1001.test" } do
+  for _, name in ipairs { "none-1000.test", "none-1001.test" } do
+    it("is a connection error that a later attempt may mend: " .. name, function()
       local got = run(([[
         local done, result, err = 0
         local request = named(%q, { max_retries = 2 }):start({ tags = { "a", "b" } }, nil, function() done = done + 1 end)
@@ -30,8 +30,8 @@ describe("a name that does not resolve", function()
       ]]):format(name))
       assert.is_truthy(table.remove(got):find(name, 1, true))
       assert.same({ false, 1, "connection", true, 3, 0, 2 }, got)
-    end
-  end)
+    end)
+  end
 
   it("and then does: the retry succeeds", function()
     assert.same({ 3, 2 }, run [[

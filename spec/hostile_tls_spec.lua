@@ -57,13 +57,13 @@ describe("a TLS peer", function()
     assert.truthy(err.message:find("odd  INFO all is well", 1, true), err.message)
   end)
 
-  it("is refused where it speaks nothing newer than TLS 1.1", function()
-    for _, version in ipairs { "-tls1", "-tls1_1" } do
+  for _, version in ipairs { "-tls1", "-tls1_1" } do
+    it("is refused where it speaks nothing newer than TLS 1.1: " .. version, function()
       local port = peer.tls(version .. " -cipher ALL:@SECLEVEL=0")
       local _, err = at(port)
       assert.equal("tls", err.kind, version .. tostring(err))
-    end
-  end)
+    end)
+  end
 
   it("is refused where it encrypts nothing", function()
     for _, suite in ipairs { "eNULL:@SECLEVEL=0", "aNULL:@SECLEVEL=0" } do

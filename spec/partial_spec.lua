@@ -87,8 +87,8 @@ describe("the error of a list", function()
     assert.is_true(items > 0)
   end)
 
-  it("stays cancelled or closed where its caller ended it", function()
-    for _, how in ipairs { "cancel", "close" } do
+  for _, how in ipairs { "cancel", "close" } do
+    it("stays cancelled or closed where its caller ended it: " .. how, function()
       client, zone = clients.new { max_retries = 0 }
       edge.script(zone, { { times = 1, pass = true }, { times = 0, hang = 20 } })
       local request = client:start({ tags = tags(300) }, { max_in_flight = 1 })
@@ -96,8 +96,8 @@ describe("the error of a list", function()
       if how == "cancel" then request:cancel() else client:close() end
       local _, err = request:result()
       assert.same({ how == "cancel" and "cancelled" or "closed", 100 }, { err.kind, err.accepted })
-    end
-  end)
+    end)
+  end
 
   it("is told of by progress that never says more were sent than there are", function()
     local most, last = 0, nil

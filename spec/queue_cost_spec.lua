@@ -118,8 +118,8 @@ describe("a client's queue", function()
     many:close()
   end)
 
-  it("ends at once, cancelled one by one from either end, or by close", function()
-    for _, order in ipairs { "first", "last", "close" } do
+  for _, order in ipairs { "first", "last", "close" } do
+    it("ends at once, cancelled one by one from either end, or by close: " .. order, function()
       local c, requests = waiting(MANY)
       local start = os.clock()
       if order == "close" then
@@ -132,8 +132,8 @@ describe("a client's queue", function()
       local seconds = os.clock() - start
       assert.is_true(seconds < 2, order .. ": " .. seconds)
       c:close()
-    end
-  end)
+    end)
+  end
 
   for name, url in pairs { ["HTTP/1.1"] = env.API_HTTP, ["HTTP/2"] = env.API_TLS } do
     it("is worked off in short steps, 5000 over " .. name, function()

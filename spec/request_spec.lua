@@ -15,8 +15,8 @@ describe("a request", function()
     error "no answers"
   end
 
-  it("raises nothing that another's on_done did", function()
-    for _, what in ipairs { "start", "purge", "cancel", "step", "close" } do
+  for _, what in ipairs { "start", "purge", "cancel", "step", "close" } do
+    it("raises nothing that another's on_done did: " .. what, function()
       local client, inner = clients.beneath()
       local log, third = {}, nil
       assert(client:start({ tags = { "a" } }, nil, function() error("the first's", 0) end))
@@ -36,8 +36,8 @@ describe("a request", function()
       assert.equal("the first's\nthe second's", raised)
       while client:in_flight() > 0 do getmetatable(client).__index.step(client, 1) end
       client:close()
-    end
-  end)
+    end)
+  end
 
   it("raises what the on_done of one that it ends did", function()
     local client, inner = clients.beneath()

@@ -84,8 +84,8 @@ describe("the loop of a host's own", function()
     assert.is_true(request:done())
   end)
 
-  it("that cannot wait or drive takes the request back and passes its reason on", function()
-    for _, what in ipairs { "wait", "drive" } do
+  for _, what in ipairs { "wait", "drive" } do
+    it("that cannot " .. what .. " takes the request back and passes its reason on", function()
       local loop = { wait = function() return true end, drive = function() return true end }
       loop[what] = function(client) if client:active() then return false, "not now: use start" end end
       local client, zone = clients.new { loop = loop }
@@ -98,8 +98,8 @@ describe("the loop of a host's own", function()
       assert(client:purge { tags = { "b" } })
       assert.equal(1, #require("spec.support.edge").requests(zone))
       client:close()
-    end
-  end)
+    end)
+  end
 end)
 
 describe("the choice", function()
