@@ -70,7 +70,7 @@ describe("without a token", function()
       local line = readme.block(label):match " %* (cc .-) %*/" or readme.block(label):match " %*   (cc .-) %*/"
       write(source, readme.block(label) .. "\n")
       host.must((line:gsub("build/lua5.4", dir .. "/lua5.4"):gsub(name .. "%.c", source):gsub(" %-o .*", ""))
-        .. (" -o %s/%s"):format(dir, name))
+        .. (" -Wall -Wextra -Werror -o %s/%s"):format(dir, name))
     end
     assert.matches("^purge: invalid_request: api_token: " .. MESSAGE, output("CLOUDFLARE_ZONE_ID=z " .. dir .. "/purge"))
     assert.equal("accepted: 1\n", output(recipe.env(edge.zone()) .. dir .. "/purge"))
