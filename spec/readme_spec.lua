@@ -248,7 +248,7 @@ describe("the README", function()
   end)
 
   describe("lists the options:", function()
-    local listed = {}
+    local listed, by_name = {}, {}
     for _, cells in ipairs(rows "| name | type |") do
       local scope = cells[5]:match "^%((%l+)%)"
       listed[#listed + 1] = {
@@ -256,6 +256,7 @@ describe("the README", function()
         scope = scope == "new" and "client" or scope or "request",
       }
       local option = listed[#listed]
+      by_name[option.name] = option
       option.default = option.default and option.default:gsub("VERSION", core.version)
     end
 
@@ -278,13 +279,13 @@ describe("the README", function()
       end
     end)
 
-    for i, option in ipairs(core.options) do
+    for _, option in ipairs(core.options) do
       it(option.name, function()
         local default = option.default
         assert.same({
           name = option.name, type = option.type, env = option.env, scope = option.scope,
           default = default ~= nil and tostring(default) or nil,
-        }, listed[i])
+        }, by_name[option.name])
       end)
     end
 
