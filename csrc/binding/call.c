@@ -186,14 +186,17 @@ int cf_client_limits(lua_State *L)
     struct client *client = cf_client_check(L);
     struct cf_options options;
     bool of_files = strcmp(luaL_checkstring(L, 2), "files") == 0;
+    size_t max_items;
 
     lua_settop(L, 4);
     if (!call_read_options(L, client, 3, &options))
         return cf_client_push_failure(L);
     if (lua_type(L, 4) == LUA_TSTRING)
         options.zone_id = lua_tostring(L, 4);
+    /* Before there is a table: a finalizer may close the client, whose texts the options have. */
+    max_items = cf_draft_max_items(&options, of_files);
     lua_createtable(L, 0, 5);
-    lua_pushinteger(L, (lua_Integer)cf_draft_max_items(&options, of_files));
+    lua_pushinteger(L, (lua_Integer)max_items);
     lua_setfield(L, -2, "max_items");
     lua_pushinteger(L, (lua_Integer)options.max_in_flight);
     lua_setfield(L, -2, "max_in_flight");
@@ -252,9 +255,13 @@ int cf_client_rates(lua_State *L)
     struct client *client = cf_client_check(L);
     struct cf_rates rates = client->options.given;
     const char *plan = luaL_optstring(L, 2, client->options.plan);
+    char name[16] = "";
 
     if (client->closed || !cf_rates_settle(&rates, plan, 1))
         return 0;
+    /* A finalizer may close the client, whose text it may be. */
+    if (plan)
+        strncpy(name, plan, sizeof name - 1);
     lua_createtable(L, 0, 4);
     call_push_bucket(L, rates.requests, rates.requests_bucket);
     lua_setfield(L, -2, "requests");
@@ -262,7 +269,7 @@ int cf_client_rates(lua_State *L)
     lua_setfield(L, -2, "urls");
     lua_pushnumber(L, rates.overall);
     lua_setfield(L, -2, "overall");
-    lua_pushstring(L, plan);
+    lua_pushstring(L, plan ? name : NULL);
     lua_setfield(L, -2, "plan");
     return 1;
 }
