@@ -93,6 +93,66 @@ describe("a finalizer amid take", function()
   end)
 end)
 
+describe("a finalizer amid what is told of a client", function()
+  -- What it closes wipes the texts of its options.
+  for name, told in pairs {
+    limits = function(c) return (c:limits("files") or {}).max_items end,
+    rates = function(c) return (c:rates() or {}).plan end,
+  } do
+    it("may close it: " .. name, function()
+      local c, first
+      amid(20, function()
+        c = core.new((client.options { plan = "enterprise" }))
+        first = first or told(c)
+      end, function()
+        -- Nothing, where it was closed before.
+        local now = told(c)
+        assert.is_true(now == nil or now == first, tostring(now))
+      end, function() c:close() end)
+    end)
+  end
+end)
+
+describe("a finalizer amid take of a store", function()
+  it("finds what is being taken gone already", function()
+    local path = os.tmpname()
+    local store, taken, stolen = require("cfpurge.sqlite").open(path), 0, 0
+    local id
+    amid(30, function()
+      id = assert(store:submit { { "SELECT 'a text that is longer than Lua keeps once', 1.5" } })
+      repeat local _, ended = store:step(1) until ended > 0
+    end, function()
+      local got, results = store:take()
+      if got then
+        assert.same({ id, 1.5 }, { got, results[1].rows[1][2] })
+        taken = taken + 1
+      end
+    end, function()
+      if store:take() then stolen = stolen + 1 end
+    end)
+    store:close()
+    os.execute("rm " .. path .. "*")
+    assert.same({ 30, 0 }, { taken + stolen, store:stats().done })
+  end)
+
+  it("may finalize it, and what raises then takes nothing", function()
+    local path = os.tmpname()
+    local store = require("cfpurge.sqlite").open(path)
+    local id = assert(store:submit { { "nonsense" } })
+    repeat local _, ended = store:step(1) until ended > 0
+    local function refuse() error("refused", 0) end
+    assert.same({ false, "refused" }, { pcall(store.take, store, id, refuse) })
+    assert.equal(1, store:stats().done)
+    assert.is_false((pcall(store.take, store, id, function()
+      assert.is_nil(store:take())
+      store:__gc()
+      error("refused", 0)
+    end)))
+    assert.is_nil(store:take())
+    os.execute("rm " .. path .. "*")
+  end)
+end)
+
 describe("a finalizer amid a string that is made of the draft", function()
   -- What comes back: it overwrites the draft, gives its buffer away, or frees it.
   local finalizers = {

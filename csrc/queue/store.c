@@ -163,35 +163,48 @@ static int store_step(lua_State *L)
     return store_push_counts(L, store);
 }
 
+/* Of the unit at the address, with `make`: what take returns. */
+static int store_push_ending(lua_State *L)
+{
+    const struct cf_unit *unit = cf_to_address(L, 1);
+
+    lua_pushinteger(L, (lua_Integer)unit->id);
+    if (!unit->reason && unit->work) {
+        cf_values_push(L, &unit->work->results);
+        return 2;
+    }
+    lua_pushnil(L);
+    lua_pushvalue(L, 2);
+    lua_pushstring(L, unit->work && unit->work->problem[0] ? unit->work->problem : unit->reason);
+    lua_pushstring(L, unit->reason);
+    if (lua_isnil(L, 2))
+        lua_remove(L, -3);
+    else
+        lua_call(L, 2, 1);
+    return lua_gettop(L) - 2;
+}
+
 /* take(id, make) -> the id and the results, or the id, nil, a sentence and a reason; with `make` what it makes of these
- * two. Nothing where nothing has ended. Where it raises, nothing has been taken. */
+ * two. Nothing where nothing has ended. Where it raises, nothing has been taken. Making them may run a finalizer that
+ * comes back to the store: the unit is hidden from it. */
 static int store_take(lua_State *L)
 {
     struct cf_store *store = store_check(L);
-    struct cf_unit *unit = lua_isnoneornil(L, 2) ? store->units.ended.first
-                                                 : cf_units_find(&store->units, (uint64_t)luaL_checknumber(L, 2));
-    lua_Integer id;
+    struct cf_unit *unit;
 
+    lua_settop(L, 3);
+    lua_pushcfunction(L, store_push_ending);
+    unit = lua_isnil(L, 2) ? store->units.ended.first : cf_units_find(&store->units, (uint64_t)luaL_checknumber(L, 2));
     if (!unit || !unit->has_ended)
         return 0;
-    id = (lua_Integer)unit->id;
-    lua_settop(L, 3);
-    lua_pushinteger(L, id);
-    if (!unit->reason && unit->work) {
-        cf_values_push(L, &unit->work->results);
-    } else {
-        lua_pushnil(L);
-        lua_pushvalue(L, 3);
-        lua_pushstring(L, unit->work && unit->work->problem[0] ? unit->work->problem : unit->reason);
-        lua_pushstring(L, unit->reason);
-        if (lua_isnil(L, 3))
-            lua_remove(L, -3);
-        else
-            lua_call(L, 2, 1);
-        unit = cf_units_find(&store->units, (uint64_t)id);
+    cf_push_address(L, unit);
+    lua_pushvalue(L, 3);
+    cf_units_hide(&store->units, unit);
+    if (lua_pcall(L, 2, LUA_MULTRET, 0) != LUA_OK) {
+        cf_units_show(&store->units, unit);
+        return lua_error(L);
     }
-    if (unit)
-        cf_units_drop(&store->units, unit);
+    cf_units_drop(&store->units, unit);
     return lua_gettop(L) - 3;
 }
 

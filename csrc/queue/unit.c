@@ -61,7 +61,7 @@ static struct cf_unit **unit_place(const struct cf_units *units, uint64_t id)
 struct cf_unit *cf_units_find(const struct cf_units *units, uint64_t id)
 {
     struct cf_unit *unit = units->capacity ? *unit_place(units, id) : NULL;
-    return unit && unit->id == id ? unit : NULL;
+    return unit && unit->id == id && !unit->is_hidden ? unit : NULL;
 }
 
 /* Puts all units and the next one into a larger ring. False: two of them share a place, or memory is short. */
@@ -136,10 +136,27 @@ void cf_units_end_all(struct cf_units *units, const char *reason)
         cf_units_end(units, units->running.first, NULL, reason);
 }
 
+void cf_units_hide(struct cf_units *units, struct cf_unit *unit)
+{
+    unit_unlink(&units->ended, unit);
+    unit->is_hidden = true;
+}
+
+void cf_units_show(struct cf_units *units, struct cf_unit *unit)
+{
+    unit->is_hidden = false;
+    unit_append(&units->ended, unit);
+    /* All others have been freed meanwhile. */
+    if (!units->ring)
+        cf_units_drop(units, unit);
+}
+
 void cf_units_drop(struct cf_units *units, struct cf_unit *unit)
 {
-    unit_unlink(unit->has_ended ? &units->ended : &units->running, unit);
-    *unit_place(units, unit->id) = NULL;
+    if (!unit->is_hidden)
+        unit_unlink(unit->has_ended ? &units->ended : &units->running, unit);
+    if (units->ring)
+        *unit_place(units, unit->id) = NULL;
     cf_work_free(unit->work);
     cf_free(unit);
 }

@@ -24,8 +24,8 @@ struct cf_work {
 /* One submit. It is in flight, or has ended and waits to be taken; its handle finds it by id. */
 struct cf_unit {
     uint64_t id;
-    struct cf_unit *next, *previous; /* in `running` or `ended` */
-    bool has_ended;
+    struct cf_unit *next, *previous; /* in `running` or `ended`, unless it is hidden */
+    bool has_ended, is_hidden;
     struct cf_work *work; /* NULL while the store has it */
     const char *reason;   /* where it ended without its work coming back */
 };
@@ -36,7 +36,7 @@ struct cf_unit_list {
 };
 
 /* `ring` is by id: an id's place is id & (capacity - 1), and holds the unit from its making to its dropping. `running`
- * and `ended` together have each unit once. All zero is empty. */
+ * and `ended` together have each unit once that is not hidden. All zero is empty. */
 struct cf_units {
     struct cf_unit **ring;
     size_t capacity;
@@ -52,15 +52,18 @@ void cf_work_fail(struct cf_work *work, const char *reason, const char *text);
 
 /* A new unit, which runs; `work` gets its id. NULL: memory is short. */
 struct cf_unit *cf_units_new(struct cf_units *units, struct cf_work *work);
-/* NULL where there is none of this id. */
+/* NULL where there is none of this id, or it is hidden. */
 struct cf_unit *cf_units_find(const struct cf_units *units, uint64_t id);
 /* A unit that runs ends; it owns `work`, which may be NULL. */
 void cf_units_end(struct cf_units *units, struct cf_unit *unit, struct cf_work *work, const char *reason);
 /* The work comes back: its unit has ended. Where nobody waits for it any more it is freed. */
 void cf_units_returned(struct cf_units *units, struct cf_work *work);
 void cf_units_end_all(struct cf_units *units, const char *reason);
+/* One that has ended is the caller's alone, until it is shown or dropped. */
+void cf_units_hide(struct cf_units *units, struct cf_unit *unit);
+void cf_units_show(struct cf_units *units, struct cf_unit *unit);
 void cf_units_drop(struct cf_units *units, struct cf_unit *unit);
-/* Drops all of them. */
+/* Drops all but those that are hidden. */
 void cf_units_free(struct cf_units *units);
 
 #endif
