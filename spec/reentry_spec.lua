@@ -120,7 +120,7 @@ describe("a finalizer amid take of a store", function()
     local id
     amid(30, function()
       id = assert(store:submit { { "SELECT 'a text that is longer than Lua keeps once', 1.5" } })
-      repeat local _, ended = store:step(1) until ended > 0
+      repeat local _, done = store:step(1) until done > 0
     end, function()
       local got, results = store:take()
       if got then
@@ -139,7 +139,7 @@ describe("a finalizer amid take of a store", function()
     local path = os.tmpname()
     local store = require("cfpurge.sqlite").open(path)
     local id = assert(store:submit { { "nonsense" } })
-    repeat local _, ended = store:step(1) until ended > 0
+    repeat local _, done = store:step(1) until done > 0
     local function refuse() error("refused", 0) end
     assert.same({ false, "refused" }, { pcall(store.take, store, id, refuse) })
     assert.equal(1, store:stats().done)
@@ -149,6 +149,44 @@ describe("a finalizer amid take of a store", function()
       error("refused", 0)
     end)))
     assert.is_nil(store:take())
+    os.execute("rm " .. path .. "*")
+  end)
+end)
+
+describe("a finalizer amid a step of a queue", function()
+  it("may step it", function()
+    local module, path = require "cfpurge.sqlite", os.tmpname()
+    local queue
+    -- Taking makes tables: a finalizer may run then, and here one always does.
+    package.loaded["cfpurge.sqlite"] = { open = function(target)
+      local handle, is_inside = module.open(target), false
+      local function take(_, ...)
+        if not is_inside then
+          is_inside = true
+          queue:step(0.1)
+          is_inside = false
+        end
+        return handle:take(...)
+      end
+      return setmetatable({ take = take }, { __index = function(_, name)
+        return function(_, ...) return handle[name](handle, ...) end
+      end })
+    end }
+    finally(function() package.loaded["cfpurge.sqlite"] = module end)
+    queue = assert(cfpurge.queue { store = path, zone_id = edge.zone() })
+    for round = 1, 3 do
+      local ends = {}
+      for i = 1, 4 do
+        ends[i] = 0
+        -- A unit of the store each.
+        assert(queue:start({ tags = { "a" } }, { delay = 1000 * round + i }, function() ends[i] = ends[i] + 1 end))
+      end
+      for _ = 1, 20 do
+        if queue:in_flight() > 0 then queue:step(0.1) end
+      end
+      assert.same({ 1, 1, 1, 1 }, ends)
+    end
+    queue:close()
     os.execute("rm " .. path .. "*")
   end)
 end)

@@ -227,7 +227,8 @@ function Link:carry_out(unit)
   end
 end
 
--- Ends the units with entries that the store has ended; returns how many.
+-- Ends the units with entries that the store has ended; returns how many. A finalizer or a hook that comes back to the
+-- queue in the middle may end others, and this one: it is found anew.
 function Link:absorb()
   local i, count, units = 1, 0, self.units
   while units[i] do
@@ -238,15 +239,20 @@ function Link:absorb()
         unit.results, unit.err, unit.has_ended, count = results or false, err or false, true, count + 1
       end
     end
-    if unit.has_ended and unit.id then
+    if unit.has_ended and unit.id and unit.is_listed then
       self.is_behind = true
       self:over(unit, unit.results or nil, unit.err or nil)
       self.is_behind = false
     end
     -- It may have been submitted once more.
     if unit.has_ended then
-      table.remove(units, i)
-    else
+      for at = #units, 1, -1 do
+        if units[at] == unit then
+          table.remove(units, at)
+        end
+      end
+      unit.is_listed = false
+    elseif units[i] == unit then
       i = i + 1
     end
   end
