@@ -8,9 +8,8 @@
 #include "base/buffer.h"
 
 #define CF_RESPONSE_MAX_BODY ((size_t)1 << 20)
-#define CF_RESPONSE_MAX_HEADERS \
-    ((size_t)256 << 10) /* of all its headers; libcurl before 8.3 has no cap of its own \
-                         */
+/* Of all its headers; libcurl before 8.3 has no cap of its own. */
+#define CF_RESPONSE_MAX_HEADERS ((size_t)256 << 10)
 
 struct cf_response {
     int status;     /* 0 until a status line came */
