@@ -6,6 +6,7 @@
 --   store.target()                a fresh, empty store: what cfpurge.queue is given as `store`; stores.target(name)
 --   store.rules(target?)          its transitions, each carried out at once: rules.add(...) -> what it decodes to, or
 --                                 nil, the problem, the reason; rules.handle is the store's own
+--   rules.pass(seconds)           so much time passes for the store, at once; less than 0: its clock is set back
 --   store.queue(options?, client_options?)  -> a queue, its client, the zone's id, the target, what
 --                                 edge.zone says of the zone
 --   stores.group(zone, kind, names, more?)  a group for rules.add; names are the items, their keys and their JSON
@@ -127,13 +128,22 @@ local function run(self, commands, decode)
   return decode(rest)
 end
 
+local clocks = {
+  sqlite = function(seconds) return { "UPDATE meta SET ahead = ahead + ?1", seconds } end,
+  redis = function(seconds) return { "HINCRBYFLOAT", "{cfpurge}:meta", "ahead", tostring(seconds) } end,
+}
+
 function Rules.__index(self, name)
+  if name == "pass" then
+    return function(seconds) return run(self, { clocks[self.kind](seconds) }, function() end) end
+  end
   return function(...) return run(self, self.store[name](...)) end
 end
 
 local function rules(name, target)
   local handle = assert(require("cfpurge." .. name).open(target or targets[name]()))
-  return setmetatable({ handle = handle, store = require("cfpurge.queue." .. name), is_ready = false }, Rules)
+  return setmetatable({ handle = handle, store = require("cfpurge.queue." .. name), kind = name,
+    is_ready = false }, Rules)
 end
 
 function M.group(zone, kind, names, more)
