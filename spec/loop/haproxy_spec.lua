@@ -47,7 +47,7 @@ describe("HAProxy", function()
     assert.is_true(value.cpu < 0.25, value.cpu .. " s")
   end)
 
-  it("others wait for a service at most 10 ms while a purge waits, or 1,000 are under way", function()
+  it("others are answered within 10 ms while a purge waits, or 1,000 are under way", function()
     local dir = host.must("mktemp -d " .. host.dir() .. "/asked.XXXXXX"):match "%S+"
     local function check(code, answers)
       asked(("--unix-socket %s/site.sock http://site/"):format(dir), function()

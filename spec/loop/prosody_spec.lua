@@ -43,7 +43,7 @@ describe("Prosody", function()
     end)
   end
 
-  it("others wait for a service at most 10 ms while a purge waits, or 1,000 are under way", function()
+  it("others are answered within 10 ms while a purge waits, or 1,000 are under way", function()
     local port = recipe.port()
     local function check(code, answers)
       asked(("http://127.0.0.1:%d/"):format(port), function()
