@@ -15,6 +15,8 @@ end)
 
 if os.getenv "CFPURGE_JAIL" then
   host.client = program.new(host, { allow_http = true, max_retries = 0 })
+  local store = os.getenv "CFPURGE_STORE"
+  host.queue = store and assert(require("cfpurge").queue { client = host.client, store = store })
 end
 
 function host.wait_until(fn)

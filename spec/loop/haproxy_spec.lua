@@ -4,6 +4,8 @@ local edge = require "spec.support.edge"
 local asked = require "spec.support.asked"
 local program = require "spec.hosts.program"
 local host = require "spec.support.host"
+local recipe = require "spec.support.recipe"
+local stores = require "spec.support.stores"
 
 local version = host.must "PATH=$PATH:/usr/sbin haproxy -vv":match "Built with Lua version : Lua (%d%.%d)"
 if elsewhere("unwatched lua" .. version) then return end
@@ -160,6 +162,22 @@ describe("HAProxy", function()
       assert.same({ said = "accepted", files = false },
         purge(env.API_TLS, "curl", "SPEC_CAINFO=" .. dir .. "/bundle.pem"))
       assert.matches("certificate", purge(env.API_TLS, "curl", "").said)
+    end)
+
+    it("a queue needs an address for Redis, and for SQLite threads and a path below the folder", function()
+      host.must(("chmod 755 %s && chmod 777 %s"):format(dir, jail))
+      local server = stores.server("--bind 127.0.0.1", nil, recipe.port())
+      local function queue(store, more)
+        return program.run("haproxy", [[
+          local added, err = host.queue:add { tags = { "a" } }
+          return { said = added and host.queue:drain { deadline = 9 }.waiting .. " left" or tostring(err) }
+        ]], { env = ("CFPURGE_JAIL=%s CFPURGE_STORE=%s %s"):format(jail, store, more or "") }).said
+      end
+      assert.equal("0 left", queue(("redis://127.0.0.1:%d"):format(server.port)))
+      server:stop()
+      assert.matches("no thread for the store", queue "/queue.db")
+      assert.equal("0 left", queue("/queue.db", "CFPURGE_FORKS=yes"))
+      assert.equal("nobody\n", host.must("stat -c %U " .. jail .. "/queue.db"))
     end)
   end)
 
