@@ -4,7 +4,6 @@ local cfpurge = require "cfpurge"
 local command = require "spec.support.command"
 local edge = require "spec.support.edge"
 local elsewhere = require "spec.support.where"
-local host = require "spec.support.host"
 local readme = require "spec.support.readme"
 local recipe = require "spec.support.recipe"
 
@@ -165,8 +164,9 @@ describe("README.md", function()
     it("another Lua's module", function()
       if elsewhere "once unwatched" then return end
       local words = has "`undefined symbol: lua_...`, `module 'cfpurge.core' not found`"
-      host.must("env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -s build LUA=luajit")
-      local printed = recipe.run("env LUA_CPATH='build/luajit/?.so;;' lua5.4 -e 'require \"cfpurge\"'")
+      local other = os.getenv("LUA_CPATH"):match "^([^;]*)/[^/]*/%?%.so" .. "/luajit"
+      if not io.open(other .. "/cfpurge/core.so") then return pending "LuaJIT's module is not built" end
+      local printed = recipe.run(("env LUA_CPATH='%s/?.so;;' lua5.4 -e 'require \"cfpurge\"'"):format(other))
       assert.is_truthy(printed:find(words, 1, true), printed)
     end)
   end)
