@@ -108,7 +108,7 @@ DEPS = gcc libc6-dev binutils make pkgconf git libcurl4-openssl-dev $(SUITE_DEPS
   libsqlite3-dev sqlite3 libhiredis-dev libssl-dev redis-server haproxy prosody lua-event \
   lua-cjson lua-socket lua-filesystem lua-argparse lua-expat lua-cqueues lua-luaossl lua-copas lua-luv neovim \
   nginx-light libnginx-mod-http-lua apache2-bin lighttpd lighttpd-modules-lua openssl ca-certificates curl nghttp2-client \
-  lua-http lua-sec lua-busted lua-check luarocks zip mandoc clang clang-tidy libclang-rt-dev cppcheck valgrind \
+  lua-http lua-sec lua-busted lua-check luarocks zip mandoc zsh fish clang clang-tidy libclang-rt-dev cppcheck valgrind \
   tmux procps iproute2 musl-tools musl-dev debootstrap
 # Hosts of lua/README.md that bring much (200 MB) and run in `make proof` alone.
 HOST_DEPS = love mpv xvfb xauth knot-resolver tarantool

@@ -244,20 +244,6 @@ describe("the command", function()
     assert.equal(4, select(3, run { "tags", "a", "--retries", "0", "--timeout", "0.2" }))
   end)
 
-  it("has completions of three shells", function()
-    for _, shell in ipairs { "bash", "zsh", "fish" } do
-      local out, err, status = run { "completion", shell }
-      assert.equal(0, status, err)
-      assert.truthy(out:find "remaining", out)
-    end
-    local script = command.file((run { "completion", "bash" }))
-    local pipe = io.popen(([[bash -c '. %s
-      complete_of() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _cfpurge; echo "${COMPREPLY[*]}"; }
-      complete_of cfpurge pre; complete_of cfpurge files --dev; complete_of cfpurge tags --plan b']]):format(script))
-    assert.equal("prefixes\n--device\nbusiness\n", pipe:read "*a")
-    pipe:close()
-  end)
-
   it("tells its use", function()
     local out, _, status = run { "files", "--help" }
     assert.equal(0, status)

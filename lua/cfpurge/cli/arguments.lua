@@ -12,7 +12,7 @@ local commands = {
   { "prefixes", "prefix", "Purges every page below these prefixes, which are a host and a path.",
     "cfpurge prefixes www.example.com/blog" },
   { "everything", nil, "Purges the whole cache of the zone, or of one environment.",
-    "cfpurge everything --zone example.com --environment staging" },
+    "cfpurge everything --zone example.com --environment staging --yes" },
   { "check", "url", "Asks for pages, and tells what the cache says of them.",
     "cfpurge check --wait 30 https://www.example.com/a.css" },
   { "zones", nil, "Lists the zones that the credential sees.", "cfpurge zones --json" },
@@ -20,12 +20,12 @@ local commands = {
 }
 
 local actions = {
-  { "work", "Sends what waits, until SIGTERM or SIGINT: then what is in flight ends first." },
-  { "drain", "Sends what waits, and ends when nothing is left." },
-  { "status", "Tells how much waits, what rests and why." },
-  { "failed", "Lists what was refused for good, each with its error." },
-  { "retry", "Has what was refused wait again." },
-  { "discard", "Forgets what was refused." },
+  { "work", "Sends what waits, until SIGTERM or SIGINT: then what is in flight ends first.", "--plan pro" },
+  { "drain", "Sends what waits, and ends when nothing is left.", "--timeout 300" },
+  { "status", "Tells how much waits, what rests and why.", "--json" },
+  { "failed", "Lists what was refused for good, each with its error.", "--kind tags --limit 10" },
+  { "retry", "Has what was refused wait again.", "--zone example.com" },
+  { "discard", "Forgets what was refused.", "--older-than 86400" },
 }
 
 --- The options that make variants of a URL: the option, the header, an example.
@@ -198,6 +198,7 @@ local function add_actions(command)
   command:require_command(true):command_target "action"
   for _, entry in ipairs(actions) do
     local action = command:command(entry[1]):description(entry[2])
+      :epilog(("Example:\n  cfpurge queue %s %s"):format(entry[1], entry[3]))
     add_queue(action, "The queue's store.")
     options_of[entry[1]](action)
   end
@@ -247,7 +248,13 @@ local function parser_for(named)
       end
     end
   end
-  return parser:add_complete_command "completion"
+  parser:add_complete_command {
+    name = "completion", description = "Writes a completion script for this shell.",
+    epilog = "Example:\n  cfpurge completion fish >cfpurge.fish",
+  }
+  return parser:add_help_command {
+    name = "help", description = "Tells the options of a command.", epilog = "Example:\n  cfpurge help queue work",
+  }
 end
 
 -- Where the first word stands that is no option, from `i` on.
