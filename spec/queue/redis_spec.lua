@@ -238,6 +238,17 @@ describe("a queue in Redis", function()
     end)
   end)
 
+  it("whose server is slow to answer a drain costs no time of the processor", function()
+    if elsewhere "unwatched" then return end
+    local redis = server()
+    local queue = store.queue { store = redis:url() }
+    assert(queue:add({ tags = { "a" } }, { delay = 100 }))
+    os.execute(("(sleep 0.2; pkill -STOP -P %s; sleep 1; pkill -CONT -P %s) &"):format(redis.pid, redis.pid))
+    local before = os.clock()
+    assert.equal("timeout", select(2, queue:drain { deadline = 1.5 }).kind)
+    assert.is_true(os.clock() - before < 0.06, os.clock() - before)
+  end)
+
   it("is refused by a store of a newer version, and changes nothing in it", function()
     local redis = server()
     redis:command "HSET {cfpurge}:meta version 99"

@@ -54,6 +54,7 @@ function Worker:run_timers(now)
   for at, callback in tables.entries(self.timers) do
     if at <= now then
       self.timers[at] = nil
+      self:set_alarm()
       return callback()
     end
   end
