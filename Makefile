@@ -93,7 +93,7 @@ sqlite_LIBS = $(SQLITE_LIBS)
 redis_LIBS  = $(HIREDIS_LIBS) $(if $(HIREDIS_TLS),$(shell pkg-config --libs hiredis_ssl openssl))
 STORE_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,store.o unit.o values.o thread.o) \
   $(addprefix $(BUILD)/obj/base/,buffer.o memory.o clock.o poller.o generation.o sigpipe.o)
-sqlite_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,sqlite.o database.o gate.o)
+sqlite_O = $(addprefix $(BUILD)/$(LUA)/obj/queue/,sqlite.o database.o database_open.o gate.o)
 redis_O  = $(addprefix $(BUILD)/$(LUA)/obj/queue/,redis.o redis_connection.o redis_replies.o redis_tls.o redis_url.o resolve.o) \
   $(BUILD)/obj/base/openssl.o
 STORE_SO = $(STORES:%=$(BUILD)/$(LUA)/cfpurge/%.so)
