@@ -321,6 +321,20 @@ describe("the README", function()
       assert.same(methods(request), names "| method of a request |")
     end)
 
+    it("of a queue", function()
+      local path = os.tmpname()
+      local queue = assert(cfpurge.queue { store = path .. ".db", zone_id = zone })
+      local listed = {}
+      for _, cells in ipairs(rows "| method of a queue |") do
+        for name in cells[1]:gmatch "`([%w_]+)" do listed[#listed + 1] = name end
+      end
+      table.sort(listed)
+      local there = methods(queue)
+      queue:close()
+      os.execute("rm -f " .. path .. "*")
+      assert.same(there, listed)
+    end)
+
     it("and what stats() has", function()
       local said = readme.reference:match "\n`stats%(%)` has(.-)\n\n"
       local found = {}
