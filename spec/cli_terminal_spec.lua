@@ -111,6 +111,14 @@ describe("the command in a terminal", function()
     screen "interrupted; 0 accept\n?ed, 1 not.*status=130"
   end)
 
+  it("has nothing to show of a list of zones that takes its time, and asks for no bytes of a terminal", function()
+    type_in(command.line({ "zones", "--retries", "1" }, { env = { CLOUDFLARE_BASE_URL = edge.env.API_CLOSED } }))
+    screen "cfpurge: .*connect.*\nstatus=4"
+    tmux "kill-server"
+    type_in(command.line({ "everything", "--zone", "a\27[2Jb\rc" }, { env = { CLOUDFLARE_ZONE_ID = false } }))
+    screen "Purge everything of a %[2Jb c%? %[y/N%]"
+  end)
+
   it("does not repeat what was typed, and cuts what it shows", function()
     edge.script(zone, { lists.refusal(1016) })
     type_in(command.line({ "tags", "typed-tag" }, { zone = zone }) .. " 2>/dev/null")

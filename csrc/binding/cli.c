@@ -246,8 +246,8 @@ bool cf_cli_has_signal(void)
     return cli_signals > 0;
 }
 
-/* file_rights(path) -> may others than its owner write it, may they read it; nil of what is no regular file. One that
- * is neither ours nor root's is its owner's to write. */
+/* file_rights(path) -> may others than its owner write it, may they read it, may everybody write it; nil of what is no
+ * regular file. One that is neither ours nor root's is its owner's to write. */
 static int cli_file_rights(lua_State *L)
 {
     struct stat found;
@@ -256,7 +256,8 @@ static int cli_file_rights(lua_State *L)
         return 0;
     lua_pushboolean(L, (found.st_mode & 022) != 0 || (found.st_uid != geteuid() && found.st_uid != 0));
     lua_pushboolean(L, (found.st_mode & 044) != 0);
-    return 2;
+    lua_pushboolean(L, (found.st_mode & S_IWOTH) != 0);
+    return 3;
 }
 
 /* sleep(seconds): a signal ends it. */

@@ -20,8 +20,9 @@ local function confirmed(args)
   elseif not core.is_terminal(0) then
     return false, "everything: nobody is there to ask: give --yes"
   end
-  io.stderr:write(("%s everything of %s%s? [y/N] "):format(args.invalidate and "Invalidate" or "Purge",
-    args.zone or os.getenv "CLOUDFLARE_ZONE_ID" or "the zone", args.environment and ", " .. args.environment or ""))
+  local question = ("%s everything of %s%s?"):format(args.invalidate and "Invalidate" or "Purge",
+    args.zone or os.getenv "CLOUDFLARE_ZONE_ID" or "the zone", args.environment and ", " .. args.environment or "")
+  io.stderr:write(require "cfpurge.cli.text".printable(question), " [y/N] ")
   local answer = io.read "*l"
   if not answer then
     io.stderr:write "\n"

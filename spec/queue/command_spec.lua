@@ -84,6 +84,7 @@ describe("a purge with --queue", function()
       [{ "tags", "a,b" }] = "must not have a comma", [{ "tags", "a", "--delay", "x" }] = "'x' is no number",
       [{ "files", "--check", "https://a.example/" }] = "%-%-check: goes without %-%-queue",
       [{ "tags", "a", "--queue=redis://user:secret@127.0.0.1/0" }] = "could be seen among the arguments",
+      [{ "tags", "a", "--queue=rediss://:se/secret@127.0.0.1" }] = "could be seen among the arguments",
       [{ "tags", "a", "--again=-1" }] = "%-%-again: must be seconds",
       [{ "queue" }] = "a command is required",
     } do
@@ -92,7 +93,9 @@ describe("a purge with --queue", function()
       assert.matches("^cfpurge: [^\n]*" .. problem, err)
       assert.is_nil(err:find("secret", 1, true))
     end
-    local _, err, status = command.run({ "tags", "a", "--delay", "5" }, over(false))
+    local _, err, status = command.run({ "queue", "status" }, over "redis://:se/secret@127.0.0.1")
+    assert.same({ 2, nil }, { status, err:find("secret", 1, true) }, err)
+    _, err, status = command.run({ "tags", "a", "--delay", "5" }, over(false))
     assert.same({ 2, true }, { status, err:find("go with --queue", 1, true) ~= nil })
     _, err, status = command.run({ "tags", "a" }, { env = { CFPURGE_QUEUE = target }, zone = false })
     assert.same({ 2, "cfpurge: no zone: give --zone, or set CLOUDFLARE_ZONE_ID\n" }, { status, err })
@@ -103,6 +106,19 @@ describe("a purge with --queue", function()
       assert.equal(("cfpurge: --queue: %s: No such file or directory: the first purge that is added makes the store\n"
         .. "cfpurge: check the store: %s\n"):format(target, target), err)
     end
+  end)
+
+  it("is refused by a store that everybody can write, and so is its sending", function()
+    local target = stores[1].target()
+    fine({ "tags", "a" }, over(target))
+    host.must("chmod 666 " .. target)
+    for _, words in ipairs { { "tags", "a" }, { "queue", "work" }, { "queue", "drain" }, { "queue", "status" } } do
+      local _, err, status = command.run(words, with_token(target))
+      assert.equal(2, status)
+      assert.truthy(err:find("cfpurge: --queue: " .. target .. ": everybody can write it", 1, true), err)
+    end
+    host.must("chmod 660 " .. target)
+    assert.equal(1, status_of(target).waiting)
   end)
 
   it("of zone auto finds the zone of each item when it is sent, and --again sends it twice", function()

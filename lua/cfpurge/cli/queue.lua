@@ -22,10 +22,11 @@ local function tell_status(report, status)
     line("rests", ("zone %s, for %s: %s"):format(zone.zone, duration(zone.seconds), zone.why or "no cause is known"))
   end
   for _, budget in ipairs(status.budgets) do
+    local name = budget.name:gsub("^of ", "")
     if budget.held > 0 then
-      line("held", ("%s of %s, for %s: the API said so"):format(budget.bucket, budget.name, duration(budget.held)))
+      line("held", ("%s of %s, for %s: the API said so"):format(budget.bucket, name, duration(budget.held)))
     elseif budget.rate > 0 then
-      line("budget", ("%s of %s: %.0f left of %.0f"):format(budget.bucket, budget.name, budget.left, budget.size))
+      line("budget", ("%s of %s: %.0f left of %.0f"):format(budget.bucket, name, budget.left, budget.size))
     end
   end
   line("durable", status.durability)

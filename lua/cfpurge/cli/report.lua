@@ -148,7 +148,7 @@ local function progress_text(report, state, seconds, total, bucket)
 end
 
 function Report:draw(client)
-  local now = self.has_line and core.now()
+  local now = self.begun and core.now()
   if now and now - self.begun >= 0.3 and now - (self.drawn or 0) >= 0.1 then
     local state = self.state or { accepted = 0, failed = 0 }
     local line = progress_text(self, state, now - self.begun, self.source and self.source:total(),

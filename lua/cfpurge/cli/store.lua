@@ -28,7 +28,7 @@ end
 function M.of(args)
   local named, environment = args.queue and args.queue[1], os.getenv "CFPURGE_QUEUE"
   named = named ~= "" and named or nil
-  if named and named:find "^%a+://[^/?]*:[^/?]*@" then
+  if named and named:find "^rediss?://[^?]*:[^?]*@" or named and named:find "^unix://[^/?]*:[^/?]*@" then
     return nil, "--queue: its password could be seen among the arguments: set CFPURGE_QUEUE"
   elseif named or (environment and environment ~= "") then
     return named or environment
@@ -37,9 +37,9 @@ function M.of(args)
   end
 end
 
---- Without its login.
+--- Without its login, also one that should have been %-encoded.
 function M.shown(store)
-  return (store:gsub("^(%a+://)[^/?]*@", "%1"))
+  return (store:gsub("^(rediss?://).*@", "%1"):gsub("^(%a+://)[^/?]*@", "%1"))
 end
 
 --- The queue over it; an error is in the words of the command.
@@ -54,6 +54,11 @@ function M.open(store, options, is_asked)
     elseif code == 2 then
       return nil, core.error("store", ("--queue: %s: the first purge that is added makes the store"):format(problem))
     end
+  end
+  local _, _, everybody_writes = core.file_rights(store)
+  if everybody_writes then
+    return nil, core.error("invalid_request", "--queue: " .. store
+      .. ": everybody can write it, and have what they like purged: chmod o-w", { field = "store" })
   end
   options.store = store
   local queue, _, err = require "cfpurge.queue".new(options)
