@@ -100,6 +100,12 @@ local provoke = {
     client:close()
     return (select(2, request:result()))
   end,
+  store = function()
+    local queue = assert(cfpurge.queue { store = "/nowhere/queue.db", zone_id = "x" })
+    local _, err = queue:add(TAGS)
+    queue:close()
+    return err
+  end,
   queue_full = function()
     local client = new { max_queued = 1 }
     assert(client:start(TAGS))
@@ -397,8 +403,8 @@ describe("the README", function()
     local listed = rows "| kind | when | retried |"
 
     it("the metrics have those that a request to the API may end with", function()
-      local others = { accepted = true, invalid_request = true, partial = true, queue_full = true, cancelled = true,
-        closed = true }
+      local others = { accepted = true, invalid_request = true, partial = true, queue_full = true, store = true,
+        cancelled = true, closed = true }
       local found, outcomes, client = {}, {}, new()
       for _, cells in ipairs(listed) do found[code(cells[1])] = not others[code(cells[1])] or nil end
       for outcome in client:metrics():gmatch 'cfpurge_requests_total{outcome="([%l_]+)"' do

@@ -5,6 +5,7 @@ local cats = require "spec.support.luacats"
 local cfpurge = require "cfpurge"
 local cjson = require("cjson").new()
 local clients = require "spec.support.client"
+local command = require "spec.support.command"
 local core = require "cfpurge.core"
 local edge = require "spec.support.edge"
 local stores = require "spec.support.stores"
@@ -170,6 +171,11 @@ describe("the annotations", function()
     end
     assert.same(cats.literals "cfpurge.Kind", sorted(kinds))
     assert.same(cats.literals "cfpurge.About", sorted(abouts))
+    local table_of_kinds = {}
+    for kind in command.read "lua/README.md":match "\n| kind | when | retried |\n(.-)\n\n":gmatch "| `([%l_]+)` |[^\n]*" do
+      table_of_kinds[kind] = true
+    end
+    assert.same(sorted(kinds), sorted(table_of_kinds))
     for _, kind in ipairs(require "cfpurge.metrics".kinds) do assert.truthy(kinds[kind], kind) end
     all_seen("cfpurge.Error", { "waiting" })
   end)
