@@ -12,7 +12,20 @@
 
 int luaopen_cjson(lua_State *L);
 
-/* The state, with what the Lua file named `oracle` beside the targets returned as the global of that name. */
+/* What the Lua file named `oracle` beside the targets returns becomes the global of that name. */
+static inline void load_oracle(lua_State *L, const char *oracle)
+{
+    lua_settop(L, 0);
+    lua_pushfstring(L, "%s/%s.lua", FUZZ_DIR, oracle);
+    if (luaL_dofile(L, lua_tostring(L, 1))) {
+        fprintf(stderr, "%s\n", lua_tostring(L, -1));
+        abort();
+    }
+    lua_setglobal(L, oracle);
+    lua_settop(L, 0);
+}
+
+/* The state, with the oracle of this name. */
 static inline lua_State *open_lua(const char *oracle)
 {
     lua_State *L = luaL_newstate();
@@ -23,14 +36,7 @@ static inline lua_State *open_lua(const char *oracle)
     lua_settop(L, 0);
     cf_decoder_open(L);
     cf_error_open(L);
-    lua_settop(L, 0);
-    lua_pushfstring(L, "%s/%s.lua", FUZZ_DIR, oracle);
-    if (luaL_dofile(L, lua_tostring(L, 1))) {
-        fprintf(stderr, "%s\n", lua_tostring(L, -1));
-        abort();
-    }
-    lua_setglobal(L, oracle);
-    lua_settop(L, 0);
+    load_oracle(L, oracle);
     return L;
 }
 
