@@ -20,7 +20,7 @@ files["spec"] = { std = "max" }
 files["spec/**/*_spec.lua"] = { std = "max+busted", max_line_length = 130 }
 files["spec/support"] = { std = "max+busted", max_line_length = 130 }
 files["spec/edge"] = { std = "ngx_lua" }
-files["spec/fuzz"] = { std = "max", read_globals = { "write", "key", "environment", "core", "read", "unit" } }
+files["spec/fuzz"] = { std = "max", read_globals = { "write", "key", "environment", "core", "read", "unit", "watch" } }
 files["spec/hosts"] = { std = "max+ngx_lua+busted", read_globals = { "vim" } }
 files["spec/hosts/prosody/*.lua"] = { read_globals = { "prosody", module = { other_fields = true } } }
 files["spec/hosts/haproxy.lua"] = { read_globals = { "core" } }

@@ -10,7 +10,7 @@ describe("the fuzz targets", function()
     local said = host.must(("BUILD=%s timeout 300 spec/fuzz/run 1"):format(host.dir()))
     for _, target in ipairs { "answer", "options", "pacer", "params", "policy", "queue", "reply", "retry", "verdict" } do
       local executions = said:match(target .. "%s+(%d+) executions")
-      assert.truthy(executions and tonumber(executions) > 20, said)
+      assert.truthy(executions and tonumber(executions) > 5, said)
     end
   end)
 end)

@@ -197,6 +197,7 @@ return function(text)
   state.open, state.sizes = true, {}
   local items, list, is_table = make_list()
   local told, result, err = 0, nil, nil
+  watch(true)
   local request, refused = client:start({ tags = list }, { max_items = server.max_items, max_in_flight = 1 + byte(5),
     isolate = byte(3) > 0, on_progress = byte(4) == 1 and function() end or nil }, function(...)
     told, result, err = told + 1, ...
@@ -217,6 +218,7 @@ return function(text)
     assert(started <= 3 * #items + 50, "too many requests")
   end
   if flying[1] and not server.is_closed then client:cancel() end
+  watch(false)
   assert(told == 1 and request:done() and state.count == 0 and next(state.jobs) == nil)
   check_end(items, is_table, result, err)
 end
