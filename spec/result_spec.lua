@@ -117,7 +117,8 @@ describe("an answer", function()
     for _, body in ipairs { "", "   ", "<html><body>OK</body></html>", "[]", "[" .. clients.OK .. "]", '"x"', "5",
       "null",
       "true", clients.OK .. "x", clients.OK .. clients.OK, '{"success":true', "{", "{]",
-      '{"success":true,}', "{'success':true}", "\0", "\255\254", gzip, ("["):rep(100000), ("[{\"a\":"):rep(50000),
+      '{"success":true,}', "{'success':true}", "\0", clients.OK .. "\0", "\255\254", gzip, ("["):rep(100000),
+      ("[{\"a\":"):rep(50000),
       '{"success":true,"result":' .. ("["):rep(60) .. ("]"):rep(60) .. "}", '{"success":true,"result":{"id":"\255"' } do
       local result, err = answered(body)
       assert.is_nil(result, body:sub(1, 100))

@@ -67,7 +67,8 @@ bool cf_decoder_push(lua_State *L, const char *json, size_t len)
 
     while (blank < len && json[blank] && strchr(" \t\r\n", json[blank]))
         blank++;
-    if (blank >= len || json[blank] != '{')
+    /* lua-cjson would read no further than to a NUL, which JSON never has. */
+    if (blank >= len || json[blank] != '{' || memchr(json, '\0', len))
         return false;
     cf_registry_get(L, &decoder);
     lua_pushlstring(L, json, len);

@@ -8,11 +8,13 @@ local kinds = { bad_request = 400, authentication = 401, permission_denied = 403
   unprocessable = 422, rate_limited = 429, server = 5, api = true, bad_response = true, connection = false, tls = false,
   timeout = false }
 
--- The envelope, if it says that it was a success. Before it there may be a byte order mark.
+-- The envelope, if it says that it was a success. Before it there may be a byte order mark. lua-cjson would read no
+-- further than to a NUL.
 local function read_success(body)
   body = body:gsub("^\239\187\191", "")
   local fine, envelope = pcall(cjson.decode, body)
-  return fine and body:find "^[ \t\r\n]*{" ~= nil and type(envelope) == "table" and rawget(envelope, "success") == true
+  return fine and not body:find "%z"
+    and body:find "^[ \t\r\n]*{" ~= nil and type(envelope) == "table" and rawget(envelope, "success") == true
     and envelope
 end
 

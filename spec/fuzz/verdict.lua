@@ -119,7 +119,8 @@ local function check_any(status, body)
     assert(is_2xx and not about and not is_transient and not is_overall)
     assert(not fine or is_success, "accepted without success")
   else
-    assert(not (is_2xx and is_success and not body:find "\\u"), "a success is an error")
+    -- lua-cjson reads no further than to a NUL.
+    assert(not (is_2xx and is_success and not body:find "\\u" and not body:find "%z"), "a success is an error")
     assert(is_transient == (about == "rate")
       or (not about or about == ABOUTS[status]) and is_transient == passes(status))
     assert(not is_overall or about == "rate")
