@@ -160,6 +160,9 @@ describe("the annotations", function()
     local queue = assert(cfpurge.queue { store = "/nonexistent/x.db", zone = "a.example" })
     note(select(2, queue:add { tags = { "a" } }))
     queue:close()
+    local many = {}
+    for i = 1, 101 do many[i] = "t" .. i end
+    note(select(2, clients.keep(core.new(clients.options())):purge { tags = many }))
     local made, _, err = cfpurge.new { timeout = -1 }
     assert.is_nil(made)
     note(err)

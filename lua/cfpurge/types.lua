@@ -219,6 +219,7 @@
 ---@field ids? string[]
 ---@field failures? cfpurge.Failure[]
 ---@field remaining? cfpurge.Params exactly what was not accepted
+---@field limit? integer of `cfpurge.core`, for a list that is too long: how many items one request holds
 ---@field reason? string of the kind `store`: "busy", "full", "readonly", "connection", ...
 ---@field waiting? integer of a queue's `drain` whose deadline has passed: items that are left
 
