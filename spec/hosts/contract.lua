@@ -17,6 +17,7 @@
 --     host.spawn(fn)      begins another task, in which `purge` may wait; nil where there are none (those scenarios are
 --                         skipped). An error in a task belongs into the error channel
 --     host.fatal          true where an error in a callback ends the process (those scenarios are skipped)
+--     host.polls          true where the host has no descriptor to watch and looks again and again
 --     host.waits          true where a step of wait_until waits for what happens, and the host has nothing else to do
 local M = {}
 
@@ -43,7 +44,8 @@ end
 local function run_one(host, one)
   local scenario, name = scenario_of(one)
   local zone = one.zone
-  local clients, t = {}, { zone = zone, marker = "raised:" .. zone, store = one.store, waits = host.waits }
+  local clients, t = {}, { zone = zone, marker = "raised:" .. zone, store = one.store, waits = host.waits,
+    polls = host.polls }
   function t.new(options)
     local plan = host.plan
     local filled = { zone_id = zone, base_url = plan.base_url, api_token = plan.token, ca_file = plan.ca_file }

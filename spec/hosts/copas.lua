@@ -2,7 +2,7 @@
 local copas = require "copas"
 local program = require "spec.hosts.program"
 
-local waiting, steps, finished = {}, 0, false
+local waiting, finished = {}, false
 local host = { copas = copas }
 
 host.spawn = copas.addthread
@@ -14,17 +14,7 @@ function host.wait_until(fn)
   end
 end
 
-function host.steps()
-  return steps
-end
-
 if copas.pause then
-  local step = copas.step
-  function copas.step(...)
-    steps = steps + 1
-    return step(...)
-  end
-
   function host.wait_until(fn)
     while not fn() do
       copas.pause(0.005)
@@ -48,7 +38,6 @@ end
 while not finished do
   -- Nobody looks: a purge alone has to wake the loop.
   copas.step(waiting[1] and 0.005 or nil)
-  steps = steps + 1
   for i = #waiting, 1, -1 do
     local one = waiting[i]
     if one.fn() then

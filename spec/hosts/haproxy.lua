@@ -4,7 +4,7 @@ local program = require "spec.hosts.program"
 require "spec.hosts.contract"
 require "cfpurge"
 
-local host = { spawn = core.register_task }
+local host = { spawn = core.register_task, polls = true }
 
 -- Others, who are to be answered meanwhile.
 core.register_service("answer", "http", function(applet)

@@ -3,7 +3,7 @@ local custom = require "spec.hosts.custom"
 local program = require "spec.hosts.program"
 
 local waiting, finished = {}, false
-local host = { options = { loop = custom }, turns = 0 }
+local host = { options = { loop = custom } }
 
 function host.spawn(fn)
   assert(coroutine.resume(coroutine.create(fn)))
@@ -22,7 +22,6 @@ end)
 while not finished do
   -- Nobody looks: a purge alone has to end the turn.
   local ok, err = pcall(custom.turn, waiting[1] and 0.005 or nil)
-  host.turns = host.turns + 1
   if not ok then
     io.stderr:write(tostring(err), "\n")
   end

@@ -1,6 +1,6 @@
 -- The scenarios of the contract (contract.lua), as plain Lua 5.1 without any library but cfpurge. One is: its name, the
 -- edge's answers, how many requests the zone sees (nil: any number), function(t), where t has client, zone, marker
--- (what to raise), new(options), wait_until(fn), spawn(fn).
+-- (what to raise), new(options), wait_until(fn), sleep(seconds), now(), polls, spawn(fn).
 local checks = require "spec.hosts.checks"
 
 local check, equal, tag, once, ended = checks.check, checks.equal, checks.tag, checks.once, checks.ended
@@ -84,6 +84,25 @@ return {
     local request = assert(t.client:start(tag "a"))
     equal(1, assert(request:wait()).accepted, "accepted")
   end },
+  { "waiting costs next to nothing, and others go on", { { delay = 0.5, pass = true } }, 1, function(t)
+    local steps, step, turns, over = 0, t.client.step, 0, false
+    function t.client:step(...)
+      steps = steps + 1
+      return step(self, ...)
+    end
+    t.spawn(function()
+      while not over do
+        t.sleep(0.01)
+        turns = turns + 1
+      end
+    end)
+    local begun, cpu = t.now(), os.clock()
+    check(t.client:purge(tag "a"), "no result")
+    cpu, over = os.clock() - cpu, true
+    check(cpu < (t.now() - begun) / 2, "%.2f s of the processor", cpu)
+    check(turns >= 3, "only %d turns of another task", turns)
+    check(steps <= (t.polls and 700 or 40), "%d steps", steps)
+  end, spawn = true },
   { "cancel from outside", { SLOW }, nil, function(t)
     local seen, other = once(), once()
     local request = assert(t.client:start(tag "slow", nil, seen.on_done))

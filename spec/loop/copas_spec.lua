@@ -2,7 +2,6 @@
 -- only asked for in a process of its own: it changes LuaSocket.
 local program = require "spec.hosts.program"
 local clients = require "spec.support.client"
-local host = require "spec.support.host"
 
 local run = function(code, options)
   return program.run("copas", code, options)
@@ -16,16 +15,6 @@ end
 describe("copas", function()
   it("the contract holds", function()
     assert.same({}, program.contract "copas")
-  end)
-
-  it("a purge alone wakes the loop, and only when there is something to do", function()
-    local value = run([[
-      local client, before, steps = new(), os.clock(), host.steps()
-      for _ = 1, 3 do assert(client:purge { tags = { "a" } }) end
-      return { steps = host.steps() - steps, cpu = os.clock() - before }
-    ]], { answers = { { delay = 0.2, pass = true, times = 0 } } })
-    assert.is_true(value.steps <= 80, value.steps .. " steps")
-    if not host.watched then assert.is_true(value.cpu < 0.25, value.cpu .. " s") end
   end)
 
   it("a purge lets the sockets of the others go on", function()

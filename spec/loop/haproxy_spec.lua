@@ -33,20 +33,17 @@ describe("HAProxy", function()
           longest = math.max(longest, now() - before)
         end
       end)
-      local steps, step, before = 0, client.step, os.clock()
+      local steps, step = 0, client.step
       function client:step(...) steps = steps + 1 return step(self, ...) end
       assert(client:purge { tags = { "a" } })
-      local cpu = os.clock() - before
       core.msleep(20)
-      before = steps
+      local before = steps
       core.msleep(50)
       over = true
-      return { longest = longest, steps = before, later = steps - before, cpu = cpu }
+      return { longest = longest, later = steps - before }
     ]], { answers = { { delay = 0.5, pass = true } } })
     assert.equal(0, value.later)
     assert.is_true(value.longest < 0.1, value.longest .. " s")
-    assert.is_true(value.steps <= 350, value.steps .. " steps")
-    assert.is_true(value.cpu < 0.25, value.cpu .. " s")
   end)
 
   it("others are answered within 10 ms while a purge waits, or 1,000 are under way", function()

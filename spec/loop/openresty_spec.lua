@@ -133,6 +133,7 @@ describe("nginx", function()
           plan = loadstring(args.text)(),
           wait_until = function(fn) while not fn() do ngx.sleep(0.002) end end,
           spawn = function(fn) ngx.thread.spawn(fn) end,
+          polls = true,
         }
       ]], { text = text })
       assert.same({}, contract.verify(edge, text, report, it_runs:log():sub(before)))

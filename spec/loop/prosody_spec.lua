@@ -3,7 +3,6 @@ local elsewhere = require "spec.support.where"
 local edge = require "spec.support.edge"
 local asked = require "spec.support.asked"
 local program = require "spec.hosts.program"
-local host = require "spec.support.host"
 local recipe = require "spec.support.recipe"
 
 if elsewhere "lua5.4 unwatched" then return end
@@ -30,16 +29,15 @@ describe("Prosody", function()
           return handle
         end
         timer.add_task(0.01, function() ticks = ticks + 1 return 0.01 end)
-        local client, before = new(), os.clock()
+        local client = new()
         local result = assert(client:purge { tags = { "a" } })
         host.wait_until(function() return watched == 0 end)
-        return { accepted = result.accepted, ticks = ticks, turns = turns, watched = watched, cpu = os.clock() - before,
+        return { accepted = result.accepted, ticks = ticks, turns = turns, watched = watched,
           backend = server.get_backend():match "%w+" }
       ]], { answers = SLOW, env = "CFPURGE_BACKEND=" .. backend })
       assert.same({ 1, 0, name }, { value.accepted, value.watched, value.backend })
       assert.is_true(value.ticks >= 5, value.ticks .. " ticks")
       assert.is_true(value.turns <= 40, value.turns .. " turns")
-      if not host.watched then assert.is_true(value.cpu < 0.25, value.cpu .. " s") end
     end)
   end
 
