@@ -38,6 +38,7 @@ for _, store in ipairs(stores) do describe("the events of a queue, " .. store.na
     assert.same({ "accepted", "failed" }, names())
     local failed, accepted = seen[1], seen[2]
     if failed.name == "accepted" then failed, accepted = accepted, failed end
+    assert.equal("400 1100", ("%s %s"):format(failed.error.status, failed.error.code))
     assert.same({ "bad", 1100, zone, environment, true, "tags" }, { failed.item, failed.error.code, failed.zone,
       failed.environment_id, failed.invalidate, failed.kind })
     assert.same({ 2, zone }, { accepted.items, accepted.zone })

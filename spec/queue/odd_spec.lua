@@ -50,6 +50,18 @@ describe("a server of Redis that", function()
     end)
   end
 
+  it("answers other calls by other things is no store either", function()
+    local function call(name, text)
+      local queue = stores.of.redis.queue { store = server { { send = ("$%d\r\n%s\r\n"):format(#text, text) } } }
+      local result, err = queue[name](queue)
+      assert.same({ nil, "corrupt" }, { result, err and err.reason }, name)
+    end
+    call("status", "{}")
+    call("status", '{"waiting":0,"in_flight":0,"failed":0,"calls":0}')
+    call("failed", "x")
+    call("retry", "[]")
+  end)
+
   it("answers what nobody has asked ends its connection, and not the host", function()
     seconds = host.watched and 5 or 0.5
     assert.matches("no Redis says", tostring(added(server({}, "+OK\r\n+OK\r\n"))))

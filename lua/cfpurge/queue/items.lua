@@ -135,6 +135,18 @@ function M.decode(handle, claim)
   return params, options
 end
 
+-- lua-cjson reads a float, which 5.3 and newer would show as 400.0.
+local function error_of(text)
+  local err = read(text)
+  if type(err) ~= "table" or type(err.message) ~= "string" then
+    return { kind = "store", message = "the store holds what is no error" }
+  end
+  for _, name in ipairs { "status", "code" } do
+    err[name] = type(err[name]) == "number" and math.floor(err[name]) or nil
+  end
+  return err
+end
+
 --- A failed item as it is shown.
 ---@param row table that of a store, or a claim with an item and its error
 ---@return table
@@ -144,7 +156,7 @@ function M.shown(row)
     zone = row.zone, environment = name, environment_id = not name and row.environment ~= "" and row.environment or nil,
     invalidate = row.op == "invalidate",
     kind = row.kind, item = row.kind ~= "everything" and (read(row.item) or row.item) or nil,
-    error = read(row.error) or { kind = "store", message = "the store holds what is no error" }, age = row.age,
+    error = error_of(row.error), age = row.age,
   }
 end
 

@@ -58,7 +58,21 @@ local function whole(status, names)
   for _, name in ipairs(names) do
     status[name] = math.floor(status[name])
   end
+  for _, name in ipairs { "paused", "resting", "budgets" } do
+    is("table", status[name])
+  end
   return status
+end
+
+-- Those of a failed item are all texts but for its age.
+local function shaped(rows)
+  for _, row in ipairs(rows) do
+    for _, name in ipairs { "zone", "environment", "op", "kind", "item", "error" } do
+      is("string", row[name])
+    end
+    is("number", row.age)
+  end
+  return rows
 end
 
 function M.add(groups, options)
@@ -153,7 +167,7 @@ end
 
 function M.failed(filter, limit, after)
   return transition("failed", { filter = filter, limit = limit, after = after }, function(reply)
-    return json.decode(reply[1]), reply[2] and tonumber(reply[2]) or nil
+    return shaped(json.decode(reply[1])), reply[2] and tonumber(reply[2]) or nil
   end)
 end
 
