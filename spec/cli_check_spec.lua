@@ -50,6 +50,11 @@ describe("the command", function()
     assert.equal(2, select(3, command.run({ "check", "file:///etc/passwd" , "--wait" }, {})))
     out = command.run({ "check", "file:///etc/passwd" }, {})
     assert.truthy(out:find "[Pp]rotocol", out)
+    for _, headers in ipairs { [[{"A":"x\r\nB: y"}]], [[{"A\r\nB":"y"}]], [[{"A: x":"y"}]] } do
+      out, _, status = command.run({ "check", ('{"url":"%s/zones","headers":%s}'):format(edge.env.API_HTTP, headers) }, {})
+      assert.truthy(out:find("is no header, or has a control character", 1, true), out)
+      assert.equal(4, status)
+    end
   end)
 
   it("sends no credential with it", function()

@@ -22,20 +22,26 @@ end
 -- What the cache gives without asking the origin.
 local is_stored = { HIT = true, STALE = true, UPDATING = true }
 
-local function is_item(item)
+local NO_ITEM = "must be a URL, or an object with a url and headers"
+
+-- The library does not look at it. libcurl sends a header as it is, and a line break in one would begin another.
+local function problem_of(item)
   local headers = type(item) == "table" and item.headers or {}
   for name, value in pairs(type(headers) == "table" and headers or { false }) do
     if type(name) ~= "string" or type(value) ~= "string" then
-      return false
+      return NO_ITEM
+    elseif (name .. value):find "%c" or name:find "[%s:;]" or name == "" then
+      return "headers." .. name .. ": is no header, or has a control character"
     end
   end
-  return type(type(item) == "table" and item.url or item) == "string"
+  return type(type(item) == "table" and item.url or item) ~= "string" and NO_ITEM or nil
 end
 
 -- `old`: it was stored before `since`, which is what the purge was to end. Its age is as old as the look at it.
 local function look(pages, item, args, since)
-  if not is_item(item) then
-    return { url = text_of(item), error = "must be a URL, or an object with a url and headers" }
+  local wrong = problem_of(item)
+  if wrong then
+    return { url = text_of(item), error = wrong }
   end
   local url, asked = type(item) == "table" and item.url or item, core.now()
   local found, problem = pages:get(url, {
