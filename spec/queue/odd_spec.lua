@@ -64,7 +64,15 @@ describe("a server of Redis that", function()
 
   it("answers what nobody has asked ends its connection, and not the host", function()
     seconds = host.watched and 5 or 0.5
-    assert.matches("no Redis says", tostring(added(server({}, "+OK\r\n+OK\r\n"))))
+    local queues, told = {}, {}
+    for i, extra in ipairs { "+OK\r\n", ":1\r\n", "$-1\r\n", "*1\r\n+OK\r\n" } do
+      queues[i] = stores.of.redis.queue { store = server({}, extra) }
+      assert(queues[i]:start({ tags = { "a" } }, nil, function(_, err) told[#told + 1] = tostring(err) end))
+    end
+    while #told < 4 do
+      for _, queue in ipairs(queues) do queue:step(0.01) end
+    end
+    for _, text in ipairs(told) do assert.matches("no Redis says", text) end
   end)
 
   it("says that a list has millions of elements gets no memory for them", function()
