@@ -213,7 +213,7 @@ static int sqlite_open_handle(lua_State *L)
             return luaL_argerror(L, 1, strerror(errno));
         lua_pushfstring(L, "%s/%s", folder, store->target);
         cf_wipe_free(store->target);
-        store->target = cf_strndup(lua_tostring(L, -1), lua_rawlen(L, -1));
+        store->target = cf_strndup(lua_tostring(L, -1), (size_t)lua_rawlen(L, -1));
         if (!store->target)
             return luaL_error(L, "not enough memory");
         lua_pop(L, 1);

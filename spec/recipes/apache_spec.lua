@@ -32,7 +32,7 @@ describe("Apache", function()
   -- `more` is behind the recipe.
   local function start(env, more)
     local conf = CONF:format(folder, port, folder) .. recipe.block "apache":gsub("/etc/apache2", folder)
-      .. "RedirectMatch 204 ^/articles/\n" .. (more or "")
+      .. "\nRedirectMatch 204 ^/articles/\n" .. (more or "")
     local file = assert(io.open(folder .. "/apache.conf", "w"))
     file:write(conf)
     file:close()
