@@ -1,5 +1,6 @@
 -- Claims: which lane is served, what a claim takes, leases and fences. Both stores.
 local core = require "cfpurge.core"
+local host = require "spec.support.host"
 local stores = require "spec.support.stores"
 
 local group, names, settled, terms = stores.group, stores.names, stores.settled, stores.terms
@@ -78,8 +79,10 @@ for _, store in ipairs(stores) do describe("a claim, " .. store.name, function()
     end
     local claim = rules.claim(terms())
     rules.settle(claim.fence, settled { waiting = "all", rest = { first = 60, most = 60, why = "denied" } })
-    local with = math.min(seconds_of_claims(), seconds_of_claims(), seconds_of_claims()) -- the machine may be slow
-    assert.is_true(with < 3 * without + 0.1, ("%g s, %g s without"):format(with, without))
+    host.tries(function()
+      local with = seconds_of_claims()
+      return with < 3 * without + 0.1, ("%g s, %g s without"):format(with, without)
+    end)
     local status = rules.status()
     assert.same({ 100000, 0, "denied" }, { status.waiting, status.failed, status.paused[1].why })
   end)
