@@ -2,7 +2,8 @@
  * until it runs through; of Lua's allocator, of ours, of libcurl's and of SQLite's; that one alone, and that one with
  * all that follow.
  *
- *   oom STEP BASE_URL SCENARIO...    every STEP-th allocation; "-" is an API of its own (oom_api.c)
+ *   oom STEP FIRST BASE_URL SCENARIO...    every STEP-th allocation, from the FIRST on; "-" is an API of its own
+ *                                          (oom_api.c)
  *
  * After each run the state must work, and when it is closed no block may be left, nor a descriptor. Linked with the
  * libcfpurge.a and Lua, all of it under AddressSanitizer (spec/oom_spec.lua), whose leak check at the end sees what has
@@ -315,8 +316,8 @@ static bool run(struct pool *pool, bool for_ever, struct account *account)
     }
     lua_close(L);
     /* Such a thread, given up by libcurl, ends when it can. */
-    for (tries = 0; (of_curl->blocks != curl_before || descriptors() != before) && tries < 500; tries++)
-        usleep(10000);
+    for (tries = 0; (of_curl->blocks != curl_before || descriptors() != before) && tries < 10000; tries++)
+        usleep(500);
     alarm(0);
     if (of_lua->blocks || own->blocks || of_curl->blocks != curl_before || of_sqlite->blocks != sqlite_before) {
         char text[128];
@@ -331,14 +332,14 @@ static bool run(struct pool *pool, bool for_ever, struct account *account)
     return pool->failed > failed;
 }
 
-static int torture(struct pool *pool, bool for_ever, long step)
+static int torture(struct pool *pool, bool for_ever, long step, long first)
 {
     struct account account = {0, 0, 0, 0};
 
     now.pool = pool->name;
     now.way = for_ever ? "and all that follow" : "alone";
     pool->failed = 0;
-    for (now.at = 1; run(pool, for_ever, &account); now.at += step)
+    for (now.at = first; run(pool, for_ever, &account); now.at += step)
         continue;
     printf("%-8s %-8s %-20s runs %5ld  failed %6ld  crashes 0  leaks %d  descriptors %d  wrong %d\n", now.scenario,
            now.pool, now.way, account.runs, pool->failed, account.leaks, account.descriptors, account.wrong);
@@ -350,15 +351,15 @@ int main(int argc, char **argv)
 {
     static const sqlite3_mem_methods sqlite_memory = {sqlite_malloc,  sqlite_release, sqlite_reallocate, sqlite_size,
                                                       sqlite_roundup, sqlite_init,    sqlite_shutdown,   NULL};
-    long step = argc > 1 ? atol(argv[1]) : 0;
+    long step = argc > 1 ? atol(argv[1]) : 0, first = argc > 2 ? atol(argv[2]) : 0;
     struct account ignored = {0, 0, 0, 0};
     int faults = 0, i, j;
 
     signal(SIGALRM, on_alarm);
-    if (step < 1 || argc < 4 || !oom_api_start(base_url, sizeof base_url))
+    if (step < 1 || first < 1 || argc < 5 || !oom_api_start(base_url, sizeof base_url))
         return 2;
-    if (strcmp(argv[2], "-") != 0) {
-        snprintf(base_url, sizeof base_url, "%s", argv[2]);
+    if (strcmp(argv[3], "-") != 0) {
+        snprintf(base_url, sizeof base_url, "%s", argv[3]);
         oom_seen = NULL;
     }
     cf_memory_hook(own_reallocate);
@@ -367,13 +368,13 @@ int main(int argc, char **argv)
         return 2;
     if (sqlite3_config(SQLITE_CONFIG_MALLOC, &sqlite_memory) != SQLITE_OK)
         return 2;
-    for (i = 3; i < argc; i++) {
+    for (i = 4; i < argc; i++) {
         now.scenario = argv[i];
         now.pool = now.way = "none";
         /* What is made once a process is not to be taken for a leak. */
         run(own, false, &ignored);
         for (j = 0; j < (strcmp(now.scenario, "sqlite") == 0 ? 4 : 3); j++)
-            faults |= torture(&pools[j], false, step) | torture(&pools[j], true, step);
+            faults |= torture(&pools[j], false, step, first) | torture(&pools[j], true, step, first);
     }
     printf("reported accepted %ld\n", reported);
     curl_global_cleanup();
