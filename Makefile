@@ -289,6 +289,7 @@ coverage: COVERAGE = CC=gcc CFLAGS='-O0 -g --coverage'
 coverage: deps
 	$(SUBMAKE) -s build LUA=lua5.4 BUILD=$(BUILD)/coverage $(COVERAGE)
 	$(SUBMAKE) -s build LUA=luajit BUILD=$(BUILD)/coverage $(COVERAGE)
+	$(SUBMAKE) -s build LUA=lua5.3 BUILD=$(BUILD)/coverage $(COVERAGE)
 	+@MAKE='$(MAKE)' BUILD='$(BUILD)/coverage' $(COVERAGE) KEEP='$(KEEP)' .ci/coverage '$(SPEC)' $(ARGS)
 
 fuzz: deps

@@ -82,6 +82,7 @@ describe("the command, given a sitemap,", function()
   end)
 
   it("needs lua-expat, and says so", function()
+    if elsewhere "uncounted" then return end -- by LUA_INIT
     local _, err, status = command.run({ "files", "--sitemap", command.file(urlset(1, 3)) }, { zone = zone,
       env = { LUA_INIT = "package.preload.lxp = function() error 'none' end" } })
     assert.equal(2, status)

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FILES 64
+#define FILES 256
 #define LINES 1024
 
 static const char *path;

@@ -5,5 +5,16 @@ if os.getenv "CFPURGE_LINES" then
   if jit then
     jit.off() -- compiled code runs no hook
   end
-  assert(package.loadlib(os.getenv "CFPURGE_LINES" .. (jit and ".luajit.so" or ".lua5.4.so"), "luaopen_lines"))()
+  local lua = jit and "luajit" or "lua" .. _VERSION:match "[%d.]+"
+  local watch = assert(package.loadlib(os.getenv "CFPURGE_LINES" .. "." .. lua .. ".so", "luaopen_lines"))
+  watch()
+  -- Prosody hands its hook on to each coroutine, which has ours already; in HAProxy we take its hooks away.
+  local sethook = debug.sethook
+  function debug.sethook(...) -- luacheck: ignore 122
+    if select("#", ...) == 0 then
+      watch()
+    elseif select(2, ...) ~= "external hook" then
+      sethook(...)
+    end
+  end
 end

@@ -9,6 +9,7 @@
 --   proof          slow, and seldom another outcome than CI's: in `make proof` alone
 --   text           of Lua alone, with no memory of ours: the sanitizers and valgrind learn nothing from it
 --   unwatched      it preloads, measures time, or has a build of its own: it fails where the memory is watched
+--   uncounted      the counters of make coverage would make it fail: it measures time, or looks at core.so itself
 --   openssl        it says what libcurl does with OpenSSL: not where it has another TLS library
 --   yields         an iterator or a callback yields there: not on Lua 5.1, which cannot across a pcall
 --   cqueues luv    where this Lua has the module: Debian does not have it for every one
@@ -35,6 +36,7 @@ local WHY = {
   proof = not whole and "slow: make proof has the time",
   text = not whole and watched and "of Lua alone: nothing to watch",
   unwatched = watched and "not where the memory is watched",
+  uncounted = os.getenv "CFPURGE_LINES" and "not where lines are counted",
   openssl = not require("cfpurge.core").libcurl():find("OpenSSL/", 1, true) and "libcurl has another TLS library than OpenSSL",
   yields = coroutine.wrap(function() return pcall(coroutine.yield) end)() ~= nil and "no yield across pcall on this Lua",
   cqueues = not is_there "cqueues" and "no cqueues for this Lua",
