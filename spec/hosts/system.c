@@ -39,9 +39,14 @@ static int do_wait(lua_State *L)
     return 1;
 }
 
+/* A forked child ends without the handlers of its parent, but for those that write down what ran (make coverage). */
 static int do_exit(lua_State *L)
 {
-    _exit((int)luaL_optinteger(L, 1, 0));
+    int status = (int)luaL_optinteger(L, 1, 0);
+
+    if (getenv("CFPURGE_LINES"))
+        exit(status);
+    _exit(status);
 }
 
 static int clock_of(lua_State *L, clockid_t clock)

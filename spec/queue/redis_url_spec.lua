@@ -48,6 +48,18 @@ describe("the URL of a store in Redis", function()
     end
   end)
 
+  it("may have any character as %XX, a host in brackets, or none", function()
+    local redis = stores.redis()
+    local coded = redis.socket:gsub("[./c]", function(c) return ("%%%02X"):format(c:byte()) end)
+    for _, path in ipairs { coded, (coded:gsub("%%%x%x", string.lower)) } do
+      assert.same("PONG", assert(ask(module.open("unix:///" .. path .. "?db=1777"), "PING")))
+    end
+    for _, where in ipairs { "[::1]:" .. free_port(), "[::1]", ":" .. free_port(), "127.0.0.1:" .. free_port() .. "/1" } do
+      local results, _, reason = ask(module.open("redis://" .. where, { timeout = 0.1 }), "PING")
+      if results == nil then assert.equal("connection", reason, where) end
+    end
+  end)
+
   it("may name a host that there is not", function()
     local results, problem, reason = ask(module.open("redis://no..such:6379", { timeout = 0.3 }), "PING")
     assert.same({ nil, "connection" }, { results, reason })
@@ -74,6 +86,16 @@ describe("the URL of a store in Redis", function()
 end)
 
 describe("TLS to Redis", function()
+  it("has three files at most, each once", function()
+    for _, wrong in ipairs { "x=1", "ca_file=/a&ca_file=/b", "cert_file=", "key_fil=/a", "ca_file" } do
+      local _, message, err = cfpurge.queue { store = "rediss://host?" .. wrong, zone_id = "z" }
+      assert.equal("store", err.field)
+      assert.matches("each once", message, 1, true)
+    end
+    local _, message = cfpurge.queue { store = "rediss://host?ca_file=/a&cert_file=/b&key_file=/c&db=1", zone_id = "z" }
+    assert.is_nil((message or ""):find("each once", 1, true))
+  end)
+
   local missing = select(2, pcall(module.open, "rediss://host"))
   if type(missing) == "string" then
     it("is refused where hiredis has none", function()

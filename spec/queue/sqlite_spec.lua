@@ -83,6 +83,13 @@ describe("a queue in SQLite", function()
     assert.equal(("no database "):rep(100), shell("cat %s; echo .", text):sub(1, -2):gsub("\n$", ""))
   end)
 
+  it("whose path begins in a folder that has gone is refused", function()
+    local out = shell(([[cd $(mktemp -d) && rmdir $PWD && %s -e '
+      local queue, message, err = require "cfpurge".queue { store = "x.db", zone_id = "z" }
+      print(queue, err and err.field, message)' 2>&1]]):format(os.getenv "CFPURGE_LUA" or "lua5.4"))
+    assert.matches("^nil%s+store%s+.*[Nn]o such file", out)
+  end)
+
   it("that is damaged says so, and is left to who can mend it", function()
     local queue, _, _, path = store.queue()
     for i = 1, 20 do assert(queue:add { files = { "https://example.com/" .. i .. "/" .. ("x"):rep(3000) } }) end

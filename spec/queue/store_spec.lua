@@ -12,7 +12,7 @@ local forms = {
   sqlite = {
     echo = function(value) return { "SELECT ?1", value } end,
     value = function(result) return result.rows[1][1] end,
-    none = { "SELECT NULL" }, wrong = { "SELECT nonsense" },
+    none = { "SELECT NULL" }, seconds = "busy", wrong = { "SELECT nonsense" },
     slow = { ("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) SELECT max(i) FROM n"):format(
       host.watched and 3e5 or 3e6) },
     many = { [[WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000) SELECT i FROM n]] },
@@ -21,7 +21,7 @@ local forms = {
   redis = {
     echo = function(value) return { "EVAL", "return ARGV[1]", 0, value } end,
     value = function(result) return result end,
-    none = { "GET", "nothing" }, wrong = { "NONSENSE" },
+    none = { "GET", "nothing" }, seconds = "timeout", wrong = { "NONSENSE" },
     slow = { "EVAL", "local n = 0 for i = 1, 3e7 do n = n + 1 end return n", 0 },
     many = { "EVAL", "local t = {} for i = 1, 50000 do t[i] = i end return t", 0 },
     list = function(result) return result end,
@@ -47,6 +47,22 @@ for _, store in ipairs(stores) do describe("a handle, " .. store.name, function(
   end
 
   local function echoed(handle, value) return form.value(ask(handle, form.echo(value))[1]) end
+
+  it("refuses a target or an option that is wrong, and says what it is", function()
+    local target = store.target()
+    for _, case in ipairs { { "" }, { "a\0b" }, { target, 5 }, { target, { [form.seconds] = "soon" } },
+      { target, { [form.seconds] = -1 } }, { target, { [form.seconds] = 1e7 } } } do
+      local ok, raised = pcall(module.open, case[1], case[2])
+      assert.is_false(ok, tostring(case[2]))
+      assert.matches("bad argument", raised)
+    end
+    local handle = open()
+    assert.matches("%(open%)", tostring(handle))
+    handle:close()
+    assert.matches("%(closed%)", tostring(handle))
+    assert.same({ nil, nil }, { handle:take(1) })
+    assert.has_error(function() handle.step {} end)
+  end)
 
   it("carries values of all types both ways", function()
     local handle = open()
