@@ -36,7 +36,7 @@ local WHY = {
   proof = not whole and "slow: make proof has the time",
   text = not whole and watched and "of Lua alone: nothing to watch",
   unwatched = watched and "not where the memory is watched",
-  uncounted = os.getenv "CFPURGE_LINES" and "not where lines are counted",
+  uncounted = os.getenv "CFPURGE_LINES" ~= nil and "not where lines are counted",
   openssl = not require("cfpurge.core").libcurl():find("OpenSSL/", 1, true) and "libcurl has another TLS library than OpenSSL",
   yields = coroutine.wrap(function() return pcall(coroutine.yield) end)() ~= nil and "no yield across pcall on this Lua",
   cqueues = not is_there "cqueues" and "no cqueues for this Lua",
