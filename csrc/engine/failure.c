@@ -32,6 +32,26 @@ static bool failure_is_login_refused(CURL *easy, CURLcode code)
     return status == 407;
 }
 
+/* Whether the network broke a handshake, which is no verdict about the peer: OpenSSL's words, then GnuTLS's,
+ * which says of half a packet that it cannot decode it. */
+static bool failure_is_cut(const char *error)
+{
+    static const char *const words[] = {"SYSCALL",
+                                        "reset by peer",
+                                        "unexpected eof",
+                                        "Broken pipe",
+                                        "non-properly terminated",
+                                        "pull function",
+                                        "push function",
+                                        "decoding the received TLS packet"};
+    size_t i;
+
+    for (i = 0; i < sizeof words / sizeof *words; i++)
+        if (strstr(error, words[i]))
+            return true;
+    return false;
+}
+
 /* Why libcurl's words for a failed connection or handshake need not be about the peer. */
 static enum cf_failure failure_cause_of(enum cf_failure failure, CURLcode code, const struct cf_transfer *transfer)
 {
@@ -67,11 +87,7 @@ enum cf_failure cf_failure_of(CURLcode code, const struct cf_transfer *transfer)
         /* Older ones say so where a header line passes its cap. */
         return answering ? CF_TOO_BIG : CF_EXHAUSTED;
     case CURLE_SSL_CONNECT_ERROR:
-        /* A handshake that the network broke is no verdict about the peer. */
-        if (strstr(transfer->error, "SYSCALL") || strstr(transfer->error, "reset by peer") ||
-            strstr(transfer->error, "unexpected eof") || strstr(transfer->error, "Broken pipe"))
-            return failure_cause_of(CF_CONNECTION, code, transfer);
-        return failure_cause_of(CF_TLS, code, transfer);
+        return failure_cause_of(failure_is_cut(transfer->error) ? CF_CONNECTION : CF_TLS, code, transfer);
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CERTPROBLEM:
     case CURLE_SSL_CIPHER:
