@@ -240,6 +240,12 @@ static int seen(lua_State *L)
 
 static int preload(lua_State *L)
 {
+    luaL_Buffer buffer;
+
+    /* Lua 5.4 can make no long buffer any more once memory has failed while it made the first one. */
+    luaL_buffinitsize(L, &buffer, 2 * LUAL_BUFFERSIZE);
+    luaL_pushresultsize(&buffer, 0);
+    lua_pop(L, 1);
     luaL_openlibs(L);
     luaL_requiref(L, "cjson", luaopen_cjson, 0);
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
