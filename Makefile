@@ -21,6 +21,7 @@
 #   make coverage           the lines and branches that the specs run, with the marks; SPEC= KEEP=1 for a part
 #   make fuzz               every fuzz target for FUZZ_S=60 seconds; ARGS=answer for one
 #   make debian SUITE=trixie    `make demo` and `make test` in a fresh Debian, or bookworm, sid; ARCH=i386 LUAS= ROOTS=folder
+#   make s390x              specs of every kind on a big-endian machine, by qemu-user in a root of Debian 12; SPEC=
 #   make bench              ours beside its alternatives, with the marks; ARGS=word for some rows
 #   make proof              test and asan with every spec on every Lua, then what CI has no time for: some hours
 #   make clean
@@ -110,8 +111,8 @@ DEPS = gcc libc6-dev binutils make pkgconf git libcurl4-openssl-dev $(SUITE_DEPS
   nginx-light libnginx-mod-http-lua apache2-bin lighttpd lighttpd-modules-lua openssl ca-certificates curl nghttp2-client \
   lua-http lua-sec lua-busted lua-check luarocks zip mandoc zsh fish clang clang-tidy libclang-rt-dev cppcheck valgrind \
   tmux procps iproute2 musl-tools musl-dev debootstrap
-# Hosts of lua/README.md that bring much (200 MB) and run in `make proof` alone.
-HOST_DEPS = love mpv xvfb xauth knot-resolver tarantool
+# Hosts of lua/README.md that bring much (200 MB), and qemu: in `make proof` alone.
+HOST_DEPS = love mpv xvfb xauth knot-resolver tarantool qemu-user-static
 # Debian has no lua-cjson for Lua 5.5: .ci/cjson builds this one.
 CJSON = $(and $(IS_NEWER),$(if $(wildcard /usr/local/lib/lua/5.5/cjson.so),,/usr/local/lib/lua/5.5/cjson.so))
 MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
@@ -119,7 +120,7 @@ MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
 
 SUBMAKE = +@$(MAKE) --no-print-directory
 
-.PHONY: build stores engine all-luas libcfpurge.a install install-command install-stores uninstall dist deb deps demo edge test lint asan valgrind tsan oom soak kills coverage fuzz bench debian proof clean FORCE
+.PHONY: build stores engine all-luas libcfpurge.a install install-command install-stores uninstall dist deb deps demo edge test lint asan valgrind tsan oom soak kills coverage fuzz bench debian s390x proof clean FORCE
 .DELETE_ON_ERROR:
 
 build: $(CORE) stores
@@ -302,6 +303,9 @@ bench: deps
 debian:
 	@LUAS='$(if $(filter file,$(origin LUAS)),,$(LUAS))' ROOTS='$(ROOTS)' spec/debian '$(SUITE)' $(ARCH)
 
+s390x:
+	@ROOTS='$(ROOTS)' SPEC='$(if $(filter file,$(origin SPEC)),,$(SPEC))' spec/s390x
+
 proof: export CFPURGE_WHOLE = 1
 proof:
 	$(SUBMAKE) deps DEPS='$(DEPS) $(HOST_DEPS)'
@@ -319,6 +323,7 @@ proof:
 	$(SUBMAKE) debian SUITE=trixie
 	$(SUBMAKE) debian SUITE=sid
 	$(SUBMAKE) debian SUITE=bookworm ARCH=i386
+	$(SUBMAKE) s390x
 
 clean:
 	rm -rf $(BUILD)
