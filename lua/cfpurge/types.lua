@@ -221,7 +221,7 @@
 ---@field remaining? cfpurge.Params exactly what was not accepted
 ---@field limit? integer of `cfpurge.core`, for a list that is too long: how many items one request holds
 ---@field reason? string of the kind `store`: "busy", "full", "readonly", "connection", ...
----@field waiting? integer of a queue's `drain` whose deadline has passed: items that are left
+---@field waiting? integer of a queue's `drain` whose deadline has passed: items that are left, where the store has told
 
 ---@class cfpurge.Failure items of a list that were not accepted for one cause
 ---@field error cfpurge.Error

@@ -111,6 +111,12 @@ for _, store in ipairs(stores) do describe("a queue, " .. store.name, function()
     assert.same({ nil, tostring(problem), "colour" }, { none, message, problem.field })
   end)
 
+  it("that is drained has no timer left", function()
+    local queue = store.queue()
+    assert(queue:drain { deadline = 60 })
+    run(queue, function() return queue:timeout() == nil end)
+  end)
+
   it("is drained when what asked for a later purge than an everything has gone too", function()
     local queue, _, zone = store.queue { linger = 0.01 }
     assert(queue:add({ tags = { "late" } }, { delay = 0.3 }))

@@ -249,6 +249,46 @@ describe("a queue in Redis", function()
     assert.is_true(os.clock() - before < 0.06, os.clock() - before)
   end)
 
+  it("whose server falls silent in a drain ends it at its deadline, with what was known", function()
+    local redis = server()
+    local queue = store.queue { store = redis:url() }
+    assert(queue:add({ tags = { "a", "b" } }, { delay = 100 }))
+    os.execute(("(sleep 0.3; pkill -STOP -P %s) &"):format(redis.pid))
+    local began = socket.gettime()
+    local _, err = queue:drain { deadline = 0.8 }
+    local took = socket.gettime() - began
+    os.execute("pkill -CONT -P " .. redis.pid)
+    assert.same({ "timeout", 2 }, { err.kind, err.waiting })
+    assert.is_true(took < 3, took)
+  end)
+
+  it("says what is left at the same price, however many zones it has known", function()
+    local redis = stores.redis()
+    local rules, lanes = store.rules(), 0
+    local function price(what)
+      redis:command "CONFIG RESETSTAT"
+      assert(rules[what]())
+      local calls = 0
+      for count in redis:command "INFO commandstats":gmatch "calls=(%d+)" do calls = calls + count end
+      return calls
+    end
+    local function grow()
+      for _ = 1, 100 do
+        lanes = lanes + 1
+        assert(rules.add({ stores.group("z" .. lanes, "tags", { "a" }) }, { capacity = 1000 }))
+      end
+    end
+    local function empty()
+      for _ = 1, 100 do assert(rules.settle(rules.claim(stores.terms()).fence, stores.settled())) end
+    end
+    assert(rules.left())
+    local left, status = price "left", price "status"
+    grow()
+    assert.equal(left, price "left")
+    empty()
+    assert.same({ left, status }, { price "left", price "status" })
+  end)
+
   it("is refused by a store of a newer version, and changes nothing in it", function()
     local redis = server()
     redis:command "HSET {cfpurge}:meta version 99"

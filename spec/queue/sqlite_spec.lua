@@ -153,6 +153,17 @@ describe("a queue in SQLite", function()
     assert.equal("wal", shell("sqlite3 %s 'PRAGMA journal_mode'", path))
   end)
 
+  it("that is locked ends a drain at its deadline all the same", function()
+    local queue, _, _, path = store.queue()
+    assert(queue:add({ tags = { "a" } }, { delay = 100 }))
+    lock(path, 3)
+    local began = core.now()
+    local _, err = queue:drain { deadline = 0.3 }
+    assert.same({ "timeout", nil }, { err.kind, err.waiting })
+    assert.is_true(core.now() - began < 2, core.now() - began)
+    assert.matches("did not tell", tostring(err))
+  end)
+
   it("that is locked for longer than 10 seconds says so, and can be closed meanwhile", function()
     local queue, _, _, path = store.queue()
     assert(queue:add { tags = { "z" } })

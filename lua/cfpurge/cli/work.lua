@@ -5,8 +5,8 @@ local logs = require "cfpurge.cli.log"
 local stores = require "cfpurge.cli.store"
 local text = require "cfpurge.cli.text"
 
--- Seconds of one step at most, which a signal may have to wait for; and between two looks whether anything is left.
-local STEP, LOOK = 0.2, 0.2
+-- Seconds of one step at most, which a signal may have to wait for.
+local STEP = 0.2
 
 -- ---- the work ----
 
@@ -30,17 +30,15 @@ local function send(queue, log, is_over)
   end
 end
 
--- What is left, asked for now and then; a store that fails ends it.
-local function left(queue, deadline)
-  local state = { looks = core.now() }
-  local ends = deadline and core.now() + deadline
+-- What is left, as far as the store tells it; one that fails ends it.
+local function left(queue, seconds)
+  local state, ends = { waiting = nil, err = nil }, seconds and core.now() + seconds or math.huge
   return state, function()
-    if core.now() >= state.looks then
-      local status, err = queue:status()
-      state.waiting, state.err = status and status.waiting + status.in_flight, err
-      state.looks = core.now() + LOOK
-    end
-    return state.err ~= nil or state.waiting == 0 or (ends ~= nil and core.now() >= ends)
+    local drained, err = queue:drain { deadline = math.max(math.min(STEP, ends - core.now()), 0) }
+    local is_late = core.now() >= ends
+    state.waiting = drained and 0 or err.waiting or state.waiting
+    state.err = not drained and (err.kind ~= "timeout" or (is_late and not state.waiting)) and err or nil
+    return drained or state.err or is_late
   end
 end
 
@@ -64,9 +62,11 @@ local function drain(queue, log, args)
   if state.err then
     return nil, state.err
   end
+  -- A signal may come before the store has told.
+  local waiting = state.waiting or 0
   local status = (state.waiting == 0 and log.failed == 0) and 0 or clients.SOME_NOT
-  if state.waiting > 0 then
-    report:line(("%s wait still"):format(text.count_of(state.waiting, "item")))
+  if waiting > 0 then
+    report:line(("%s wait still"):format(text.count_of(waiting, "item")))
   end
   local seconds = core.now() - began
   if report.json then

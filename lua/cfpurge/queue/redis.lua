@@ -54,12 +54,9 @@ local function is(kind, value)
 end
 
 -- cjson reads every number as a float, which 5.3 and newer would show as 4.0.
-local function whole(status, names)
-  for _, name in ipairs(names) do
+local function whole(status)
+  for _, name in ipairs { "waiting", "in_flight", "failed" } do
     status[name] = math.floor(status[name])
-  end
-  for _, name in ipairs { "paused", "resting", "budgets" } do
-    is("table", status[name])
   end
   return status
 end
@@ -146,9 +143,20 @@ function M.wake()
   return transition("wake", {}, nothing)
 end
 
+function M.left()
+  return transition("left", {}, function(reply)
+    return whole(json.decode(is("string", reply)))
+  end)
+end
+
 function M.status()
   return transition("status", {}, function(reply)
-    return whole(json.decode(is("string", reply)), { "waiting", "in_flight", "failed", "calls" })
+    local status = whole(json.decode(is("string", reply)))
+    status.calls = math.floor(status.calls)
+    for _, name in ipairs { "paused", "resting", "budgets" } do
+      is("table", status[name])
+    end
+    return status
   end)
 end
 

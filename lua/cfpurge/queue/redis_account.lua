@@ -22,15 +22,19 @@ local function wake()
   end
 end
 
-local function status()
-  local s = { waiting = 0, in_flight = tonumber(call('HGET', P .. 'meta', 'claimed') or 0),
+-- What a drain asks for again and again: it looks at no lane.
+local function left()
+  local sums = call('HMGET', P .. 'meta', 'total', 'claimed', 'dying')
+  local claimed = tonumber(sums[2] or 0)
+  return { waiting = tonumber(sums[1] or 0) - claimed + tonumber(sums[3] or 0), in_flight = claimed,
     failed = call('ZCARD', P .. 'failed'), sweeps = call('EXISTS', P .. 'dead') == 1 }
+end
+
+local function status()
+  local s = left()
   s.calls, s.held = sent(true), math.max(held_all() - now, 0)
   s.paused, s.resting, s.budgets = {}, {}, {}
-  local ids = call('HVALS', P .. 'lanes')
-  for _, id in ipairs(ids) do
-    local one = lane(id)
-    s.waiting = s.waiting + one.count - one.claimed
+  for _, id in ipairs(call('ZRANGE', P .. 'heads', 0, -1)) do
     local first = call('ZRANGE', P .. 'wait:' .. id, 0, 0)[1]
     local item = first and get('item:' .. id, first)
     if item and item.due <= now then s.oldest = later(s.oldest or 0, now - item.added) end
@@ -53,7 +57,7 @@ local function status()
     s.budgets[#s.budgets + 1] = { name = name, bucket = bucket, rate = budget.rate, left = tokens(budget),
       size = budget.size, held = math.max(budget.held - now, s.held) }
   end
-  return cjson.encode(s)
+  return s
 end
 
 local function fits(row, filter)
@@ -120,7 +124,8 @@ if what == 'claim' or what == 'renew' or what == 'settle' or what == 'discard' t
 if version > 0 then
   for step = version, VERSION - 1 do migrations[step]() end
 end
-if version < VERSION and (version > 0 or (what ~= 'look' and what ~= 'status' and what ~= 'failed')) then
+local reads = { look = true, left = true, status = true, failed = true }
+if version < VERSION and (version > 0 or not reads[what]) then
   call('HSET', P .. 'meta', 'version', VERSION)
 end
 if what == 'add' then return add(a.groups, a.options)
@@ -131,7 +136,8 @@ elseif what == 'settle' then return settle(a.fence, a.o)
 elseif what == 'set_budget' then set_budget(a.name, a.buckets)
 elseif what == 'set_zone' then set_zone(a.zone, a.budget)
 elseif what == 'wake' then wake()
-elseif what == 'status' then return status()
+elseif what == 'left' then return cjson.encode(left())
+elseif what == 'status' then return cjson.encode(status())
 elseif what == 'failed' then return list_failed(a.filter, a.limit, a.after)
 elseif what == 'retry' or what == 'discard' then
   a.filter.before = a.before

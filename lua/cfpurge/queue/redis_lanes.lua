@@ -1,7 +1,7 @@
 --- The first part of the queue's script for Redis: its lanes, and `add`. queue/redis.lua puts the parts together.
 --
 -- All keys begin with KEYS[1], which has a hash tag, so that they are on one node of a cluster:
---   meta      hash     fence, seq (of failed items), version, total, claimed, held, clock, ahead
+--   meta      hash     fence, seq (of failed items), version, total, claimed, dying, held, clock, ahead
 --   lanes     hash     zone NUL environment NUL op NUL kind -> the id of the lane that lives
 --   lane:ID   hash     zone, environment, op, kind, count, claimed, served, died
 --   of:ZONE   set      the ids of the zone's lanes that live
@@ -67,10 +67,11 @@ local function count(id, field, n)
   if n ~= 0 then call('HINCRBY', P .. 'lane:' .. id, field, n) end
 end
 
--- `meta` has the sum, lanes that were superseded too.
+-- `meta` has the sum, and how much of it is in lanes that were superseded.
 local function count_claimed(id, n)
   count(id, 'claimed', n)
   call('HINCRBY', P .. 'meta', 'claimed', n)
+  if call('HEXISTS', P .. 'lane:' .. id, 'died') == 1 then call('HINCRBY', P .. 'meta', 'dying', n) end
 end
 
 local function total(n)
@@ -150,6 +151,7 @@ local function supersede(group, own)
     call('ZREM', P .. 'heads', other.id)
     call('SADD', P .. 'dead', other.id)
     total(-other.count)
+    call('HINCRBY', P .. 'meta', 'dying', other.claimed)
   end
 end
 

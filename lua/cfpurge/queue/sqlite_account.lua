@@ -3,11 +3,27 @@ local unit = require "cfpurge.queue.sqlite_unit"
 
 local M = {}
 
+-- What is left, in numbers: it looks at what is in flight, and at no other lane.
+local function left(command)
+  command [[SELECT total - (SELECT ifnull(sum(size), 0) FROM claims AS c JOIN lanes AS l ON l.id = c.lane
+      WHERE l.died IS NULL), (SELECT ifnull(sum(size), 0) FROM claims), failed,
+    EXISTS (SELECT 1 FROM lanes WHERE {TO_SWEEP}) FROM meta]]
+  return function(results)
+    local row = results[1].rows[1]
+    return { waiting = row[1], in_flight = row[2], failed = row[3], sweeps = row[4] == 1 }
+  end
+end
+
+--- What a drain asks for again and again. Decodes to { waiting, in_flight, failed, sweeps }.
+function M.left()
+  local commands, command = unit()
+  return commands, left(command)
+end
+
 function M.status()
   local commands, command = unit()
-  command [[SELECT ifnull(sum(count - claimed), 0), (SELECT ifnull(sum(size), 0) FROM claims),
-    EXISTS (SELECT 1 FROM lanes WHERE {TO_SWEEP}) FROM lanes WHERE died IS NULL]]
-  command "SELECT failed, {SENT}, max(held - now(), 0) FROM meta"
+  local numbers = left(command)
+  command "SELECT {SENT}, max(held - now(), 0) FROM meta"
   command [[SELECT max(now() - (SELECT added FROM items WHERE lane = lanes.id AND claim IS NULL
     ORDER BY due, seq LIMIT 1)) FROM lanes WHERE head <= now()]]
   command "SELECT zone, rests - now(), why FROM zones WHERE rests > now() ORDER BY zone LIMIT 100"
@@ -16,11 +32,9 @@ function M.status()
   command [[SELECT ifnull(substr(why, 1, instr(why, ':') - 1), 'unknown'), count(*) FROM zones WHERE rests > now()
     GROUP BY 1]]
   return commands, function(results)
-    local counts, of_all = results[1].rows[1], results[2].rows[1]
-    local status = {
-      waiting = counts[1], in_flight = counts[2], sweeps = counts[3] == 1, failed = of_all[1], calls = of_all[2],
-      held = of_all[3], oldest = results[3].rows[1][1] or nil, paused = {}, resting = {}, budgets = {},
-    }
+    local status, of_all = numbers(results), results[2].rows[1]
+    status.calls, status.held, status.oldest = of_all[1], of_all[2], results[3].rows[1][1] or nil
+    status.paused, status.resting, status.budgets = {}, {}, {}
     for i, row in ipairs(results[4].rows) do
       status.paused[i] = { zone = row[1], seconds = row[2], why = row[3] or nil }
     end

@@ -34,26 +34,22 @@ function Worker:set_alarm()
   local may_ask = self.is_working and not self.is_asking and self:has_room() and self.wakes
   local at = may_ask and math.max(self.wakes, self.not_before) or math.huge
   at = math.min(at, self.renews or math.huge)
-  for instant in tables.entries(self.timers) do
+  for _, instant in tables.entries(self.timers) do
     at = math.min(at, instant)
   end
   self.link:alarm(at < math.huge and at or nil)
 end
 
---- Calls `callback` in so many seconds.
+--- Calls `callback` in so many seconds; nil for never.
 function Worker:after(seconds, callback)
-  local at = core.now() + seconds
-  while self.timers[at] do
-    at = at + 1e-6
-  end
-  self.timers[at] = callback
+  self.timers[callback] = seconds and core.now() + seconds
   self:set_alarm()
 end
 
 function Worker:run_timers(now)
-  for at, callback in tables.entries(self.timers) do
+  for callback, at in tables.entries(self.timers) do
     if at <= now then
-      self.timers[at] = nil
+      self.timers[callback] = nil
       self:set_alarm()
       return callback()
     end
