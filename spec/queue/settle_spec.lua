@@ -207,6 +207,12 @@ for _, store in ipairs(stores) do describe("an outcome, " .. store.name, functio
     rules.add({ group("z", "tags", { "b" }) }, ROOM)
     assert.equal(1, rules.retry({}, 10).count)
     assert.same({ 2, 0, 0 }, counts(rules))
+    -- It came from another zone, and has the words of the later call.
+    rules.settle(rules.claim(terms()).fence, settled { failed = { { "a", "{}" } } })
+    rules.add({ group("y", "tags", {}, { items = { { "a", '"A"' } } }) }, ROOM)
+    rules.settle(rules.claim(terms()).fence, settled { moved = { { "z", { "a" } } } })
+    assert.equal(1, rules.retry({}, 10).count)
+    assert.equal('"A"', rules.claim(terms()).items[1].item)
   end)
 
   it("that failed and is retried goes now though the same waits for later, and asks for what it did", function()

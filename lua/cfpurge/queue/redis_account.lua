@@ -102,7 +102,7 @@ local function drop_failed(filter, limit, after, goes_again)
       local id = alive(row.zone, row.environment, row.op, row.kind, true)
       local known = get('item:' .. id, row.key)
       if known then
-        merge(id, row.key, known, now, row.again, row.item)
+        merge(id, row.key, known, now, row.again, known.item)
       else
         wait(id, row.key, { item = row.item, added = row.at, due = now, again = row.again, tries = 0 })
         count(id, 'count', 1)
