@@ -15,6 +15,19 @@ describe("drain", function()
     return cancelled, err, core.now() - before
   end
 
+  it("says why where nobody can wait, and all goes on", function()
+    local client, zone = clients.new { loop = { drive = function() end, wait = function() return false, "not here" end } }
+    local told = 0
+    assert(client:start({ tags = { "a" } }, nil, function(result) told = told + result.accepted end))
+    for _ = 1, 2 do
+      local cancelled, err = client:drain(20)
+      assert.same({ nil, "invalid_request", "not here" }, { cancelled, err.kind, err.message })
+    end
+    while client:in_flight() > 0 do client:step(1) end
+    assert.same({ 1, 1 }, { told, edge.counts(zone).items })
+    assert.same({}, client:drain(0))
+  end)
+
   it("waits for all that is in flight, lists too", function()
     local client, zone = clients.new()
     edge.script(zone, { { delay = 0.1, times = 0, pass = true } })

@@ -2,7 +2,9 @@
 local cfpurge = require "cfpurge"
 local clients = require "spec.support.client"
 local edge = require "spec.support.edge"
+local lists = require "spec.support.lists"
 local stores = require "spec.support.stores"
+local tables = require "cfpurge.tables"
 
 local CODE = [[
   local queue = assert(require "cfpurge".queue { store = os.getenv "STORE" })
@@ -38,6 +40,20 @@ for _, store in ipairs(stores) do describe("a queue without a client, " .. store
     assert(sender:drain { deadline = 10 })
     assert.equal(2, edge.counts(zone).items)
     sender:close()
+  end)
+
+  it("gives a list back where nobody can wait for it", function()
+    local queue = assert(cfpurge.queue { store = store.target(), zone_id = "z",
+      loop = { drive = function() end, wait = function() return false, "not here" end } })
+    local list = lists.tags(3000)
+    for _, tags in ipairs { list, lists.iterator(list) } do
+      local added, err = queue:add { tags = tags }
+      assert.same({ nil, "invalid_request", "not here" }, { added, err.kind, err.message })
+      local left = 0
+      for _ in tables.each(err.remaining.tags) do left = left + 1 end
+      assert.equal(3000, left + (err.accepted or 0))
+    end
+    queue:close()
   end)
 
   it("says what is missing where it is to send", function()
