@@ -282,6 +282,9 @@ describe("a core client", function()
     assert.equal("closed", select(2, client:start(TAGS)).kind)
     assert.same({ 0, 0, false }, { (client:step(0)), client:stats().in_flight, client:cancel(1) })
     assert.same({}, { client:timeout(), client:fileno(), client:take(), (client:add(client:set(), "tags", "a")) })
+    local pages = core.pages()
+    pages:__gc()
+    assert.error_matches(function() pages:get("http://127.0.0.1:1/", {}) end, "it is closed")
     -- As it happens where a finalizer that was set earlier closes it.
     local said = clients.lua(([[
       local client

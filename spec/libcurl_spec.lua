@@ -87,6 +87,24 @@ describe("a call that libcurl refuses", function()
   end
 end)
 
+describe("a step that libcurl refuses", function()
+  it("in the middle of an answer ends that attempt, and another is made", function()
+    local zone = edge.zone()
+    edge.script(zone, { { body = "{", length = 500, hang = 1 } })
+    local told = host.run([[
+      local made = assert(require "cfpurge".new(args.options))
+      local result, err
+      assert(made:start({ tags = { "a" } }, nil, function(...) result, err = ... end))
+      local started = system.now()
+      while system.now() - started < 0.5 do made:step(0.1) end
+      system.setenv("SPEC_FAIL", "1")
+      assert(made:drain(10))
+      return { attempts = result and result.attempts or tostring(err), failed = os.getenv "SPEC_FAILED" }
+    ]], { preload = "failing_curl", args = { options = { base_url = env.API_HTTP, api_token = env.TOKEN, zone_id = zone } } })
+    assert.same({ attempts = 2, failed = "curl_multi_socket_action 0" }, told)
+  end)
+end)
+
 describe("a libcurl that was built without", function()
   local function with(options)
     options.api_token, options.max_retries, options.zone_id = env.TOKEN, 0, edge.zone()

@@ -71,6 +71,7 @@ static int page_get(lua_State *L)
     struct cf_page_request request = {.timeout = TIMEOUT, .is_over = cf_cli_has_signal, .lines = lines};
     int i;
 
+    luaL_argcheck(L, reader->pages, 1, "it is closed");
     request.url = luaL_checkstring(L, 2);
     luaL_checktype(L, 3, LUA_TTABLE);
     lua_settop(L, 3);

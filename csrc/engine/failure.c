@@ -85,7 +85,7 @@ enum cf_failure cf_failure_of(CURLcode code, const struct cf_transfer *transfer)
         return transfer->response.too_big ? CF_TOO_BIG : CF_EXHAUSTED;
     case CURLE_OUT_OF_MEMORY:
         /* Older ones say so where a header line passes its cap. */
-        return answering ? CF_TOO_BIG : CF_EXHAUSTED;
+        return answering && !transfer->is_starved ? CF_TOO_BIG : CF_EXHAUSTED;
     case CURLE_SSL_CONNECT_ERROR:
         return failure_cause_of(failure_is_cut(transfer->error) ? CF_CONNECTION : CF_TLS, code, transfer);
     case CURLE_PEER_FAILED_VERIFICATION:

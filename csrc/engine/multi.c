@@ -341,6 +341,7 @@ static void multi_give_up(struct cf_lane *lane)
     for (transfer = lane->engine->running.first; transfer; transfer = next) {
         next = transfer->next;
         if (transfer->lane == lane) {
+            transfer->is_starved = true;
             cf_multi_remove(transfer);
             cf_schedule_attempt_ended(lane->engine, transfer, CURLE_OUT_OF_MEMORY);
         }

@@ -76,7 +76,7 @@ struct cf_transfer {
     bool was_kept;   /* the last attempt failed on a kept connection, before a byte of the answer came */
     const void *tls; /* the TLS connection that it was sent on, for libcurl's TLS library; NULL where unknown */
     bool is_refused; /* libcurl would not take this attempt */
-    bool is_starved; /* a socket could not be opened, or it took the last descriptor */
+    bool is_starved; /* a socket could not be opened, it took the last descriptor, or its lane broke */
     unsigned ticks;  /* how often libcurl told of progress */
     enum cf_failure failure;
     struct cf_verdict verdict; /* of the answer, as far as it came */
