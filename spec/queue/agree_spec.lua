@@ -83,7 +83,8 @@ local function state(rules)
   for i, row in ipairs((rules.failed({}, 500))) do
     failed[i] = table.concat({ row.zone, row.environment, row.op, row.kind, row.item }, "|")
   end
-  return ("%d wait, %d in flight, failed: %s"):format(status.waiting, status.in_flight, sorted(failed))
+  return ("%d wait, %d in flight, %s due, failed: %s"):format(status.waiting, status.in_flight,
+    status.oldest and "some" or "none", sorted(failed))
 end
 
 describe("SQLite and Redis", function()

@@ -284,7 +284,10 @@ describe("a queue in Redis", function()
     assert(rules.left())
     local left, status = price "left", price "status"
     grow()
-    assert.equal(left, price "left")
+    local waiting = price "status"
+    grow()
+    assert.same({ left, waiting }, { price "left", price "status" })
+    empty()
     empty()
     assert.same({ left, status }, { price "left", price "status" })
   end)

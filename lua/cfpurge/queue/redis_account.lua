@@ -9,16 +9,16 @@ local function set_zone(zone, budget)
   set('zones', zone, known)
 end
 
+local function resting() return call('ZRANGEBYSCORE', P .. 'rests', '(' .. score(now), '+inf') end
+
 -- Zones that rest are tried once more: the credential may be another one now.
 local function wake()
-  local zones = call('HGETALL', P .. 'zones')
-  for i = 1, #zones, 2 do
-    local zone = unpack_(zones[i + 1])
-    if zone.rests > now then
-      zone.rests = 0
-      set('zones', zones[i], zone)
-      for _, id in ipairs(call('SMEMBERS', P .. 'of:' .. zones[i])) do set_head(id) end
-    end
+  for _, name in ipairs(resting()) do
+    local zone = get('zones', name)
+    zone.rests = 0
+    set('zones', name, zone)
+    call('ZREM', P .. 'rests', name)
+    for _, id in ipairs(call('SMEMBERS', P .. 'of:' .. name)) do set_head(id) end
   end
 end
 
@@ -30,24 +30,31 @@ local function left()
     failed = call('ZCARD', P .. 'failed'), sweeps = call('EXISTS', P .. 'dead') == 1 }
 end
 
+-- The age of the oldest item that is due. Few lanes wait for later alone.
+local function oldest()
+  local from = 0
+  repeat
+    local lanes = call('ZRANGE', P .. 'oldest', from, from + PAGE - 1, 'WITHSCORES')
+    for i = 1, #lanes, 2 do
+      if tonumber(call('ZRANGE', P .. 'wait:' .. lanes[i], 0, 0, 'WITHSCORES')[2]) <= now then
+        return now - tonumber(lanes[i + 1])
+      end
+    end
+    from = from + PAGE
+  until #lanes < 2 * PAGE
+end
+
 local function status()
   local s = left()
   s.calls, s.held = sent(true), math.max(held_all() - now, 0)
   s.paused, s.resting, s.budgets = {}, {}, {}
-  for _, id in ipairs(call('ZRANGE', P .. 'heads', 0, -1)) do
-    local first = call('ZRANGE', P .. 'wait:' .. id, 0, 0)[1]
-    local item = first and get('item:' .. id, first)
-    if item and item.due <= now then s.oldest = later(s.oldest or 0, now - item.added) end
-  end
-  local zones = call('HGETALL', P .. 'zones')
-  for i = 1, #zones, 2 do
-    local zone = unpack_(zones[i + 1])
-    if zone.rests > now then
-      local kind = (zone.why or 'unknown'):match('^[^:]*')
-      s.resting[kind] = (s.resting[kind] or 0) + 1
-      if #s.paused < 100 then
-        s.paused[#s.paused + 1] = { zone = zones[i], seconds = zone.rests - now, why = zone.why }
-      end
+  s.oldest = oldest()
+  for _, name in ipairs(resting()) do
+    local zone = get('zones', name)
+    local kind = (zone.why or 'unknown'):match('^[^:]*')
+    s.resting[kind] = (s.resting[kind] or 0) + 1
+    if #s.paused < 100 then
+      s.paused[#s.paused + 1] = { zone = name, seconds = zone.rests - now, why = zone.why }
     end
   end
   local budgets = call('HGETALL', P .. 'budgets')

@@ -271,6 +271,7 @@ local function set_rest(one, o)
   end
   if o.is_drained and zone.learned and zone.learned <= now - DOUBTFUL then zone.learned = 0 end
   set('zones', one.zone, zone)
+  call('ZADD', P .. 'rests', score(zone.rests), one.zone)
   for _, id in ipairs(call('SMEMBERS', P .. 'of:' .. one.zone)) do set_head(id) end
 end
 

@@ -8,9 +8,10 @@
 --   wait:ID   zset     key -> due: the items of a lane that wait
 --   item:ID   hash     key -> { item, added, due, next, again, tries, claim }
 --   heads     zset     lane -> when its first item is due, or when its zone has rested
+--   oldest    zset     the same lanes -> when their first item was added
 --   dead      set      lanes that were superseded, and have something to sweep
 --   claims    zset     fence -> lease;  claim:FENCE { lane, keys, size, budget, cost }
---   zones     hash     zone -> { rests, refusals, why, budget, learned };  flying hash: zone -> claims
+--   zones     hash     zone -> { rests, refusals, why, budget, learned };  rests zset: zone -> until;  flying hash: zone -> claims
 --   budgets   hash     name NUL bucket -> { rate, size, most, left, filled, held, pending }
 --   sent      hash     slot of 10 seconds -> requests
 --   failed    zset     seq -> at;  failure hash: seq -> the item;  failures hash: its identity -> seq
@@ -78,17 +79,20 @@ local function total(n)
   if n ~= 0 then call('HINCRBY', P .. 'meta', 'total', n) end
 end
 
+local function drop_head(id)
+  call('ZREM', P .. 'heads', id)
+  call('ZREM', P .. 'oldest', id)
+end
+
 -- The lane's head: its first item's instant, or the end of its zone's rest. A dead lane has none.
 local function set_head(id)
   local first = call('ZRANGE', P .. 'wait:' .. id, 0, 0, 'WITHSCORES')
   local is_dead = call('HEXISTS', P .. 'lane:' .. id, 'died') == 1
   if is_dead then call('SADD', P .. 'dead', id) end
-  if is_dead or not first[1] then
-    call('ZREM', P .. 'heads', id)
-    return
-  end
+  if is_dead or not first[1] then return drop_head(id) end
   local zone = get('zones', call('HGET', P .. 'lane:' .. id, 'zone'))
   call('ZADD', P .. 'heads', score(math.max(tonumber(first[2]), zone and zone.rests or 0)), id)
+  call('ZADD', P .. 'oldest', score(get('item:' .. id, first[1]).added), id)
 end
 
 local function wait(id, key, item)
@@ -148,7 +152,7 @@ local function supersede(group, own)
     call('HSET', P .. 'lane:' .. other.id, 'died', score(now))
     call('HDEL', P .. 'lanes', lane_name(other.zone, other.environment, other.op, other.kind))
     call('SREM', P .. 'of:' .. group.zone, other.id)
-    call('ZREM', P .. 'heads', other.id)
+    drop_head(other.id)
     call('SADD', P .. 'dead', other.id)
     total(-other.count)
     call('HINCRBY', P .. 'meta', 'dying', other.claimed)
