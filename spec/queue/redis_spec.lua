@@ -284,9 +284,9 @@ describe("a queue in Redis", function()
     assert(rules.left())
     local left, status = price "left", price "status"
     grow()
-    local waiting = price "status"
+    local busy = price "status"
     grow()
-    assert.same({ left, waiting }, { price "left", price "status" })
+    assert.same({ left, busy }, { price "left", price "status" })
     empty()
     empty()
     assert.same({ left, status }, { price "left", price "status" })

@@ -11,7 +11,8 @@
 --   oldest    zset     the same lanes -> when their first item was added
 --   dead      set      lanes that were superseded, and have something to sweep
 --   claims    zset     fence -> lease;  claim:FENCE { lane, keys, size, budget, cost }
---   zones     hash     zone -> { rests, refusals, why, budget, learned };  rests zset: zone -> until;  flying hash: zone -> claims
+--   zones     hash     zone -> { rests, refusals, why, budget, learned }
+--   rests     zset     zone -> until when it rests;  flying hash: zone -> claims
 --   budgets   hash     name NUL bucket -> { rate, size, most, left, filled, held, pending }
 --   sent      hash     slot of 10 seconds -> requests
 --   failed    zset     seq -> at;  failure hash: seq -> the item;  failures hash: its identity -> seq
