@@ -96,6 +96,13 @@ static inline bool cf_libcurl_tells_refused_streams(void)
     return !cf_libcurl_is_since(0x080F00);
 }
 
+/* 8.23 puts requests on a connection before its server has said how many streams it allows, up to our own limit. 8.14
+ * was not seen to; versions between them were not run. */
+static inline bool cf_libcurl_fills_connections(void)
+{
+    return cf_libcurl_is_since(0x080F00);
+}
+
 /* From 8.22 on libcurl does not look whether a connection still lives that it looked at within the last second. */
 static inline bool cf_libcurl_trusts_connections(void)
 {

@@ -23,6 +23,9 @@
 #define STREAM_CONNECTIONS 4L
 /* We allow ourselves this many on each; most servers allow 100 or 128. */
 #define STREAMS 256L
+/* As many as nghttp2 opens before the server has said how many it allows. The others that 8.23 puts on a new connection
+ * until then wait in nghttp2 for an answer, while their time-out runs. */
+#define STREAMS_AT_FIRST 100L
 /* The idle connections that a lane keeps at least. */
 #define KEPT_CONNECTIONS 16L
 
@@ -147,7 +150,8 @@ static bool multi_open_lane(struct cf_engine *engine, struct cf_lane *lane)
     if (lane == &engine->lanes[CF_LANE_STREAMS]) {
         curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, STREAM_CONNECTIONS);
 #ifdef CF_HAVE_MAX_CONCURRENT_STREAMS
-        curl_multi_setopt(multi, CURLMOPT_MAX_CONCURRENT_STREAMS, STREAMS);
+        curl_multi_setopt(multi, CURLMOPT_MAX_CONCURRENT_STREAMS,
+                          cf_libcurl_fills_connections() ? STREAMS_AT_FIRST : STREAMS);
 #endif
     }
     return true;
