@@ -359,10 +359,11 @@ int cf_store_push_new(lua_State *L, const struct cf_store_io *io, const char *na
     store->watched = -1;
     store->deadline = store->due = CF_POLLER_NEVER;
     store->seconds = (double)seconds;
-    luaL_getmetatable(L, io->type);
-    lua_setmetatable(L, -2);
+    /* Before it has a finalizer, which looks into the table: memory may be short for that. */
     lua_newtable(L);
     cf_set_uservalue(L, -2);
+    luaL_getmetatable(L, io->type);
+    lua_setmetatable(L, -2);
     store->generation = cf_generation();
     store->target = cf_strndup(target, len);
     return store->target ? 1 : luaL_error(L, "not enough memory");
