@@ -35,12 +35,15 @@ static bool pacer_set_window(struct cf_pacer_window *window, double count, int64
 {
     /* Less than one is few, and not no limit. */
     size_t size = count >= 1 ? (size_t)count : count > 0, i;
-    int64_t *sent = size ? cf_realloc(NULL, size * sizeof *sent) : NULL;
+    int64_t *sent = NULL;
 
-    if (size && !sent)
-        return false;
-    for (i = 0; i < size; i++)
-        sent[i] = INT64_MIN;
+    if (size > 0) {
+        sent = cf_realloc(NULL, size * sizeof *sent);
+        if (!sent)
+            return false;
+        for (i = 0; i < size; i++)
+            sent[i] = INT64_MIN;
+    }
     cf_free(window->sent);
     window->sent = sent;
     window->size = size;
