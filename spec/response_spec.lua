@@ -1,4 +1,4 @@
--- What comes back from the wire, however hostile: csrc/base/response, and what csrc/engine/transfer makes of it.
+-- What comes back from the wire, however hostile: csrc/base/response, and what csrc/engine/attempt makes of it.
 local elsewhere = require "spec.support.where"
 if elsewhere "engine" then return end
 

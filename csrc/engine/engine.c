@@ -304,7 +304,7 @@ void cf_engine_ending(const struct cf_transfer *transfer, struct cf_ending *endi
 {
     struct cf_outcome outcome;
 
-    cf_transfer_outcome(transfer, transfer->started, &outcome);
+    cf_attempt_outcome(transfer, transfer->started, &outcome);
     ending->id = transfer->id;
     ending->failure = transfer->failure;
     ending->error = transfer->error;

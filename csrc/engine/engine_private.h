@@ -1,15 +1,15 @@
-/* One engine, as engine.c, events.c, multi.c, schedule.c and transfer.c share it. Nobody else includes it. */
+/* One engine, as the files that move it share it. Nobody else includes it. */
 #ifndef CFPURGE_ENGINE_PRIVATE_H
 #define CFPURGE_ENGINE_PRIVATE_H
 
 #include "base/heap.h"
 #include "base/poller.h"
+#include "engine/attempt.h"
 #include "engine/budget.h"
 #include "engine/ca.h"
 #include "engine/engine.h"
 #include "engine/libcurl.h"
 #include "engine/origin.h"
-#include "engine/transfer.h"
 
 /* One CURLM. libcurl's limit of connections counts for all hosts of a CURLM alike, and a connection of a CURLM is never
  * used by another: so requests that may share connections as HTTP/2 streams have one, and those that need a connection
@@ -65,7 +65,7 @@ struct cf_engine {
     size_t by_id_size, by_id_count;
     struct cf_transfer_list running, waiting, done, taken, idle;
     struct curl_slist *addresses; /* those that were looked up before; NULL: libcurl looks up */
-    struct cf_ca *cas; /* the files of CAs that were read, until the engine is freed */
+    struct cf_ca *cas;            /* the files of CAs that were read, until the engine is freed */
     struct cf_event *events;
     size_t event_first, event_count, event_cap;
     struct cf_engine_stats stats;

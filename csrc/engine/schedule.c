@@ -212,7 +212,7 @@ void cf_schedule_attempt_ended(struct cf_engine *engine, struct cf_transfer *tra
         schedule_put_back(transfer);
         return;
     }
-    cf_transfer_finish(transfer, code);
+    cf_attempt_finish(transfer, code);
     schedule_count_limits(engine, transfer);
     schedule_leave_lane(transfer);
     cf_pacer_answered(&transfer->budget->pacer, transfer->bucket, cf_transfer_cost(transfer), engine->now);
@@ -224,7 +224,7 @@ void cf_schedule_attempt_ended(struct cf_engine *engine, struct cf_transfer *tra
         origin->answered = engine->now;
     origin->look_up_again = transfer->response.status == 0 && (origin->look_up_again || transfer->sendings == 0);
     cf_events_add(engine, transfer, CF_EVENT_RESPONSE, 0);
-    cf_transfer_outcome(transfer, engine->now, &outcome);
+    cf_attempt_outcome(transfer, engine->now, &outcome);
     again = cf_retry_decide(&transfer->retry, &outcome, schedule_chance(engine), &wait);
     schedule_heed(engine, transfer, transfer->retry_after >= 0 ? transfer->retry_after : wait);
     if (again && (!transfer->deadline || engine->now + wait < transfer->deadline)) {
@@ -250,10 +250,10 @@ void cf_schedule_overdue(struct cf_engine *engine)
         if (!is_past && cf_engine_is_unsent(transfer) && transfer->origin->answered > transfer->attempt_started) {
             /* It waits for a stream of a server that answers others: its time has not begun. */
             transfer->attempt_started = engine->now;
-            cf_heap_put(&engine->overdue, &transfer->instant, cf_transfer_overdue_at(transfer));
+            cf_heap_put(&engine->overdue, &transfer->instant, cf_attempt_overdue_at(transfer));
             continue;
         }
-        cf_transfer_overdue(transfer, engine->now);
+        cf_attempt_overdue(transfer, engine->now);
         cf_multi_remove(transfer);
         cf_schedule_attempt_ended(engine, transfer, CURLE_OPERATION_TIMEDOUT);
         engine->suspect = true;
@@ -301,8 +301,8 @@ static void schedule_start(struct cf_engine *engine, struct cf_transfer *transfe
     origin->asks = false;
     schedule_dequeue(transfer, &engine->running);
     transfer->lane = lane;
-    code = cf_transfer_prepare(transfer, lane, is_fresh, engine->now);
-    schedule_at(transfer, true, cf_transfer_overdue_at(transfer));
+    code = cf_attempt_prepare(transfer, lane, is_fresh, engine->now);
+    schedule_at(transfer, true, cf_attempt_overdue_at(transfer));
     /* An older libcurl does not ask: it counts as sent from here on. */
     transfer->sendings = !cf_libcurl_asks_before_sending();
     origin->unsent += cf_engine_is_unsent(transfer);

@@ -89,7 +89,7 @@ int cf_sending_begins(void *transfer, char *ip, char *local_ip, int port, int lo
         /* Its time begins: until now it may have waited for a connection that others use. */
         self->attempt_started = cf_clock_now();
         if (self->is_timed)
-            cf_heap_put(&self->engine->overdue, &self->instant, cf_transfer_overdue_at(self));
+            cf_heap_put(&self->engine->overdue, &self->instant, cf_attempt_overdue_at(self));
     }
     return 0;
 }

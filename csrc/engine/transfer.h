@@ -1,4 +1,4 @@
-/* One request on one easy handle: owns its copies, goes through as many attempts as it is given, fills a response. */
+/* One request on one easy handle: owns its copies, stands in one list, and goes through attempts (attempt.c). */
 #ifndef CFPURGE_TRANSFER_H
 #define CFPURGE_TRANSFER_H
 
@@ -93,17 +93,6 @@ struct cf_transfer_list {
 struct cf_transfer *cf_transfer_new(struct cf_engine *engine);
 /* Copies what is borrowed, swaps the body. False leaves both sides as they were. */
 bool cf_transfer_fill(struct cf_transfer *transfer, struct cf_submission *submission, int64_t now);
-/* Makes the easy handle ready for the next attempt, in that lane; `is_fresh`: on a connection of its own. Any code but
- * CURLE_OK: no attempt can be made. */
-CURLcode cf_transfer_prepare(struct cf_transfer *transfer, const struct cf_lane *lane, bool is_fresh, int64_t now);
-/* The instant at which this attempt has timed out; CF_NEVER for none. */
-int64_t cf_transfer_overdue_at(const struct cf_transfer *transfer);
-/* Its time is over: says where it stood, before it is taken out of the CURLM. */
-void cf_transfer_overdue(struct cf_transfer *transfer, int64_t now);
-/* Notes how the attempt ended. */
-void cf_transfer_finish(struct cf_transfer *transfer, CURLcode code);
-/* What the policy of retries is asked about, at `now`. */
-void cf_transfer_outcome(const struct cf_transfer *transfer, int64_t now, struct cf_outcome *outcome);
 /* Wipes and frees the copies; the easy handle, with its TLS session, stays for the next request. */
 void cf_transfer_clear(struct cf_transfer *transfer);
 /* The easy handle must not be in a CURLM. One from before a fork is left alone. */

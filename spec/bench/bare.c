@@ -1,4 +1,4 @@
-/* The baseline: the same requests by libcurl alone, with the options that csrc/engine/transfer.c sets, each handle set up once.
+/* The baseline: the same requests by libcurl alone, with the options that csrc/engine/attempt.c sets, each handle set up once.
  * bare HOW URL CA_FILE BODY_FILE IN_FLIGHT COUNT; HOW is easy (one after another), poll (curl_multi_poll) or epoll
  * (curl_multi_socket_action). Prints wall seconds and CPU seconds of COUNT requests on warm connections. */
 #define _GNU_SOURCE

@@ -5,7 +5,7 @@
 
 #include "../../csrc/base/retry.h"
 #include "../../csrc/engine/engine.h"
-#include "../../csrc/engine/transfer.h"
+#include "../../csrc/engine/attempt.h"
 
 static lua_State *L;
 static char blanks[CF_RESPONSE_MAX_BODY - 64];   /* behind the body, for '~': under its cap or over it */
@@ -79,7 +79,7 @@ static void check_retry(const struct cf_transfer *transfer)
     struct cf_outcome outcome;
     int64_t wait = -1;
 
-    cf_transfer_outcome(transfer, 0, &outcome);
+    cf_attempt_outcome(transfer, 0, &outcome);
     if (cf_retry_decide(&transfer->retry, &outcome, 0.5, &wait)) {
         CHECK(wait >= 0 && wait <= transfer->retry.max_wait);
         CHECK(transfer->failure != CF_OK || transfer->verdict.kind);
@@ -144,7 +144,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(strlen(transfer->response.retry_after) < sizeof transfer->response.retry_after);
     CHECK(strlen(transfer->response.ratelimit) < sizeof transfer->response.ratelimit);
     CHECK(transfer->response.body.len <= CF_RESPONSE_MAX_BODY);
-    cf_transfer_finish(transfer, whole ? codes[how & 7] : CURLE_WRITE_ERROR);
+    cf_attempt_finish(transfer, whole ? codes[how & 7] : CURLE_WRITE_ERROR);
     CHECK(whole || transfer->failure == CF_TOO_BIG);
     CHECK(transfer->failure != CF_OK || transfer->response.is_headed);
     CHECK(transfer->retry_after >= -1);
