@@ -83,9 +83,9 @@ ARCHIVE   = $(BUILD)/$(LUA)/libcfpurge.a
 # alone where STORES names some.
 found = $(shell pkg-config --exists $(1) 2>/dev/null && echo 1)
 STORES ?= $(if $(call found,sqlite3),sqlite) $(if $(call found,hiredis),redis)
-SQLITE_CFLAGS  ?= $(shell pkg-config --cflags sqlite3)
+SQLITE_CFLAGS  ?= $(shell pkg-config --cflags sqlite3 2>/dev/null)
 SQLITE_LIBS    ?= $(shell pkg-config --libs sqlite3)
-HIREDIS_CFLAGS ?= $(shell pkg-config --cflags hiredis)
+HIREDIS_CFLAGS ?= $(shell pkg-config --cflags hiredis 2>/dev/null)
 HIREDIS_LIBS   ?= $(shell pkg-config --libs hiredis)
 # TLS to Redis where hiredis has it: from Debian 13 on.
 HIREDIS_TLS = $(call found,hiredis_ssl openssl)

@@ -178,6 +178,8 @@ describe("the command", function()
     refused(2, "must be one of", { "tags", "a", "--plan", "gold" })
     refused(2, "%-%-retries: 'many' is no number", { "tags", "a", "--retries", "many" })
     refused(2, "CLOUDFLARE_ZONE_ID: must be", { "tags", "a" }, { zone = "a/b" })
+    refused(2, "a name is given by %-%-zone\n", { "tags", "a" }, { zone = "example.com" })
+    refused(2, "in clear text: use https\n", { "tags", "a" }, { env = { CLOUDFLARE_BASE_URL = "http://10.0.0.1" } })
     refused(2, "%-%-remaining: names no file", { "tags", "a", "--remaining", "-" })
     refused(2, "%-%-remaining: names no file", { "tags", "a", "--remaining=" })
     -- Of two only the last would be obeyed.

@@ -156,6 +156,7 @@ describe("options", function()
         refused_by_call({ [name] = id }, name, "1 to 32 letters, digits, '_' or '-'")
         if name == "zone_id" then refused_by_new(with(name, id), name, "1 to 32 letters") end
       end
+      refused_by_call({ [name] = "example.com" }, name, "a name is given as zone or environment")
     end
     accepted("zone_id", ("Z"):rep(32))
     for _, plan in ipairs { "free", "pro", "business", "enterprise" } do accepted("plan", plan) end
@@ -374,13 +375,13 @@ describe("options", function()
         assert.same({ "ok", case[3], path }, { said, credential, where })
       end
       for _, case in ipairs {
-        { env(), "", "no credential: give api_token, or api_email and api_key" },
+        { env(), "", "no credential: set CLOUDFLARE_API_TOKEN, or give api_token" },
         { env { EMAIL = "ee" }, "", "api_email and api_key go together" },
         { env { API_KEY = "ek" }, "", "api_email and api_key go together" },
         { env { API_TOKEN = "et" }, "api_key='k'", "api_email and api_key go together" },
         { env { API_TOKEN = "a\r\nX-B: c" }, "", "CLOUDFLARE_API_TOKEN): must not hold control characters" },
         { env { API_TOKEN = "et", ZONE_ID = "a/b" }, "", "zone_id: must be 1 to 32" },
-        { env { API_TOKEN = "et", ZONE_ID = "" }, "", "no zone_id" },
+        { env { API_TOKEN = "et", ZONE_ID = "" }, "", "no zone_id: set CLOUDFLARE_ZONE_ID" },
         { env { API_TOKEN = "et", BASE_URL = "ftp://a.example" }, "", "base_url: must be an absolute http(s) URL" },
         { env { API_TOKEN = "et", BASE_URL = "http://api.example" }, "", "in clear text" },
       } do

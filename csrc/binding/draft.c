@@ -183,7 +183,8 @@ bool cf_draft_write(lua_State *L, const struct cf_options *own, struct cf_draft 
     if (!environment_id)
         environment_id = purge.environment_id ? purge.environment_id : options.environment_id;
     if (!options.zone_id) {
-        cf_error_push(L, "invalid_request", "zone_id", "no zone_id: give it to new, with the call or in params");
+        cf_error_push(L, "invalid_request", "zone_id",
+                      "no zone_id: set CLOUDFLARE_ZONE_ID, or give it to new, with the call or in params");
         return false;
     }
     if (!cf_options_need_credential(L, &options))

@@ -15,7 +15,10 @@
 const char *cf_options_id_problem(const char *id, size_t len)
 {
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
-    return len >= 1 && len <= 32 && strspn(id, allowed) == len ? NULL : "must be 1 to 32 letters, digits, '_' or '-'";
+    if (len >= 1 && len <= 32 && strspn(id, allowed) == len)
+        return NULL;
+    return memchr(id, '.', len) ? "must be 1 to 32 letters, digits, '_' or '-': a name is given as zone or environment"
+                                : "must be 1 to 32 letters, digits, '_' or '-'";
 }
 
 static bool options_refuse(lua_State *L, const char *field, const char *problem)
@@ -318,5 +321,5 @@ bool cf_options_need_credential(lua_State *L, const struct cf_options *options)
     if (options->api_email || options->api_key)
         return options_refuse(L, options->api_key ? "api_email" : "api_key",
                               "missing: api_email and api_key go together");
-    return options_refuse(L, "api_token", "no credential: give api_token, or api_email and api_key");
+    return options_refuse(L, "api_token", "no credential: set CLOUDFLARE_API_TOKEN, or give api_token");
 }

@@ -196,8 +196,8 @@ local function begin_named(request, call, wanted)
   if not right then
     return false, wrong, refused
   elseif wanted.environment and not (wanted.zone_id or wanted.zone or state.zone_id) then
-    return false, nil, core.error("invalid_request", "no zone_id: give it to new, with the call or in params",
-      { field = "zone_id" })
+    return false, nil, core.error("invalid_request",
+      "no zone_id: set CLOUDFLARE_ZONE_ID, or give it to new, with the call or in params", { field = "zone_id" })
   end
   if type(list) == "table" then
     call.params = tables.copy(call.params)

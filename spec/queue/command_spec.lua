@@ -242,7 +242,7 @@ for _, store in ipairs(stores) do describe("the command's queue, " .. store.name
     local out, err, status = command.run({ "queue", "drain", "--timeout", "1.5" }, with_token(target))
     assert.same({ 1, "accepted: 0 items, " }, { status, out:sub(1, 19) }, err)
     assert.equal(1, select(2, err:gsub("zone " .. zone .. " rests: [^\n]*so it is", "")), err)
-    assert.matches("\ncfpurge: 1 item wait still\n$", err)
+    assert.matches("\ncfpurge: 1 item still waits\n$", err)
     assert.matches("rests     zone " .. zone .. ", for %d+ s: [^\n]*so it is", fine({ "queue", "status" }, over(target)))
   end)
 

@@ -174,7 +174,8 @@ local options_of = {
   end,
   drain = function(command)
     add_service(command)
-    add_number(command, "--timeout", "<seconds>"):description "Gives up after so long; what is left waits."
+    add_number(command, "--timeout", "<seconds>"):description(
+      "Ends after so long; what is left waits. Without it drain stays while a zone rests.")
     add_json(command)
   end,
   status = function(command)
@@ -211,7 +212,11 @@ end
 
 -- Options cost time to make: where `named` is a command, only that one has them.
 local function parser_for(named)
-  local parser = require "argparse"("cfpurge", "Purges Cloudflare's cache.")
+  local found, argparse = pcall(require, "argparse")
+  if not found then
+    error(("cfpurge needs lua-argparse: %s"):format(tostring(argparse):match "^[^\n]*"), 0)
+  end
+  local parser = argparse("cfpurge", "Purges Cloudflare's cache.")
     :epilog(table.concat({
       "Examples:",
       "  cfpurge files https://www.example.com/a.css --zone example.com",

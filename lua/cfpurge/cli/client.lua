@@ -26,10 +26,11 @@ function M.in_our_words(err, args)
   end
   if option then
     err.message = err.message:gsub("^" .. err.field .. "%f[%W]", option)
+      :gsub("given as zone or environment$", "given by --zone"):gsub(", or set allow_http$", "")
   end
   if err.field == "zone_id" and err.message:find "no zone_id" then
     err.message = "no zone: give --zone, or set CLOUDFLARE_ZONE_ID"
-  elseif err.field == "api_token" and err.message:find "no credential: give" then
+  elseif err.field == "api_token" and err.message:find "no credential" then
     err.message = "no credential: set CLOUDFLARE_API_TOKEN, or give --token-file"
   end
   return err

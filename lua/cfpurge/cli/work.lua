@@ -66,7 +66,7 @@ local function drain(queue, log, args)
   local waiting = state.waiting or 0
   local status = (state.waiting == 0 and log.failed == 0) and 0 or clients.SOME_NOT
   if waiting > 0 then
-    report:line(("%s wait still"):format(text.count_of(waiting, "item")))
+    report:line(("%s still %s"):format(text.count_of(waiting, "item"), waiting == 1 and "waits" or "wait"))
   end
   local seconds = core.now() - began
   if report.json then

@@ -61,8 +61,8 @@ function M.group(state, params, options)
     local field = wanted.problem:match "^%w+"
     return nil, nil, core.error("invalid_request", wanted.problem, { field = field })
   elseif not zone then
-    return nil, nil, core.error("invalid_request", "no zone_id: give it to the queue, its client, add or params",
-      { field = "zone_id" })
+    return nil, nil, core.error("invalid_request",
+      "no zone_id: set CLOUDFLARE_ZONE_ID, or give it to the queue, its client, add or params", { field = "zone_id" })
   end
   local problem = zone == "auto" and names.auto_problem(kind, wanted)
   if problem then

@@ -129,8 +129,8 @@ function M.store_of(target)
   if not ok then
     local problem = tostring(module)
     if problem:find("not found:", 1, true) then
-      problem = ("install the rock cfpurge-%s; or %s (so Debian calls it), and then cfpurge anew"):format(name,
-        store.package)
+      problem = ("install %s (Debian's name) and build cfpurge again; or install the rock cfpurge-%s"):format(
+        store.package, name)
     end
     return nil, ("there is no cfpurge/%s.so: %s"):format(name, problem:match "[^\n]*$")
   end
