@@ -126,7 +126,7 @@ static void database_read_clock(struct cf_database *database)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_REALTIME, &now);
+    (void)clock_gettime(CLOCK_REALTIME, &now);
     database->now = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 

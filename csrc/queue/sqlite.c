@@ -169,11 +169,12 @@ static void sqlite_step(struct cf_store *store, const struct cf_poller_event *ev
 
     (void)events;
     (void)count;
+    /* First, so that what is done from here on rings again. */
+    while (read(sqlite->bell[0], rung, sizeof rung) > 0)
+        continue;
     pthread_mutex_lock(&sqlite->lock);
     done = sqlite->done;
     sqlite->done = NULL;
-    while (read(sqlite->bell[0], rung, sizeof rung) > 0)
-        continue;
     pthread_mutex_unlock(&sqlite->lock);
     sqlite_return(store, done);
 }
