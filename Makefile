@@ -167,7 +167,7 @@ $(BUILD)/obj/flags: NOTE = $(COMPILE) $(CURL_CFLAGS)
 $(BUILD)/$(LUA)/obj/flags: NOTE = $(COMPILE) $(LUA_CFLAGS) $(STORE_CFLAGS) $(LDFLAGS) $(CURL_LIBS) $(LDLIBS)
 %/obj/flags: FORCE
 	@mkdir -p $(@D)
-	@printf '%s\n' '$(NOTE)' | cmp -s - $@ || printf '%s\n' '$(NOTE)' > $@
+	@printf '%s\n' '$(NOTE)' 2>/dev/null | cmp -s - $@ || printf '%s\n' '$(NOTE)' > $@
 
 -include $(ENGINE_O:.o=.d) $(BINDING_O:.o=.d) $(wildcard $(BUILD)/$(LUA)/obj/queue/*.d)
 
