@@ -6,7 +6,7 @@
 #include "base/ascii.h"
 
 /* An open hash table, at most half full; the buffer's length says how many slots there are. */
-struct slot {
+struct distinct_slot {
     size_t start, len; /* in the body; len 0: free */
     uint64_t hash;
 };
@@ -71,18 +71,18 @@ bool cf_distinct_begin(struct cf_buffer *slots, size_t count)
     while (size < 2 * count)
         size *= 2;
     slots->len = 0;
-    if (cf_buffer_reserve(slots, size * sizeof(struct slot)) != CF_BUFFER_OK || !slots->data)
+    if (cf_buffer_reserve(slots, size * sizeof(struct distinct_slot)) != CF_BUFFER_OK || !slots->data)
         return false;
-    slots->len = size * sizeof(struct slot);
+    slots->len = size * sizeof(struct distinct_slot);
     memset(slots->data, 0, slots->len);
     return true;
 }
 
 /* The slot of the item that `body` ends with: a free one, or that of the same item. */
-static struct slot *distinct_find(struct cf_buffer *slots, const struct cf_buffer *body, size_t start, uint64_t hash,
-                                  cf_distinct_folded *folded)
+static struct distinct_slot *distinct_find(struct cf_buffer *slots, const struct cf_buffer *body, size_t start,
+                                           uint64_t hash, cf_distinct_folded *folded)
 {
-    struct slot *table = (struct slot *)(void *)slots->data, *slot;
+    struct distinct_slot *table = (struct distinct_slot *)(void *)slots->data, *slot;
     size_t mask = slots->len / sizeof *table - 1, len = body->len - start, i;
     const char *item = body->data + start;
 
@@ -96,11 +96,11 @@ static struct slot *distinct_find(struct cf_buffer *slots, const struct cf_buffe
 bool cf_distinct_add(struct cf_buffer *slots, const struct cf_buffer *body, size_t start, cf_distinct_folded *folded)
 {
     uint64_t hash = distinct_hash_of(body->data + start, body->len - start);
-    struct slot *slot = distinct_find(slots, body, start, hash, folded);
+    struct distinct_slot *slot = distinct_find(slots, body, start, hash, folded);
 
     if (slot->len != 0)
         return false;
-    *slot = (struct slot){start, body->len - start, hash};
+    *slot = (struct distinct_slot){start, body->len - start, hash};
     return true;
 }
 
@@ -117,15 +117,15 @@ static size_t distinct_no_folding(const char *item, size_t len)
 static bool distinct_share_reserve(struct cf_distinct_share *share)
 {
     struct cf_buffer larger = {NULL, 0, 0, share->slots.max};
-    const struct slot *old = (const struct slot *)(const void *)share->slots.data;
-    struct slot *table;
+    const struct distinct_slot *old = (const struct distinct_slot *)(const void *)share->slots.data;
+    struct distinct_slot *table;
     size_t i, at, size = share->slots.len / sizeof *old, mask;
 
     if (2 * (share->count + 1) <= size)
         return true;
     if (!cf_distinct_begin(&larger, size ? size : 4))
         return false;
-    table = (struct slot *)(void *)larger.data;
+    table = (struct distinct_slot *)(void *)larger.data;
     mask = larger.len / sizeof *table - 1;
     for (i = 0; i < size; i++)
         if (old[i].len != 0) {
@@ -163,7 +163,7 @@ bool cf_distinct_set_add(struct cf_distinct_set *set, const char *item, size_t l
     /* The slots go by the hash's lowest bits. */
     struct cf_distinct_share *share = &set->shares[hash >> 48 & (CF_DISTINCT_SHARES - 1)];
     size_t start = share->items.len;
-    struct slot *slot;
+    struct distinct_slot *slot;
 
     if (!distinct_share_reserve(share) || cf_buffer_add(&share->items, item, len) != CF_BUFFER_OK)
         return true;
@@ -178,7 +178,7 @@ bool cf_distinct_set_add(struct cf_distinct_set *set, const char *item, size_t l
         share->items.len = start;
         return true;
     }
-    *slot = (struct slot){start, len, hash};
+    *slot = (struct distinct_slot){start, len, hash};
     share->count++;
     return true;
 }

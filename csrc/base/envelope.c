@@ -4,18 +4,18 @@
 
 #include <string.h>
 
-struct cursor {
+struct envelope_cursor {
     const char *at, *end;
 };
 
-static void envelope_skip_blanks(struct cursor *cursor)
+static void envelope_skip_blanks(struct envelope_cursor *cursor)
 {
     while (cursor->at < cursor->end &&
            (*cursor->at == ' ' || *cursor->at == '\n' || *cursor->at == '\r' || *cursor->at == '\t'))
         cursor->at++;
 }
 
-static bool envelope_eat(struct cursor *cursor, const char *token)
+static bool envelope_eat(struct envelope_cursor *cursor, const char *token)
 {
     size_t size = strlen(token);
 
@@ -26,13 +26,13 @@ static bool envelope_eat(struct cursor *cursor, const char *token)
     return true;
 }
 
-static bool envelope_eat_none(struct cursor *cursor)
+static bool envelope_eat_none(struct envelope_cursor *cursor)
 {
     return envelope_eat(cursor, ":") && envelope_eat(cursor, "[") && envelope_eat(cursor, "]");
 }
 
 /* Cloudflare's ids are hexadecimal. Any other string is left to the decoder. */
-static bool envelope_eat_id(struct cursor *cursor, const char **id, size_t *len)
+static bool envelope_eat_id(struct envelope_cursor *cursor, const char **id, size_t *len)
 {
     if (!envelope_eat(cursor, "\""))
         return false;
@@ -46,7 +46,7 @@ static bool envelope_eat_id(struct cursor *cursor, const char **id, size_t *len)
 
 bool cf_envelope_read(const char *json, size_t len, const char **id, size_t *id_len)
 {
-    struct cursor cursor = {json, json};
+    struct envelope_cursor cursor = {json, json};
     unsigned seen = 0, member;
     bool usual;
 
@@ -91,14 +91,14 @@ bool cf_envelope_read(const char *json, size_t len, const char **id, size_t *id_
 enum envelope_place { ENVELOPE_ROOT, ENVELOPE_ERRORS, ENVELOPE_ERROR, ENVELOPE_ELSEWHERE };
 
 struct envelope_scan {
-    struct cursor cursor;
+    struct envelope_cursor cursor;
     struct cf_envelope *envelope;
     void (*on_code)(void *of, long code);
     void *of;
 };
 
 /* The text between the quotes, as it is written; false where there is no string. */
-static bool envelope_eat_string(struct cursor *cursor, const char **text, size_t *len)
+static bool envelope_eat_string(struct envelope_cursor *cursor, const char **text, size_t *len)
 {
     if (!envelope_eat(cursor, "\""))
         return false;
@@ -110,7 +110,7 @@ static bool envelope_eat_string(struct cursor *cursor, const char **text, size_t
 }
 
 /* A number or a word, up to what ends it. */
-static void envelope_eat_word(struct cursor *cursor, const char **text, size_t *len)
+static void envelope_eat_word(struct envelope_cursor *cursor, const char **text, size_t *len)
 {
     envelope_skip_blanks(cursor);
     *text = cursor->at;
@@ -143,7 +143,7 @@ static bool envelope_scan_value(struct envelope_scan *scan, enum envelope_place 
 /* A member of the object at `place`: what its value is to be read as. */
 static bool envelope_scan_member(struct envelope_scan *scan, enum envelope_place place, int depth)
 {
-    struct cursor *cursor = &scan->cursor;
+    struct envelope_cursor *cursor = &scan->cursor;
     enum envelope_place inner = ENVELOPE_ELSEWHERE;
     const char *name, *word;
     size_t name_len, len;
@@ -152,13 +152,13 @@ static bool envelope_scan_member(struct envelope_scan *scan, enum envelope_place
         return false;
     envelope_skip_blanks(cursor);
     if (place == ENVELOPE_ROOT && envelope_is(name, name_len, "success")) {
-        struct cursor before = *cursor;
+        struct envelope_cursor before = *cursor;
         envelope_eat_word(cursor, &word, &len);
         scan->envelope->is_success = envelope_is(word, len, "true");
         scan->envelope->is_envelope |= scan->envelope->is_success || envelope_is(word, len, "false");
         *cursor = before;
     } else if (place == ENVELOPE_ERROR && envelope_is(name, name_len, "code")) {
-        struct cursor before = *cursor;
+        struct envelope_cursor before = *cursor;
         envelope_eat_word(cursor, &word, &len);
         envelope_read_code(scan, word, len);
         *cursor = before;
@@ -173,7 +173,7 @@ static bool envelope_scan_member(struct envelope_scan *scan, enum envelope_place
 /* False: it is no JSON, or too deep. */
 static bool envelope_scan_value(struct envelope_scan *scan, enum envelope_place place, int depth)
 {
-    struct cursor *cursor = &scan->cursor;
+    struct envelope_cursor *cursor = &scan->cursor;
     const char *text;
     size_t len;
 

@@ -15,7 +15,7 @@
 /* A static OpenSSL has no more than its program needs: whoever calls libssl has the second one, whoever calls libcrypto
  * the third. No program takes the address of one: where it does, the linker makes a second address for the same
  * function. */
-static const char *const functions[] = {"OpenSSL_version", "SSL_CTX_new", "ERR_clear_error"};
+static const char *const openssl_functions[] = {"OpenSSL_version", "SSL_CTX_new", "ERR_clear_error"};
 
 void *cf_openssl_library(void (*function)(void))
 {
@@ -37,7 +37,7 @@ static bool openssl_is_elsewhere(void *library, const char *name)
 static const char *openssl_text(void *library)
 {
     const char *(*version)(int);
-    void *symbol = dlsym(library, functions[0]);
+    void *symbol = dlsym(library, openssl_functions[0]);
 
     memcpy(&version, &symbol, sizeof symbol);
     return version ? version(0) : "OpenSSL";
@@ -68,8 +68,8 @@ const char *cf_openssl_problem(void *library, const char *reached, const char *w
     const char *own, *first;
     size_t i;
 
-    for (i = 0; library && i < sizeof functions / sizeof *functions; i++)
-        is_elsewhere = is_elsewhere || openssl_is_elsewhere(library, functions[i]);
+    for (i = 0; library && i < sizeof openssl_functions / sizeof *openssl_functions; i++)
+        is_elsewhere = is_elsewhere || openssl_is_elsewhere(library, openssl_functions[i]);
     if (!is_elsewhere)
         return NULL;
     own = openssl_text(library);
@@ -77,7 +77,7 @@ const char *cf_openssl_problem(void *library, const char *reached, const char *w
     /* A shared one of another version is beside it, and its symbols' versions keep the two apart. */
     if (openssl_is_version(own, reached) && !openssl_is_version(first, reached))
         return NULL;
-    is_named = openssl_is_elsewhere(library, functions[0]);
+    is_named = openssl_is_elsewhere(library, openssl_functions[0]);
     (void)snprintf(
         problem, sizeof problem,
         "%s is linked with %.*s, but would call another one that this program exports (%.*s): link the program with "

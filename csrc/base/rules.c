@@ -16,7 +16,7 @@
 
 /* White space, and characters that nobody sees. The joiners U+200C and U+200D are none: names in Persian and
  * in languages of India have them. Sorted. */
-static const struct unseen {
+static const struct rules_unseen {
     uint32_t first, last;
     const char *name; /* NULL: of a character that has its number alone */
 } rules_unseen[] = {{0x00, 0x00, "NUL"},
@@ -45,7 +45,7 @@ static const struct unseen {
                     {0xfeff, 0xfeff, "byte order mark"}};
 
 /* What is known of a character that nobody sees; NULL of all others. */
-static const struct unseen *rules_find_unseen(uint32_t character)
+static const struct rules_unseen *rules_find_unseen(uint32_t character)
 {
     size_t i;
     for (i = 0; i < sizeof rules_unseen / sizeof *rules_unseen; i++)
@@ -56,13 +56,13 @@ static const struct unseen *rules_find_unseen(uint32_t character)
 
 void cf_rule_name(uint32_t character, char name[CF_RULE_NAME])
 {
-    const struct unseen *unseen = rules_find_unseen(character);
+    const struct rules_unseen *unseen = rules_find_unseen(character);
 
     if (unseen && unseen->name)
         (void)snprintf(name, CF_RULE_NAME, "U+%04lX (%s)", (unsigned long)character, unseen->name);
     else
         (void)snprintf(name, CF_RULE_NAME, character == NO_TEXT ? "U+%04lX, or bytes that are no UTF-8" : "U+%04lX",
-                 (unsigned long)character);
+                       (unsigned long)character);
 }
 
 /* The character at `text`, whose bytes it takes. */

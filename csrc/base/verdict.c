@@ -15,7 +15,7 @@ static const struct verdict_row {
     int code, status;
     enum cf_about about;
     const char *kind;
-} rows[] = {
+} verdict_rows[] = {
     /* The rate. */
     {10100, 0, CF_ABOUT_RATE, "rate_limited"}, /* REPORTS: the account's limit over all calls */
     {971, 0, CF_ABOUT_RATE, "rate_limited"},   /* REPORTS: "please wait and consider throttling" */
@@ -50,23 +50,23 @@ static const struct verdict_row {
 };
 
 /* opennextjs-cloudflare 655: "one or more cache purge errors", alone or behind the code that says which. */
-static const struct verdict_row vague = {1016, 0, CF_ABOUT_ITEM, "bad_request"};
+static const struct verdict_row verdict_vague = {1016, 0, CF_ABOUT_ITEM, "bad_request"};
 
 /* What a status says by itself, and what it is about in an envelope whose codes nobody knows. */
 static const struct {
     int status;
     const char *kind;
     enum cf_about about;
-} statuses[] = {{400, "bad_request", CF_ABOUT_REQUEST},
-                {401, "authentication", CF_ABOUT_CREDENTIAL},
-                {403, "permission_denied", CF_ABOUT_CREDENTIAL},
-                {404, "not_found", CF_ABOUT_ZONE},
-                {409, "conflict", CF_ABOUT_NOTHING},
-                {413, "api", CF_ABOUT_SIZE},
-                {422, "unprocessable", CF_ABOUT_REQUEST},
-                {429, "rate_limited", CF_ABOUT_RATE}};
+} verdict_statuses[] = {{400, "bad_request", CF_ABOUT_REQUEST},
+                        {401, "authentication", CF_ABOUT_CREDENTIAL},
+                        {403, "permission_denied", CF_ABOUT_CREDENTIAL},
+                        {404, "not_found", CF_ABOUT_ZONE},
+                        {409, "conflict", CF_ABOUT_NOTHING},
+                        {413, "api", CF_ABOUT_SIZE},
+                        {422, "unprocessable", CF_ABOUT_REQUEST},
+                        {429, "rate_limited", CF_ABOUT_RATE}};
 
-#define ROWS_END (rows + sizeof rows / sizeof *rows)
+#define ROWS_END (verdict_rows + sizeof verdict_rows / sizeof *verdict_rows)
 
 struct verdict_codes {
     int status;
@@ -84,7 +84,7 @@ static void verdict_add_code(void *of, long code)
         return;
     }
     codes->is_known = true;
-    for (row = rows; row < end; row++)
+    for (row = verdict_rows; row < end; row++)
         if (row->code == code && (row->status == 0 || row->status == codes->status)) {
             codes->row = row;
             return;
@@ -116,12 +116,12 @@ static void verdict_by_status(int status, bool has_envelope, struct cf_verdict *
     verdict->about = CF_ABOUT_NOTHING;
     verdict->is_overall = false;
     verdict->is_transient = status == 408 || status == 409 || status == 429 || (status >= 500 && status <= 599);
-    for (i = 0; i < sizeof statuses / sizeof *statuses; i++)
-        if (statuses[i].status == status) {
-            verdict->kind = statuses[i].kind;
+    for (i = 0; i < sizeof verdict_statuses / sizeof *verdict_statuses; i++)
+        if (verdict_statuses[i].status == status) {
+            verdict->kind = verdict_statuses[i].kind;
             /* These need no envelope: what stands before the API answers so for the same reason. */
             if (has_envelope || status == 401 || status == 413 || status == 429)
-                verdict->about = statuses[i].about;
+                verdict->about = verdict_statuses[i].about;
             return;
         }
     if (has_envelope && !verdict->is_transient && !(status >= 300 && status < 400))
@@ -147,7 +147,7 @@ void cf_verdict_read(int status, const char *json, size_t len, struct cf_verdict
         return;
     }
     if (!codes.row && codes.is_vague && !codes.is_known)
-        codes.row = &vague;
+        codes.row = &verdict_vague;
     /* A status that may pass hides what else is wrong, but for the rate: then all others are to wait as well. */
     if (!envelope.is_envelope || !codes.row || (verdict->is_transient && codes.row->about != CF_ABOUT_RATE))
         return;
@@ -155,7 +155,7 @@ void cf_verdict_read(int status, const char *json, size_t len, struct cf_verdict
     if (!verdict_status_says(status, verdict->about))
         verdict->kind = codes.row->kind;
     verdict->is_transient = verdict->about == CF_ABOUT_RATE;
-    verdict->is_overall = codes.row == rows;
+    verdict->is_overall = codes.row == verdict_rows;
 }
 
 const char *cf_verdict_kind(enum cf_failure failure, const struct cf_verdict *verdict)
@@ -195,5 +195,5 @@ const char *cf_verdict_about(enum cf_about about)
 
 bool cf_verdict_is_vague(long code)
 {
-    return code == vague.code;
+    return code == verdict_vague.code;
 }

@@ -12,7 +12,7 @@
 /* In a forecast. */
 #define MAX_COUNT 1e9
 
-static const char own_client = 0;
+static const char client_own = 0;
 
 struct client *cf_client_check(lua_State *L)
 {
@@ -337,7 +337,7 @@ static int client_to_string(lua_State *L)
  * have options of its own. */
 static void client_insert_own_client(lua_State *L)
 {
-    cf_registry_get(L, &own_client);
+    cf_registry_get(L, &client_own);
     if (lua_isnil(L, -1)) {
         struct cf_options options;
         struct client *client;
@@ -348,7 +348,7 @@ static void client_insert_own_client(lua_State *L)
         cf_options_read_environment(&options);
         client_furnish(L, client, &options);
         lua_pushvalue(L, -1);
-        cf_registry_set(L, &own_client);
+        cf_registry_set(L, &client_own);
     }
     lua_insert(L, 1);
 }

@@ -3,7 +3,7 @@
 
 #include <stdarg.h>
 
-static const char metatable = 0;
+static const char error_metatable = 0;
 
 static void error_push_new(lua_State *L, const char *kind)
 {
@@ -20,7 +20,7 @@ static void error_push_new(lua_State *L, const char *kind)
     lua_setfield(L, -2, "accepted");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "retryable");
-    cf_registry_get(L, &metatable);
+    cf_registry_get(L, &error_metatable);
     lua_setmetatable(L, -2);
 }
 
@@ -134,6 +134,6 @@ void cf_error_open(lua_State *L)
     lua_setfield(L, -2, "__tostring");
     lua_pushliteral(L, "cfpurge.error");
     lua_setfield(L, -2, "__name");
-    cf_registry_set(L, &metatable);
+    cf_registry_set(L, &error_metatable);
     lua_pushcfunction(L, error_new_error);
 }

@@ -111,19 +111,19 @@ bool cf_item_prefix(struct cf_place *place)
     return item_write_string(place, cf_rule_prefix);
 }
 
-struct header {
+struct item_header {
     const char *name, *value; /* the caller's table keeps them alive */
     size_t name_len, value_len;
 };
 
-static bool item_is_before(const struct header *a, const struct header *b)
+static bool item_is_before(const struct item_header *a, const struct item_header *b)
 {
     int order = memcmp(a->name, b->name, a->name_len < b->name_len ? a->name_len : b->name_len);
     return order < 0 || (order == 0 && a->name_len < b->name_len);
 }
 
 /* The header of lua_next on the top of the stack. */
-static void item_read_header(struct cf_place *place, struct header *header)
+static void item_read_header(struct cf_place *place, struct item_header *header)
 {
     lua_State *L = place->L;
 
@@ -137,7 +137,7 @@ static void item_read_header(struct cf_place *place, struct header *header)
     header->value = lua_tolstring(L, -1, &header->value_len);
 }
 
-static bool item_write_header(struct cf_place *place, const struct header *header)
+static bool item_write_header(struct cf_place *place, const struct item_header *header)
 {
     place->header = header->name;
     return item_write_text(place, header->name, header->name_len) && cf_place_write(place, ":", 1) &&
@@ -149,7 +149,7 @@ static bool item_write_header(struct cf_place *place, const struct header *heade
 static bool item_write_headers(struct cf_place *place)
 {
     lua_State *L = place->L;
-    struct header sorted[SORTED_HEADERS], header;
+    struct item_header sorted[SORTED_HEADERS], header;
     size_t count = 0, i;
 
     place->part = "headers";

@@ -11,15 +11,15 @@
 #include "binding/options.h"
 
 /* The one table of the kinds: the Lua side has its names by cf_params_push_kinds. */
-static const struct kind {
+static const struct params_kind {
     const char *name;
     cf_item_write *write_item; /* NULL: it has no list */
     cf_distinct_folded *folded;
-} kinds[] = {{"purge_everything", NULL, NULL},
-             {"files", cf_item_file, cf_distinct_url},
-             {"tags", cf_item_tag, cf_distinct_whole},
-             {"hosts", cf_item_host, cf_distinct_whole},
-             {"prefixes", cf_item_prefix, cf_distinct_prefix}};
+} params_kinds[] = {{"purge_everything", NULL, NULL},
+                    {"files", cf_item_file, cf_distinct_url},
+                    {"tags", cf_item_tag, cf_distinct_whole},
+                    {"hosts", cf_item_host, cf_distinct_whole},
+                    {"prefixes", cf_item_prefix, cf_distinct_prefix}};
 
 /* lua_tostring ends at a NUL, and "files\0x" is not files. */
 static bool params_is_key(lua_State *L, int index, const char *name)
@@ -28,12 +28,12 @@ static bool params_is_key(lua_State *L, int index, const char *name)
            strcmp(lua_tostring(L, index), name) == 0;
 }
 
-static const struct kind *params_kind_at(lua_State *L, int index)
+static const struct params_kind *params_kind_at(lua_State *L, int index)
 {
     size_t i;
-    for (i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (params_is_key(L, index, kinds[i].name))
-            return &kinds[i];
+    for (i = 0; i < sizeof params_kinds / sizeof *params_kinds; i++)
+        if (params_is_key(L, index, params_kinds[i].name))
+            return &params_kinds[i];
     return NULL;
 }
 
@@ -43,9 +43,9 @@ void cf_params_push_kinds(lua_State *L)
     int count = 0;
 
     lua_newtable(L);
-    for (i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (kinds[i].write_item) {
-            lua_pushstring(L, kinds[i].name);
+    for (i = 0; i < sizeof params_kinds / sizeof *params_kinds; i++)
+        if (params_kinds[i].write_item) {
+            lua_pushstring(L, params_kinds[i].name);
             lua_rawseti(L, -2, ++count);
         }
 }
@@ -56,9 +56,9 @@ static const char *params_push_names(lua_State *L, bool is_all)
     size_t i;
 
     lua_pushliteral(L, "");
-    for (i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (is_all || kinds[i].write_item) {
-            lua_pushfstring(L, "%s%s%s", lua_tostring(L, -1), *lua_tostring(L, -1) ? ", " : "", kinds[i].name);
+    for (i = 0; i < sizeof params_kinds / sizeof *params_kinds; i++)
+        if (is_all || params_kinds[i].write_item) {
+            lua_pushfstring(L, "%s%s%s", lua_tostring(L, -1), *lua_tostring(L, -1) ? ", " : "", params_kinds[i].name);
             lua_remove(L, -2);
         }
     return lua_tostring(L, -1);
@@ -109,15 +109,15 @@ static bool params_refuse_extra(struct cf_place *place, size_t count)
 }
 
 /* The parts that writing a list needs. */
-struct writing {
+struct params_writing {
     struct cf_place place;
-    const struct kind *kind;
+    const struct params_kind *kind;
     struct cf_buffer *slots;
     struct cf_purge *purge;
 };
 
 /* The item on the top of the stack, unless an equal one was written before. */
-static bool params_write_item(struct writing *writing)
+static bool params_write_item(struct params_writing *writing)
 {
     struct cf_buffer *body = writing->place.body;
     size_t start = body->len;
@@ -135,7 +135,7 @@ static bool params_write_item(struct writing *writing)
 
 /* Writes the items of the list on the top of the stack, as long as lua_next gives them in their order, as it does where
  * they stand in the table's array. place.item is the last one then; `is_all`: the table has no other key. */
-static bool params_write_in_order(struct writing *writing, bool *is_all)
+static bool params_write_in_order(struct params_writing *writing, bool *is_all)
 {
     lua_State *L = writing->place.L;
     int list = lua_gettop(L);
@@ -154,7 +154,7 @@ static bool params_write_in_order(struct writing *writing, bool *is_all)
 }
 
 /* The list on the top of the stack. */
-static bool params_write_list(struct writing *writing, size_t most)
+static bool params_write_list(struct params_writing *writing, size_t most)
 {
     struct cf_place *place = &writing->place;
     lua_State *L = place->L;
@@ -219,7 +219,7 @@ bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t 
                      struct cf_buffer *slots, struct cf_purge *purge)
 {
     struct cf_place place = {L, arg, body, NULL, 0, NULL, NULL};
-    const struct kind *kind = NULL;
+    const struct params_kind *kind = NULL;
     bool of_files;
     int slot;
 
@@ -231,7 +231,7 @@ bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t 
     lua_pushnil(L);
     slot = lua_gettop(L);
     for (lua_pushnil(L); lua_next(L, index);) {
-        const struct kind *found;
+        const struct params_kind *found;
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
 
         place.list = name && *name ? name : "params";
@@ -259,16 +259,16 @@ bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t 
     purge->bucket = of_files ? CF_BUCKET_URLS : CF_BUCKET_REQUESTS;
     return cf_place_write(&place, "{\"", 2) && cf_place_write(&place, kind->name, strlen(kind->name)) &&
            cf_place_write(&place, "\":", 2) &&
-           (kind->write_item
-                ? params_write_list(&(struct writing){place, kind, slots, purge}, of_files ? max_files : max_items)
-                : params_write_everything(&place, purge)) &&
+           (kind->write_item ? params_write_list(&(struct params_writing){place, kind, slots, purge},
+                                                 of_files ? max_files : max_items)
+                             : params_write_everything(&place, purge)) &&
            cf_place_write(&place, "}", 1);
 }
 
 bool cf_params_write_item(lua_State *L, int kind_index, struct cf_buffer *body)
 {
     struct cf_place place = {L, 4, body, "item", 0, NULL, NULL};
-    const struct kind *kind = params_kind_at(L, kind_index);
+    const struct params_kind *kind = params_kind_at(L, kind_index);
 
     body->len = 0;
     if (!kind || !kind->write_item) {
@@ -280,7 +280,7 @@ bool cf_params_write_item(lua_State *L, int kind_index, struct cf_buffer *body)
 
 void cf_params_fold(lua_State *L, int kind_index, char *json, size_t len)
 {
-    const struct kind *kind = params_kind_at(L, kind_index);
+    const struct params_kind *kind = params_kind_at(L, kind_index);
     size_t i, folded = kind ? kind->folded(json, len) : 0;
 
     for (i = 0; i < folded; i++)

@@ -9,28 +9,28 @@
 
 /* https://developers.cloudflare.com/cache/how-to/purge-cache/#availability-and-limits, and for all calls
  * https://developers.cloudflare.com/fundamentals/api/reference/limits/ */
-static const struct plan {
+static const struct rates_plan {
     const char *name;
     struct cf_rates rates;
-} plans[] = {{"free", {5.0 / 60, 25, 800, 800, 1200, 200}},
-             {"pro", {5, 25, 1500, 1500, 1200, 200}},
-             {"business", {10, 50, 1500, 1500, 1200, 200}},
-             {"enterprise", {50, 500, 3000, 3000, 1200, 200}},
-             {"auto", {0, 0, 0, 0, 1200, 200}}};
+} rates_plans[] = {{"free", {5.0 / 60, 25, 800, 800, 1200, 200}},
+                   {"pro", {5, 25, 1500, 1500, 1200, 200}},
+                   {"business", {10, 50, 1500, 1500, 1200, 200}},
+                   {"enterprise", {50, 500, 3000, 3000, 1200, 200}},
+                   {"auto", {0, 0, 0, 0, 1200, 200}}};
 
 static const struct {
     const char *name;
     size_t at;
-} fields[] = {
+} rates_fields[] = {
     {"requests", offsetof(struct cf_rates, requests)}, {"requests_bucket", offsetof(struct cf_rates, requests_bucket)},
     {"urls", offsetof(struct cf_rates, urls)},         {"urls_bucket", offsetof(struct cf_rates, urls_bucket)},
     {"overall", offsetof(struct cf_rates, overall)},   {"address", offsetof(struct cf_rates, address)}};
 
-#define FIELDS (sizeof fields / sizeof *fields)
+#define FIELDS (sizeof rates_fields / sizeof *rates_fields)
 
 static double *rates_field_of(struct cf_rates *rates, size_t field)
 {
-    return (double *)(void *)((char *)rates + fields[field].at);
+    return (double *)(void *)((char *)rates + rates_fields[field].at);
 }
 
 void cf_rates_open(struct cf_rates *rates)
@@ -45,8 +45,8 @@ static double *rates_find(lua_State *L, int name, struct cf_rates *rates)
     size_t i;
     /* lua_tostring ends at a NUL, and "urls\0x" is not urls. */
     for (i = 0; i < FIELDS; i++)
-        if (lua_type(L, name) == LUA_TSTRING && lua_rawlen(L, name) == strlen(fields[i].name) &&
-            strcmp(lua_tostring(L, name), fields[i].name) == 0)
+        if (lua_type(L, name) == LUA_TSTRING && lua_rawlen(L, name) == strlen(rates_fields[i].name) &&
+            strcmp(lua_tostring(L, name), rates_fields[i].name) == 0)
             return rates_field_of(rates, i);
     return NULL;
 }
@@ -85,9 +85,9 @@ bool cf_rates_settle(struct cf_rates *rates, const char *plan, int64_t share)
     size_t i;
 
     memset(&of_plan, 0, sizeof of_plan);
-    for (i = 0; !found && i < sizeof plans / sizeof *plans; i++)
-        if (strcmp(plan, plans[i].name) == 0) {
-            of_plan = plans[i].rates;
+    for (i = 0; !found && i < sizeof rates_plans / sizeof *rates_plans; i++)
+        if (strcmp(plan, rates_plans[i].name) == 0) {
+            of_plan = rates_plans[i].rates;
             found = true;
         }
     for (i = 0; i < FIELDS; i++)

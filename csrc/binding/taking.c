@@ -10,13 +10,13 @@
 
 /* The functions that run protected, made once: on Lua 5.1 each lua_pushcfunction makes one more, which may collect and
  * may raise, where nothing may come between. */
-enum ready { EMIT_ONE, PUSH_ENDING, REPORT_END, COPY_DRAFT, READY };
+enum taking_ready { EMIT_ONE, PUSH_ENDING, REPORT_END, COPY_DRAFT, READY };
 
-static const char ready_keys[READY];
+static const char taking_ready_keys[READY];
 
-static void taking_push_ready(lua_State *L, enum ready which)
+static void taking_push_ready(lua_State *L, enum taking_ready which)
 {
-    cf_registry_get(L, &ready_keys[which]);
+    cf_registry_get(L, &taking_ready_keys[which]);
 }
 
 /* ---- events ---- */
@@ -155,14 +155,14 @@ int cf_taking_wait(lua_State *L, struct client *client, uint64_t id)
 /* ---- copying the draft ---- */
 
 /* The draft that copy_draft copies into Lua. */
-struct lent {
+struct taking_lent {
     struct cf_draft draft;
     struct cf_submission submission;
 };
 
 static int taking_copy_draft(lua_State *L)
 {
-    const struct lent *lent = cf_to_address(L, 1);
+    const struct taking_lent *lent = cf_to_address(L, 1);
     const struct cf_submission *submission = &lent->submission;
 
     lua_pushstring(L, submission->url + submission->path_at);
@@ -175,7 +175,7 @@ static int taking_copy_draft(lua_State *L)
  * come back to the client, to write another draft or to close: this one is nobody else's meanwhile. */
 int cf_taking_copy(lua_State *L, struct client *client, const struct cf_submission *submission)
 {
-    struct lent lent = {client->draft, *submission};
+    struct taking_lent lent = {client->draft, *submission};
     int top = lua_gettop(L), status;
 
     taking_push_ready(L, COPY_DRAFT);
@@ -219,6 +219,6 @@ void cf_taking_open(lua_State *L)
 
     for (i = 0; i < READY; i++) {
         lua_pushcfunction(L, ready[i]);
-        cf_registry_set(L, &ready_keys[i]);
+        cf_registry_set(L, &taking_ready_keys[i]);
     }
 }

@@ -13,7 +13,7 @@
 #include "base/ascii.h"
 #include "engine/libcurl.h"
 
-static const char *const no_memory = "could not be checked: out of memory";
+static const char *const address_no_memory = "could not be checked: out of memory";
 
 /* An address while it is checked. Where no_memory is set, no finding counts. */
 struct address {
@@ -94,7 +94,7 @@ const char *cf_address_base_problem(const char *base_url)
     else if (strpbrk(base_url, "?#"))
         problem = "must not have a query or fragment";
     curl_url_cleanup(address.url);
-    return address.no_memory ? no_memory : problem;
+    return address.no_memory ? address_no_memory : problem;
 }
 
 const char *cf_address_proxy_problem(const char *proxy)
@@ -111,7 +111,7 @@ const char *cf_address_proxy_problem(const char *proxy)
             if (strstr(proxy, "://") ? address_is_scheme(&address, schemes[i]) : !strstr(proxy, ":/"))
                 problem = NULL;
     curl_url_cleanup(address.url);
-    return address.no_memory ? no_memory : problem;
+    return address.no_memory ? address_no_memory : problem;
 }
 
 /* It has a handle of its own: in one that holds a URL, "proxy.example:3128" would be a path below that. */
@@ -141,7 +141,7 @@ const char *cf_address_clear_text_problem(const char *base_url, const char *prox
     }
     curl_url_cleanup(address.url);
     if (address.no_memory || lost)
-        return no_memory;
+        return address_no_memory;
     return clear ? "would send the credential in clear text: use https, or set allow_http" : NULL;
 }
 

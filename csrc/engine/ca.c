@@ -13,7 +13,7 @@
 /* All CAs of the world take a quarter of a megabyte. */
 #define MOST ((size_t)16 << 20)
 
-static const char no_memory[] = "does not fit into memory";
+static const char ca_no_memory[] = "does not fit into memory";
 
 static const char *ca_read_all(int fd, struct cf_buffer *text)
 {
@@ -22,7 +22,7 @@ static const char *ca_read_all(int fd, struct cf_buffer *text)
     do {
         enum cf_buffer_status status = cf_buffer_reserve(text, 16384);
         if (status != CF_BUFFER_OK)
-            return status == CF_BUFFER_FULL ? "is larger than 16 MiB" : no_memory;
+            return status == CF_BUFFER_FULL ? "is larger than 16 MiB" : ca_no_memory;
         count = read(fd, text->data + text->len, 16384);
         if (count < 0)
             return strerror(errno);
@@ -55,7 +55,7 @@ const char *cf_ca_read(struct cf_ca **cas, const char *path)
     ca = problem ? NULL : cf_zalloc(sizeof *ca + strlen(path) + 1);
     if (!ca) {
         cf_buffer_free(&text);
-        return problem ? problem : no_memory;
+        return problem ? problem : ca_no_memory;
     }
     memcpy(ca->path, path, strlen(path) + 1);
     ca->pem = text.data;

@@ -236,20 +236,20 @@ void cf_multi_close(struct cf_engine *engine)
 
 /* Handles inherited over a fork are the parent's: a call of libcurl on them would take the parent's answers or end its
  * TLS sessions, and cleaning them up stalls it. They are left behind, reachable for the sake of leak checkers. */
-struct abandoned {
-    struct abandoned *next;
+struct multi_abandoned {
+    struct multi_abandoned *next;
     void *handle;
 };
-static _Atomic(struct abandoned *) abandoned_handles;
+static _Atomic(struct multi_abandoned *) multi_abandoned_handles;
 
 static void multi_abandon(void *handle)
 {
-    struct abandoned *entry = handle ? cf_zalloc(sizeof *entry) : NULL;
+    struct multi_abandoned *entry = handle ? cf_zalloc(sizeof *entry) : NULL;
 
     if (entry) {
         entry->handle = handle;
-        entry->next = abandoned_handles;
-        while (!atomic_compare_exchange_weak(&abandoned_handles, &entry->next, entry))
+        entry->next = multi_abandoned_handles;
+        while (!atomic_compare_exchange_weak(&multi_abandoned_handles, &entry->next, entry))
             continue;
     }
 }

@@ -16,7 +16,7 @@
 /* libcurl's own for a proxy without one. */
 #define PROXY_PORT "1080"
 
-static const char no_memory[] = "out of memory";
+static const char preload_no_memory[] = "out of memory";
 
 /* "HOST:PORT:ADDRESS,ADDRESS...", as CURLOPT_RESOLVE takes it. As many addresses as have room. */
 static void preload_write(char *line, size_t size, const struct addrinfo *found)
@@ -57,7 +57,7 @@ static const char *preload_host(struct cf_engine *engine, const char *host, cons
     freeaddrinfo(found);
     list = curl_slist_append(engine->addresses, line);
     if (!list)
-        return no_memory;
+        return preload_no_memory;
     engine->addresses = list;
     return NULL;
 }
@@ -66,7 +66,7 @@ static const char *preload_url(struct cf_engine *engine, const char *text, bool 
 {
     CURLU *url = curl_url();
     char *host = NULL, *port = NULL, *scheme = NULL;
-    const char *problem = no_memory;
+    const char *problem = preload_no_memory;
 
     if (url && curl_url_set(url, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME) == CURLUE_OK &&
         curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&

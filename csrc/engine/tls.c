@@ -18,13 +18,13 @@
 
 /* The specs build it as if the system had no directory. */
 #ifdef CF_TLS_BUNDLE_ONLY
-static const bool bundle_only = true;
+static const bool tls_bundle_only = true;
 #else
-static const bool bundle_only = false;
+static const bool tls_bundle_only = false;
 #endif
 
 /* One of them at most is set, before the first connection. NULL, NULL: libcurl chooses. */
-static const char *directory, *bundle;
+static const char *tls_directory, *tls_bundle;
 
 /* The functions of the OpenSSL that libcurl is linked with. We are not linked with it, and the host may have another
  * one: they are found through libcurl. */
@@ -34,18 +34,18 @@ static struct {
     int (*load_verify_locations)(void *ctx, const char *file, const char *path);
     int (*up_ref)(void *store);
     void (*get_protocol)(const void *ssl, const unsigned char **name, unsigned *len);
-} openssl;
+} tls_openssl;
 /* The one of the GnuTLS that libcurl is linked with. 0: there is a protocol. */
 struct tls_datum {
     const unsigned char *data;
     unsigned size;
 };
-static int (*gnutls_get_protocol)(const void *session, struct tls_datum *name);
+static int (*tls_gnutls_get_protocol)(const void *session, struct tls_datum *name);
 /* Whose connections can be asked; CURLSSLBACKEND_NONE: another library's. */
-static curl_sslbackend library;
+static curl_sslbackend tls_library;
 /* It is not OpenSSL, whose configuration says which versions of TLS are too old: libcurl allows all to the others. */
-static bool is_other;
-static _Atomic(void *) shared_store;
+static bool tls_is_other;
+static _Atomic(void *) tls_shared_store;
 
 static bool tls_is_hashed(const char *path)
 {
@@ -109,11 +109,12 @@ static const char *tls_openssl_version(void)
 
 static bool tls_can_share(void *libcurl)
 {
-    tls_resolve(libcurl, &openssl.get_cert_store, "SSL_CTX_get_cert_store");
-    tls_resolve(libcurl, &openssl.set1_cert_store, "SSL_CTX_set1_cert_store");
-    tls_resolve(libcurl, &openssl.load_verify_locations, "SSL_CTX_load_verify_locations");
-    tls_resolve(libcurl, &openssl.up_ref, "X509_STORE_up_ref");
-    return openssl.get_cert_store && openssl.set1_cert_store && openssl.load_verify_locations && openssl.up_ref;
+    tls_resolve(libcurl, &tls_openssl.get_cert_store, "SSL_CTX_get_cert_store");
+    tls_resolve(libcurl, &tls_openssl.set1_cert_store, "SSL_CTX_set1_cert_store");
+    tls_resolve(libcurl, &tls_openssl.load_verify_locations, "SSL_CTX_load_verify_locations");
+    tls_resolve(libcurl, &tls_openssl.up_ref, "X509_STORE_up_ref");
+    return tls_openssl.get_cert_store && tls_openssl.set1_cert_store && tls_openssl.load_verify_locations &&
+           tls_openssl.up_ref;
 }
 
 static void tls_look(void)
@@ -122,26 +123,26 @@ static void tls_look(void)
     void *libcurl = cf_openssl_library((void (*)(void))curl_easy_strerror);
 
     if (tls_version_of("GnuTLS")) {
-        tls_resolve(libcurl, &gnutls_get_protocol, "gnutls_alpn_get_selected_protocol");
-        library = gnutls_get_protocol ? CURLSSLBACKEND_GNUTLS : CURLSSLBACKEND_NONE;
+        tls_resolve(libcurl, &tls_gnutls_get_protocol, "gnutls_alpn_get_selected_protocol");
+        tls_library = tls_gnutls_get_protocol ? CURLSSLBACKEND_GNUTLS : CURLSSLBACKEND_NONE;
     }
-    is_other = !tls_openssl_version();
-    if (is_other)
+    tls_is_other = !tls_openssl_version();
+    if (tls_is_other)
         return;
     tls_with_context(libcurl, NULL);
-    tls_resolve(libcurl, &openssl.get_protocol, "SSL_get0_alpn_selected");
-    library = openssl.get_protocol ? CURLSSLBACKEND_OPENSSL : CURLSSLBACKEND_NONE;
+    tls_resolve(libcurl, &tls_openssl.get_protocol, "SSL_get0_alpn_selected");
+    tls_library = tls_openssl.get_protocol ? CURLSSLBACKEND_OPENSSL : CURLSSLBACKEND_NONE;
 #ifdef CF_HAVE_CA_PATHS
     if (info->age >= CURLVERSION_SEVENTH) {
-        if (!bundle_only && tls_is_hashed(info->capath)) {
-            directory = info->capath;
+        if (!tls_bundle_only && tls_is_hashed(info->capath)) {
+            tls_directory = info->capath;
             return;
         }
-        bundle = info->cainfo;
+        tls_bundle = info->cainfo;
     }
 #endif
     if (!tls_can_share(libcurl))
-        bundle = NULL;
+        tls_bundle = NULL;
 }
 
 /* libcurl calls one of these two for every connection, before OpenSSL asks a store. */
@@ -155,11 +156,11 @@ static CURLcode tls_read_store(void *ctx, const char *file)
     void *store;
 
     pthread_mutex_lock(&lock);
-    if (!shared_store) {
-        if (!openssl.load_verify_locations(ctx, file, NULL))
+    if (!tls_shared_store) {
+        if (!tls_openssl.load_verify_locations(ctx, file, NULL))
             code = CURLE_SSL_CACERT_BADFILE;
-        else if ((store = openssl.get_cert_store(ctx)) && openssl.up_ref(store))
-            shared_store = store;
+        else if ((store = tls_openssl.get_cert_store(ctx)) && tls_openssl.up_ref(store))
+            tls_shared_store = store;
     }
     pthread_mutex_unlock(&lock);
     return code;
@@ -167,11 +168,11 @@ static CURLcode tls_read_store(void *ctx, const char *file)
 
 static CURLcode tls_share_store(CURL *easy, void *ctx, void *unused)
 {
-    CURLcode code = shared_store ? CURLE_OK : tls_read_store(ctx, bundle);
+    CURLcode code = tls_shared_store ? CURLE_OK : tls_read_store(ctx, tls_bundle);
     (void)easy, (void)unused;
 
-    if (shared_store)
-        openssl.set1_cert_store(ctx, shared_store);
+    if (tls_shared_store)
+        tls_openssl.set1_cert_store(ctx, tls_shared_store);
     return code;
 }
 
@@ -179,7 +180,7 @@ static CURLcode tls_share_store(CURL *easy, void *ctx, void *unused)
 static CURLcode tls_add_bundle(CURL *easy, void *ctx, void *unused)
 {
     (void)easy, (void)unused;
-    openssl.load_verify_locations(ctx, bundle, NULL);
+    tls_openssl.load_verify_locations(ctx, tls_bundle, NULL);
     return CURLE_OK;
 }
 
@@ -242,7 +243,7 @@ void cf_tls_read_bundle(void)
     void *libcurl = cf_openssl_library((void (*)(void))curl_easy_strerror);
 
     cf_tls_prepare();
-    if (!is_other && tls_can_share(libcurl))
+    if (!tls_is_other && tls_can_share(libcurl))
         tls_with_context(libcurl, tls_read_bundle);
 }
 
@@ -253,15 +254,15 @@ CURLcode cf_tls_apply(CURL *easy, const struct cf_ca *ca)
     cf_tls_prepare();
     if (!cf_libcurl_has(CURL_VERSION_SSL))
         return CURLE_OK;
-    if (directory && (ca || !shared_store))
-        return tls_set_places(easy, ca, directory);
-    if (is_other) {
+    if (tls_directory && (ca || !tls_shared_store))
+        return tls_set_places(easy, ca, tls_directory);
+    if (tls_is_other) {
         curl_easy_setopt(easy, CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
         code = curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
         if (code != CURLE_OK && code != CURLE_NOT_BUILT_IN)
             return code;
     }
-    if (!bundle && !shared_store)
+    if (!tls_bundle && !tls_shared_store)
         return ca ? tls_set_ca(easy, ca) : CURLE_OK;
     code = tls_set_places(easy, ca, NULL);
     return code != CURLE_OK ? code
@@ -273,15 +274,15 @@ bool cf_tls_may_stream(void)
     cf_tls_prepare();
     if (!cf_libcurl_has(CURL_VERSION_HTTP2))
         return false;
-    return !cf_libcurl_mixes_answers() || (library != CURLSSLBACKEND_NONE && cf_libcurl_asks_before_sending());
+    return !cf_libcurl_mixes_answers() || (tls_library != CURLSSLBACKEND_NONE && cf_libcurl_asks_before_sending());
 }
 
 const void *cf_tls_of(CURL *easy)
 {
     struct curl_tlssessioninfo *info = NULL;
 
-    if (library == CURLSSLBACKEND_NONE || curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &info) != CURLE_OK || !info ||
-        info->backend != library)
+    if (tls_library == CURLSSLBACKEND_NONE || curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &info) != CURLE_OK ||
+        !info || info->backend != tls_library)
         return NULL;
     return info->internals;
 }
@@ -292,9 +293,9 @@ enum cf_tls_protocol cf_tls_protocol(const void *connection)
 
     if (!connection)
         return CF_TLS_UNKNOWN;
-    if (library == CURLSSLBACKEND_OPENSSL)
-        openssl.get_protocol(connection, &name.data, &name.size);
-    else if (gnutls_get_protocol(connection, &name) != 0)
+    if (tls_library == CURLSSLBACKEND_OPENSSL)
+        tls_openssl.get_protocol(connection, &name.data, &name.size);
+    else if (tls_gnutls_get_protocol(connection, &name) != 0)
         name.size = 0;
     return name.size == 2 && memcmp(name.data, "h2", 2) == 0 ? CF_TLS_HTTP2 : CF_TLS_OTHER;
 }
