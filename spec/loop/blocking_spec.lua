@@ -96,7 +96,7 @@ describe("without an event loop", function()
     local lua = os.getenv "CFPURGE_LUA" or "lua5.4"
     local zone = edge.zone()
     edge.script(zone, { { delay = 40, times = 0 } })
-    local pipe = io.popen(("timeout -s INT -k 60 3 %s -e '%s' 2>&1"):format(lua, ([[
+    local pipe = io.popen(("timeout --foreground -s INT -k 60 3 %s -e '%s' 2>&1"):format(lua, ([[
       require("cfpurge").new { base_url = "%s", api_token = "%s", zone_id = "%s" }:purge { tags = { "a" } }]]):format(
       edge.env.API_HTTP, edge.env.TOKEN, zone)))
     local begun = os.time()

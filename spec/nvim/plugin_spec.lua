@@ -33,13 +33,15 @@ describe("the Neovim plugin", function()
       vim.api.nvim_buf_set_lines(0, 0, -1, false, lines)
       setup({}, { max_in_flight = 1 })
       vim.cmd "%Purge"
-      local value = await(2)
+      vim.wait(9000, function() return (told[#told] or ""):find "301 items" end, 2)
+      local value = await(#told)
       vim.api.nvim_buf_set_lines(0, 0, -1, false, { "news", "sport" })
       vim.cmd "2Purge tags="
-      value.last = await(3).told:match "[^\n]*$"
+      value.last = await(#told + 1).told:match "[^\n]*$"
       return value
     ]], { answers = { { delay = 0.6, pass = true, times = 3 } } })
-    assert.equal("INFO cfpurge: 200 accepted of 301\nINFO cfpurge: accepted: 301 items", value.told)
+    -- Once a second: a slow machine tells more than once.
+    assert.matches("^INFO cfpurge: %d00 accepted of 301\n.*INFO cfpurge: accepted: 301 items$", value.told)
     assert.equal("INFO cfpurge: accepted: sport", value.last)
     assert.equal('{"tags":["sport"]}', bodies(zone)[5])
   end)
