@@ -15,6 +15,7 @@
 #   make lint               warnings of gcc and clang, analysers, luacheck, layers, exports, the rockspecs
 #   make asan, valgrind     the specs on lua5.4 with the memory watched
 #   make tsan               eight threads under ThreadSanitizer
+#   make gnutls             the engine's specs with a libcurl that has GnuTLS, and what a new connection costs with it
 #   make oom                every allocation failed in turn under AddressSanitizer; some minutes
 #   make soak N=200000      so many purges through a network of faults, with the figures
 #   make kills KILLS=300    so many kill -9 of the queue's adders, workers, command and nginx; nothing is lost
@@ -120,7 +121,7 @@ MISSING = $(filter-out $(patsubst installed=%,%,$(filter installed=%,$(shell \
 
 SUBMAKE = +@$(MAKE) --no-print-directory
 
-.PHONY: build stores engine all-luas libcfpurge.a install install-command install-stores uninstall dist deb deps demo edge test lint asan valgrind tsan oom soak kills coverage fuzz bench debian s390x proof clean FORCE
+.PHONY: build stores engine all-luas libcfpurge.a install install-command install-stores uninstall dist deb deps demo edge test lint asan valgrind tsan gnutls oom soak kills coverage fuzz bench debian s390x proof clean FORCE
 .DELETE_ON_ERROR:
 
 build: $(CORE) stores
@@ -273,6 +274,16 @@ valgrind: deps
 tsan:
 	$(SUBMAKE) test LUAS=lua5.4 SPEC=spec/threads_spec.lua
 
+# GnuTLS reads every CA of the system for each connection, 25 ms, and the specs open thousands: one CA has to do for them.
+ENGINE_SPECS = $(wildcard $(patsubst %,spec/%_spec.lua,answers client engine error events faults faults_* fileno hold \
+  hostile_* poller proxy request resend resolver response retry streams tables tls transfer wire zones loop/cqueues))
+gnutls: deps
+	$(SUBMAKE) test LUAS=lua5.4 SPEC=spec/openssl_spec.lua
+	$(SUBMAKE) -s build LUA=lua5.4 BUILD=$(BUILD)/gnutls CURL_LIBS=-l:libcurl-gnutls.so.4
+	@BUILD='$(BUILD)/gnutls' unshare --mount sh -c 'one=$$(openssl x509 </etc/ssl/certs/ca-certificates.crt) && \
+	  mount -t tmpfs tmpfs /etc/ssl/certs && echo "$$one" >/etc/ssl/certs/ca-certificates.crt && exec "$$@"' - \
+	  spec/run lua5.4 '$(if $(filter file,$(origin SPEC)),$(ENGINE_SPECS),$(SPEC))' $(ARGS)
+
 oom:
 	+@OOM=all SPEC_TIMEOUT=14400 $(MAKE) --no-print-directory test LUAS=lua5.4 SPEC=spec/oom_spec.lua
 
@@ -312,6 +323,7 @@ proof:
 	$(SUBMAKE) test
 	$(SUBMAKE) asan
 	$(SUBMAKE) tsan
+	$(SUBMAKE) gnutls
 	$(SUBMAKE) oom
 	$(SUBMAKE) soak
 	$(SUBMAKE) kills
