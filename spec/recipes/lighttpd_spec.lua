@@ -53,10 +53,14 @@ describe("lighttpd", function()
       recipe.get(port, "/articles/one", "x")
       socket.sleep(0.2)
       recipe.get(port, "/")
-      local began = socket.gettime()
-      for _ = 1, 50 do recipe.get(port, "/") end
-      local took = socket.gettime() - began
-      return took < 50 * 0.002, took
+      local took = {}
+      for i = 1, 50 do
+        local began = socket.gettime()
+        recipe.get(port, "/")
+        took[i] = socket.gettime() - began
+      end
+      table.sort(took)
+      return took[25] < 0.002, took[25]
     end)
   end)
 
@@ -78,6 +82,6 @@ describe("lighttpd", function()
       ('\n$HTTP["url"] == "/contract" { magnet.attract-raw-url-to = ("%s/spec/hosts/served.lua") }\n'):format(
         os.getenv "PWD" or "."))
     local _, report = recipe.get(port, "/contract")
-    assert.same({}, contract.verify(edge, text, report, log(), 8))
+    assert.same({}, contract.verify(edge, text, report, log(), 9))
   end)
 end)
