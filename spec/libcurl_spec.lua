@@ -143,3 +143,52 @@ describe("a libcurl that was built without", function()
     assert.truthy(told.took < 2, told.took)
   end)
 end)
+
+describe("a libcurl that says it is", function()
+  for version, name in pairs { ["0x081700"] = "8.23", ["0x080600"] = "8.6", ["0x075600"] = "7.86" } do
+    it(name .. " purges on the connections that it keeps", function()
+      for _, base in ipairs { "API_HTTP", "API_TLS" } do
+        local options = { base_url = env[base], ca_file = env.CA_FILE, api_token = env.TOKEN, zone_id = edge.zone() }
+        local told = host.run([[
+          local made = assert(require "cfpurge".new(args.options))
+          local ids = {}
+          for i = 1, 5 do ids[i] = assert(made:purge { tags = { "a" .. i } }).accepted end
+          return { ids = ids, connections = made:stats().connections }
+        ]], { preload = "failing_curl", args = { options = options }, env = { SPEC_VERSION = version } })
+        assert.same({ ids = { 1, 1, 1, 1, 1 }, connections = 1 }, told)
+        assert.equal(5, edge.counts(options.zone_id).items)
+      end
+    end)
+  end
+end)
+
+describe("what a client fetches of the system before its process gives that up", function()
+  it("are the addresses of its names, by which it then purges", function()
+    local options = { base_url = env.API_HTTP:gsub("127%.0%.0%.1", "localhost"), api_token = env.TOKEN, zone_id = edge.zone() }
+    local told = host.run([[
+      local core = require "cfpurge.core"
+      local made, seen = assert(core.new(args.options)), {}
+      seen.preload = made:preload()
+      seen.accepted = made:purge { tags = { "a" } } ~= nil
+      seen.proxies = {}
+      for i, proxy in ipairs { "http://[::1]:3128", "localhost", "https://localhost", "socks5h://localhost:1080", "" } do
+        args.options.proxy = proxy
+        seen.proxies[i] = assert(core.new(args.options)):preload()
+      end
+      args.options.proxy = "http://localhost:1"
+      local client = assert(core.new(args.options))
+      seen.problems = {}
+      for call = 1, 4 do
+        system.setenv("SPEC_FAIL", tostring(call))
+        seen.problems[call] = select(2, client:preload()) or "none"
+      end
+      system.setenv("SPEC_FAIL", "0")
+      client:close()
+      seen.closed = client:preload()
+      return seen
+    ]], { preload = "failing_curl", args = { options = options } })
+    local memory = "out of memory"
+    assert.same({ preload = true, accepted = true, proxies = { true, true, true, true, true },
+      problems = { memory, memory, memory, memory }, closed = true }, told)
+  end)
+end)

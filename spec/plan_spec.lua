@@ -53,6 +53,19 @@ describe("plan = 'auto'", function()
     assert.same({ 1, 1, 1, 1 }, { edge.gets(free[1]), edge.gets(free[2]), edge.gets(pro), edge.gets(other) })
   end)
 
+  it("is learnt for any number of zones, and only for those that can be purged", function()
+    local client, inner = clients.beneath({ plan = "auto" }, nil, client_of)
+    for i = 1, 100 do assert.is_true(inner:plan("zone" .. i % 50, "account", i % 2 == 0 and "pro" or "enterprise")) end
+    assert.is_false(inner:plan("zone1", "account", "auto"))
+    assert.is_false(inner:plan("zone1", "account", "none such"))
+    assert.is_false(inner:plan("no/zone", "account", "pro"))
+    client:close()
+    assert.is_false(inner:plan("zone1", "account", "pro"))
+    client, inner = clients.beneath { plan = "pro" }
+    assert.is_false(inner:plan("zone1", "account", "pro"))
+    client:close()
+  end)
+
   it("is not met by a refusal where zones of two plans are purged at once", function()
     local mine = account()
     local zones = {}

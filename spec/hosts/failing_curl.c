@@ -3,7 +3,7 @@
  * SPEC_CODE is what a refused option of an easy handle returns; without it memory is short.
  *
  * With SPEC_WITHOUT it is as a libcurl that was built without HTTP/2, and where that is "tls", without TLS too: it says
- * so, and refuses what such a one refuses. */
+ * so, and refuses what such a one refuses. SPEC_VERSION is the version that it says it has, as 0x081700. */
 #define _GNU_SOURCE
 #define CURL_DISABLE_TYPECHECK
 #include <curl/curl.h>
@@ -68,6 +68,8 @@ curl_version_info_data *curl_version_info(CURLversion age)
 
     find("curl_version_info", &real);
     info = *real(age);
+    if (getenv("SPEC_VERSION"))
+        info.version_num = (unsigned)strtoul(getenv("SPEC_VERSION"), NULL, 0);
     if (getenv("SPEC_WITHOUT"))
         info.features &= ~CURL_VERSION_HTTP2;
     if (lacks_tls()) {
