@@ -12,7 +12,7 @@
 --   uncounted      the counters of make coverage would make it fail: it measures time, or looks at core.so itself
 --   openssl        it says what libcurl does with OpenSSL: not where it has another TLS library
 --   yields         an iterator or a callback yields there: not on Lua 5.1, which cannot across a pcall
---   cqueues luv    where this Lua has the module: Debian does not have it for every one
+--   cqueues luv copas    where this Lua has the module: Debian does not have it for every one
 --   lua5.4 luajit  of these Luas alone: what is built for them, a host that has no other
 --   in:FILE        of a program that may be missing, or of a module of one: on the Lua that it is linked with
 --
@@ -41,6 +41,8 @@ local WHY = {
   yields = coroutine.wrap(function() return pcall(coroutine.yield) end)() ~= nil and "no yield across pcall on this Lua",
   cqueues = not is_there "cqueues" and "no cqueues for this Lua",
   luv = not is_there "luv" and "no luv for this Lua",
+  -- Debian 13 has copas for Lua 5.2, and not the coxpcall that it asks for.
+  copas = not is_there "coxpcall" and "no copas for this Lua",
 }
 
 -- Why not in this program; LuaJIT is the one that a program can have within.
