@@ -211,11 +211,16 @@ function Link:carry_out(unit)
     unit.is_listed = true
   end
   local before, id, problem, reason = self:submit(unit.commands)
-  unit.before, unit.id = before, id or false
-  if not id then
+  -- Made before anything changes: where memory is short, one that was to go once more ends by the next step.
+  local refusal = not id and error_of(problem, reason)
+  unit.before = before
+  if refusal then
     unit.has_ended = true
-    unit.done(nil, error_of(problem, reason))
-  elseif unit.entries then
+    unit.done(nil, refusal)
+    return
+  end
+  unit.id = id
+  if unit.entries then
     unit.has_ended = false
   else
     local part = requests.new(self.state, nil, function(_, results, err)
