@@ -239,8 +239,17 @@ describe("params", function()
           "https://[2001:db8::1]:80/",
         "https://a.example/%zz|^`<>{}", "https://a.example/\"quoted\\\"", "https://a.example//../.",
           "https://a_b.example/",
-        "https://a.example/" .. ("x"):rep(8000) }
+        "https://a.example/" .. ("x"):rep(8000), "https://a.example/x:y", "https://a.example/x:/y", "https://a.example/x:",
+        "https://a.example/?u=https://b.example/", "https://a.example/ftp://b.example/", "https://a.example/S://" }
       assert.same(fine, cjson.decode(sent { files = fine }).files)
+    end)
+
+    it("are told of by the beginning of a long header's name, which ends with a whole character", function()
+      local ok, raised = pcall(function()
+        return client:purge { files = { { url = "https://a.example/", headers = { [("x"):rep(99) .. "\195\169."] = {} } } } }
+      end)
+      assert.is_false(ok)
+      assert.truthy(raised:find("headers." .. ("x"):rep(99) .. "...: string expected, got table", 1, true), raised)
     end)
 
     it("want tags of 1 to 1024 printable ASCII characters without spaces", function()

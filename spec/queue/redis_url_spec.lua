@@ -30,6 +30,7 @@ describe("the URL of a store in Redis", function()
   it("that is wrong is refused as the queue is made, and told without its password", function()
     for url, problem in pairs {
       ["redis://h:0"] = "port", ["redis://h:70000"] = "port", ["redis://h:6x"] = "port", ["redis://[::1]:"] = "port",
+      ["redis://h:999999999999"] = "port", ["redis://h:-1"] = "port",
       ["redis://h/x"] = "database", ["redis://h/1/2"] = "database", ["redis://h?db=1000001"] = "database",
       ["redis://h?db="] = "database", ["redis://h?timeout=1"] = "behind the %?", ["redis://h?ca_file=/x"] = "behind the %?",
       ["unix://"] = "path of a socket", ["unix://name"] = "path of a socket", ["unix:///s?db=x"] = "database",
@@ -53,6 +54,10 @@ describe("the URL of a store in Redis", function()
     local coded = redis.socket:gsub("[./c]", function(c) return ("%%%02X"):format(c:byte()) end)
     for _, path in ipairs { coded, (coded:gsub("%%%x%x", string.lower)) } do
       assert.same("PONG", assert(ask(module.open("unix:///" .. path .. "?db=1777"), "PING")))
+    end
+    -- What is no %XX stands for itself.
+    for _, path in ipairs { "%", "%4", "%G1", "%1G", "%/0", "%g1", "%@1", "%1`" } do
+      assert.equal("connection", (select(3, ask(module.open("unix:///" .. path, { timeout = 1 }), "PING"))), path)
     end
     for _, where in ipairs { "[::1]:" .. free_port(), "[::1]", ":" .. free_port(), "127.0.0.1:" .. free_port() .. "/1" } do
       local results, _, reason = ask(module.open("redis://" .. where, { timeout = 0.1 }), "PING")

@@ -48,6 +48,13 @@ for _, store in ipairs(stores) do describe("a handle, " .. store.name, function(
 
   local function echoed(handle, value) return form.value(ask(handle, form.echo(value))[1]) end
 
+  it("is refused without a target, and with a time that is none", function()
+    for _, wrong in ipairs { { "" }, { "a\0b" }, {}, { "x", 1 }, { "x", { [form.seconds] = "long" } },
+      { "x", { [form.seconds] = -1 } }, { "x", { [form.seconds] = 1e7 } }, { "x", { [form.seconds] = 0 / 0 } } } do
+      assert.has_error(function() module.open(wrong[1], wrong[2]) end)
+    end
+  end)
+
   it("refuses a target or an option that is wrong, and says what it is", function()
     local target = store.target()
     for _, case in ipairs { { "" }, { "a\0b" }, { target, 5 }, { target, { [form.seconds] = "soon" } },
