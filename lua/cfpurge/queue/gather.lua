@@ -151,10 +151,12 @@ end
 -- An item that several entries have was added by the first of them. Makes its table before it changes anything.
 local function counts(unit, entry, value)
   local size, mine = #entry.items, { added = 0, merged = 0 }
+  local fresh = not unit.entries[2] or value.fresh[entry.of]
   if not unit.entries[2] then
     mine.added = value.added
+  elseif fresh == true then
+    mine.added = size
   else
-    local fresh = value.fresh[entry.of]
     for i = 1, size do
       local key = entry.items[i][1]
       if fresh[key] then

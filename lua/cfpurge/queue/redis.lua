@@ -81,11 +81,12 @@ function M.add(groups, options)
   return transition("add", { groups = lists, options = options }, function(reply)
     local fresh = {}
     for i, group in ipairs(options.tells_each and groups or {}) do
-      local keys = {}
-      for _, place in ipairs(reply[i + 2]) do
+      local keys, places = {}, reply[i + 2]
+      local is_all = #places == #group.items
+      for _, place in ipairs(is_all and {} or places) do
         keys[group.items[place][1]] = true
       end
-      fresh[group] = keys
+      fresh[group] = is_all or keys
     end
     return { added = is("number", reply[1]), merged = is("number", reply[2]), fresh = fresh }
   end)

@@ -65,11 +65,14 @@ local INSERT = [[INSERT INTO items (lane, key, item, added, due, again)
   WHERE ?3 = 'purge' OR ?6 > 0 OR ?7 IS NOT NULL OR NOT EXISTS (SELECT 1 FROM items AS p WHERE p.lane = {PURGES}
     AND p.key = j.value ->> 0 AND p.claim IS NULL AND p.due <= now())
   ON CONFLICT DO NOTHING]]
-local INSERT_EACH = INSERT .. " RETURNING key"
 
--- ?5 items, ?6 delay. A purge that goes later leaves the invalidate that goes now.
+-- Behind INSERT: the keys of what it has added where that is less than all ?1. What is added last has the highest seq.
+local ADDED = "SELECT key FROM items ORDER BY seq DESC LIMIT CASE WHEN changes() < ?1 THEN changes() ELSE 0 END"
+
+-- ?5 items, ?6 delay. A purge that goes later leaves the invalidate that goes now. Keys are looked up where one waits.
 local SUPERSEDE = [[DELETE FROM items WHERE +lane = {INVALIDATES} AND +claim IS NULL AND next IS NULL AND again IS NULL
-  AND ?6 = 0 AND due <= now() AND ?3 = 'purge' AND ?4 <> '' AND key IN (SELECT value ->> 0 FROM json_each(?5))]]
+  AND ?6 = 0 AND due <= now() AND ?3 = 'purge' AND ?4 <> '' AND key IN (SELECT value ->> 0
+    FROM json_each(CASE WHEN (SELECT count FROM lanes WHERE id = {INVALIDATES}) > 0 THEN ?5 ELSE '[]' END))]]
 
 -- All that waits in the zone or the environment, and that this one empties.
 local DIE = [[UPDATE lanes SET died = now(), head = NULL WHERE zone = ?1 AND (?2 = '' OR environment = ?2)
@@ -84,7 +87,10 @@ local function add_group(command, group, options)
   end
   here "INSERT OR IGNORE INTO lanes (zone, environment, op, kind) VALUES (?1, ?2, ?3, ?4)"
   here(MERGE, items, delay, again)
-  local added = here(options.tells_each and INSERT_EACH or INSERT, items, delay, again)
+  local added = here(INSERT, items, delay, again)
+  if options.tells_each then
+    command(ADDED, #group.items)
+  end
   here([[UPDATE lanes SET count = count + changes(), head = min(ifnull(head, now() + ?5), now() + ?5)
     WHERE id = {LANE}]], delay)
   if op == "purge" then
@@ -92,8 +98,9 @@ local function add_group(command, group, options)
     here "UPDATE lanes SET count = count - changes() WHERE ?3 = 'purge' AND id = {INVALIDATES}"
   end
   here([[DELETE FROM failed WHERE zone = ?1 AND environment = ?2 AND op = ?3 AND kind = ?4
-    AND key IN (SELECT value ->> 0 FROM json_each(?5))]], items)
-  command "UPDATE meta SET failed = failed - changes()"
+    AND key IN (SELECT value ->> 0 FROM json_each(CASE WHEN EXISTS (SELECT 1 FROM failed) THEN ?5 ELSE '[]' END))]],
+    items)
+  command "UPDATE meta SET failed = failed - changes() WHERE changes() > 0"
   if kind == "everything" and delay == 0 then
     here(DIE)
   end
@@ -101,7 +108,7 @@ local function add_group(command, group, options)
 end
 
 --- Adds the items of all groups, or none. Decodes to { added, merged }, and with `tells_each` to `fresh`: by group the
---- set of the keys that were added.
+--- set of the keys that were added, or true for all.
 ---@param groups {zone: string, environment: string, op: string, kind: string, items: string[][]}[] { key, JSON }
 ---@param options {delay: number?, again: number?, capacity: integer, tells_each: boolean?}
 function M.add(groups, options)
@@ -115,11 +122,11 @@ function M.add(groups, options)
   return commands, function(results)
     local added, fresh = 0, {}
     for i, place in ipairs(places) do
-      local keys = {}
-      for _, row in ipairs(results[place].rows) do
+      local changes, keys = results[place].changes, {}
+      for _, row in ipairs(options.tells_each and results[place + 1].rows or {}) do
         keys[row[1]] = true
       end
-      added, fresh[groups[i]] = added + results[place].changes, keys
+      added, fresh[groups[i]] = added + changes, changes == #groups[i].items or keys
     end
     return { added = added, merged = all - added, fresh = fresh }
   end
