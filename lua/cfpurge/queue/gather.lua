@@ -193,15 +193,17 @@ function Gather:ended(unit, value, err)
       entry.value = entry.value or counts(unit, entry, value)
     end
   end
+  local added, merged = 0, 0
   for _, entry in ipairs(unit.entries) do
     if not (is_apart or entry.has_ended) then
       entry.problem = err or false
       tell(self, entry)
       if value then
-        self:note(entry.value.added, entry.value.merged)
+        added, merged = added + entry.value.added, merged + entry.value.merged
       end
     end
   end
+  self:note(added, merged)
   if unit.is_under_way then
     unit.is_under_way, self.in_flight = false, self.in_flight - 1
   end

@@ -180,8 +180,8 @@ function Link:over(unit, results, err)
     remedy = {}
   end
   if not err then
-    local _, opened = self.store.open()
-    if opened and unit.before > 0 then
+    local opened = unit.before > 0 and select(2, self.store.open())
+    if opened then
       opened(results)
     end
     self.is_ready, self.first = true, {}
