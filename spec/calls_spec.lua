@@ -93,7 +93,7 @@ describe("a table that can be called", function()
       for _, how in ipairs { "purge", "purge_" .. kind, "start", "named", "dry" } do
         edge.reset(zone)
         local given = callable(list)
-        given[1] = "not an item"
+        given[1] = list[1]
         local result
         if how == "purge" then
           result = assert(client:purge { [kind] = given })

@@ -17,12 +17,13 @@ static void envelope_skip_blanks(struct envelope_cursor *cursor)
 
 static bool envelope_eat(struct envelope_cursor *cursor, const char *token)
 {
-    size_t size = strlen(token);
+    const char *at;
 
     envelope_skip_blanks(cursor);
-    if ((size_t)(cursor->end - cursor->at) < size || memcmp(cursor->at, token, size) != 0)
-        return false;
-    cursor->at += size;
+    for (at = cursor->at; *token; at++, token++)
+        if (at == cursor->end || *at != *token)
+            return false;
+    cursor->at = at;
     return true;
 }
 

@@ -69,6 +69,8 @@ int64_t cf_retry_after(const char *value, const char *date, int64_t now)
     int64_t seconds = 0, until, own;
     const char *p;
 
+    if (!*value)
+        return -1;
     for (p = value; *p >= '0' && *p <= '9'; p++)
         if (seconds < FAR)
             seconds = seconds * 10 + (*p - '0');

@@ -116,7 +116,12 @@ static const char *rules_unseen_problem(const char *text, size_t len, uint32_t *
 static const char *rules_host_problem(const char *host, size_t len, uint32_t *found)
 {
     size_t i;
+    bool is_plain = true;
+
     for (i = 0; i < len; i++) {
+        if (host[i] > ',' && host[i] < 0x7f)
+            continue;
+        is_plain = false;
         switch (host[i]) {
         case '*':
             return "must not have a wildcard in the host name";
@@ -128,7 +133,7 @@ static const char *rules_host_problem(const char *host, size_t len, uint32_t *fo
             break;
         }
     }
-    return rules_unseen_problem(host, len, found);
+    return is_plain ? NULL : rules_unseen_problem(host, len, found);
 }
 
 /* Does white space and then another URL stand in this one? Its path and query may have either. */

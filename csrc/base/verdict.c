@@ -133,13 +133,19 @@ void cf_verdict_read(int status, const char *json, size_t len, struct cf_verdict
     static const char bom[] = "\xef\xbb\xbf";
     struct cf_envelope envelope = {.is_object = false};
     struct verdict_codes codes = {.status = status};
+    const char *body = json, *id;
 
+    verdict->id_at = verdict->id_len = 0;
     if (json && len >= 3 && memcmp(json, bom, 3) == 0) {
         json += 3;
         len -= 3;
     }
-    if (json)
+    if (json && cf_envelope_read(json, len, &id, &verdict->id_len)) {
+        verdict->id_at = (size_t)(id - body);
+        envelope = (struct cf_envelope){.is_object = true, .is_envelope = true, .is_success = true};
+    } else if (json) {
         cf_envelope_scan(json, len, &envelope, verdict_add_code, &codes);
+    }
     verdict_by_status(status, envelope.is_envelope, verdict);
     if (status >= 200 && status < 300 && (envelope.is_success || !envelope.is_object)) {
         verdict->kind = envelope.is_success ? NULL : "bad_response";

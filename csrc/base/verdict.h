@@ -36,8 +36,9 @@ enum cf_about {
 struct cf_verdict {
     const char *kind; /* NULL: accepted */
     enum cf_about about;
-    bool is_transient; /* the same request may be accepted later */
-    bool is_overall;   /* of CF_ABOUT_RATE: the account's limit over all calls */
+    bool is_transient;    /* the same request may be accepted later */
+    bool is_overall;      /* of CF_ABOUT_RATE: the account's limit over all calls */
+    size_t id_at, id_len; /* in the body, where cf_envelope_read has found it; `id_at` is 0 of any other answer */
 };
 
 /* Reads an answer. `json` is its body; NULL where it is not whole, and then the status alone is read. */

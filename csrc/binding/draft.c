@@ -52,6 +52,7 @@ static bool draft_write_headers(struct cf_buffer *lines, const struct cf_options
     return (!has_body || (draft_add_header(lines, "Content-Type: ", "application/json") &&
                           draft_add_header(lines, "Expect:", ""))) &&
            draft_add_header(lines, "Accept: ", "application/json") &&
+           draft_add_header(lines, "Accept-Encoding: ", "identity") &&
            (!options->headers || cf_buffer_add(lines, options->headers->data, options->headers->len) == CF_BUFFER_OK);
 }
 

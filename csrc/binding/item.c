@@ -220,11 +220,15 @@ static bool item_write_pair(struct cf_place *place)
 
 bool cf_item_file(struct cf_place *place)
 {
+    const char *url;
+    size_t len;
+
     switch (lua_type(place->L, -1)) {
     case LUA_TTABLE:
         return item_write_pair(place);
     case LUA_TSTRING:
-        return item_write_string(place, cf_rule_url);
+        url = lua_tolstring(place->L, -1, &len);
+        return item_write_checked(place, url, len, cf_rule_url);
     default:
         cf_place_wrong_type(place, "string or table", luaL_typename(place->L, -1));
         return false;

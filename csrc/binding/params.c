@@ -162,8 +162,8 @@ static bool params_write_list(struct params_writing *writing, size_t most)
     size_t count;
     bool is_all;
 
-    if (!lua_istable(L, -1))
-        cf_place_wrong_type(place, "table", luaL_typename(L, -1));
+    if (!lua_istable(L, -1) || luaL_getmetafield(L, -1, "__call"))
+        cf_place_wrong_type(place, "table", lua_istable(L, list) ? "an iterator" : luaL_typename(L, list));
     count = (size_t)lua_rawlen(L, -1);
     if (count > most) {
         cf_place_refuse(place, lua_pushfstring(L, "has %d items, and one request holds %d", (int)count, (int)most));

@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-#include "base/envelope.h"
 #include "binding/decoder.h"
 #include "binding/error.h"
 
@@ -389,13 +388,13 @@ int cf_result_push(lua_State *L, const struct cf_ending *ending, const char *zon
     static const char bom[] = "\xef\xbb\xbf";
     const struct cf_buffer *body = &ending->response->body;
     int envelope = 0, top = lua_gettop(L);
-    size_t id_len = 0, start = body->len >= 3 && memcmp(body->data, bom, 3) == 0 ? 3 : 0;
-    const char *id = NULL, *json = body->len ? body->data + start : "";
+    size_t start = body->len >= 3 && memcmp(body->data, bom, 3) == 0 ? 3 : 0;
+    const char *json = body->len ? body->data + start : "";
 
     luaL_checkstack(L, 20, "result");
     if (ending->failure == CF_OK && result_is_success(ending->response->status) && ending->body_len > 0 &&
-        cf_envelope_read(json, body->len - start, &id, &id_len)) {
-        result_push_result(L, ending, 0, id, id_len);
+        ending->verdict->id_at > 0) {
+        result_push_result(L, ending, 0, body->data + ending->verdict->id_at, ending->verdict->id_len);
         return 1;
     }
     if (ending->failure == CF_OK && cf_decoder_push(L, json, body->len - start)) {

@@ -119,7 +119,7 @@ static CURLcode attempt_set_up(struct cf_transfer *transfer)
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)CF_RESPONSE_MAX_BODY);
-    /* The header says that we want none; libcurl decodes the body of a server that encodes it all the same. */
+    /* Our header says that we want none; libcurl decodes the body of a server that encodes it all the same. */
     SET(CURLOPT_ACCEPT_ENCODING, "identity");
     /* libcurl allocates this buffer for every request: it is as small as libcurl takes it. The buffer that it receives
      * into is not: with less than the 16 KiB of an HTTP/2 frame libcurl (7.88) forgets streams whose frames come side

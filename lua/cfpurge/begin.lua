@@ -351,7 +351,8 @@ function M.start(state, name, shift, params, options, environment_id, on_done)
 end
 
 -- Nothing else is in flight in a host that blocks, and nobody watches: the core does all of it in one call. Nil where
--- nothing began: the fault, or that it is not the core's to do, is found once more by `begin`.
+-- nothing began: the core refuses what is not one request, and the fault, or that it is not the core's to do, is found
+-- once more by `begin`.
 local function perform_in_core(state, params, options)
   local ok, result, err = pcall(state.core.purge, state.core, params, options)
   if ok and result then
@@ -377,8 +378,7 @@ end
 function M.perform(state, name, shift, params, options, environment_id)
   local result, err, raised, request, loop, call
   if state.count == 0 and not (state.zone or state.has_events or environment_id) and is_plain(options)
-    and next(state.sizes) == nil and not state.plans and is_short(state, params, options)
-    and loops.pick(state.loop).blocks then
+    and next(state.sizes) == nil and not state.plans and loops.pick(state.loop).blocks then
     result, err, raised = perform_in_core(state, params, options)
     if result then
       return result

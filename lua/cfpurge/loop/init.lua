@@ -106,11 +106,8 @@ end
 ---@param loop string|table the option
 ---@return cfpurge.Loop
 function M.pick(loop)
-  if type(loop) == "table" then
-    return loop
-  end
   local name = names[loop == "auto" and running() or loop]
-  return loaded[name] or require(name)
+  return not name and loop or loaded[name] or require(name)
 end
 
 -- ---- a client's loops ----
