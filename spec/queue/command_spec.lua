@@ -223,8 +223,8 @@ for _, store in ipairs(stores) do describe("the command's queue, " .. store.name
     out = fine({ "queue", "failed", "--kind", "tags", "--limit", "1" }, over(target))
     assert.matches("^bad%-%d: [^\n]*so it is[^\n]*code 1100[^\n]*; zone " .. zone .. ", %d+%.%d s ago\n$", out)
     assert.equal("", fine({ "queue", "failed", "--kind", "hosts" }, over(target)))
-    _, err, status = command.run({ "queue", "failed", "--limit", "0" }, over(target))
-    assert.same({ "cfpurge: --limit: is too small\n", 2 }, { err, status })
+    out, err, status = command.run({ "queue", "failed", "--limit", "0" }, over(target))
+    assert.same({ "", "cfpurge: --limit: is too small\n", 2 }, { out, err, status })
     local failed = cjson.decode(fine({ "queue", "failed", "--json" }, over(target))).failed
     assert.same({ 2, 1100, zone, false }, { #failed, failed[1].error.code, failed[1].zone, failed[1].invalidate })
     assert.equal("retried: 0 items\n", fine({ "queue", "retry", "--environment", "staging" }, over(target)))
