@@ -19,7 +19,7 @@ static size_t count_reply(const redisReply *reply, int depth)
 /* Of the value at the top, which goes. */
 static size_t count_value(void)
 {
-    size_t count = 1, i, len = lua_istable(L, -1) ? lua_rawlen(L, -1) : 0;
+    size_t count = 1, i, len = lua_istable(L, -1) ? (size_t)lua_rawlen(L, -1) : 0;
 
     CHECK(lua_checkstack(L, 4));
     for (i = 1; i <= len; i++) {
