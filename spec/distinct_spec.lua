@@ -2,6 +2,7 @@
 local cjson = require("cjson").new()
 local clients = require "spec.support.client"
 local core = require "cfpurge.core"
+local edge = require "spec.support.edge"
 
 describe("equal items", function()
   local client
@@ -33,6 +34,17 @@ describe("equal items", function()
       end
       assert.same(case[3], items)
     end
+  end)
+
+  it("leave the places of the others right where one request fails", function()
+    local purging = assert(require("cfpurge").new(clients.options { base_url = edge.env.API_CLOSED,
+      zone_id = edge.env.ZONE_ID, max_retries = 0 }))
+    local list = { "a", "A", "b" }
+    local request = assert(purging:start { tags = list })
+    for how, err in pairs { purge = select(2, purging:purge { tags = list }), start = select(2, request:wait()) } do
+      assert.same({ { "a", "b" }, { 1, 3 } }, { err.failures[1].items, err.failures[1].places }, how)
+    end
+    purging:close()
   end)
 
   it("are found among many", function()

@@ -29,7 +29,11 @@ local function mend(request, _, err)
     return true
   end
   local cause = setmetatable(tables.copy(err), getmetatable(err))
-  err.failures = { { error = cause, items = items, at = 1 } }
+  local places
+  if request.asked and #request.asked > #items then
+    places = jobs().places(request, kind, items)
+  end
+  err.failures = { { error = cause, items = items, at = 1, places = places } }
   err.requests, err.ids = 1, {}
   return false
 end

@@ -39,7 +39,8 @@ function Core.start(_, params, options, environment_id, is_part)
     return nil, core.error("queue_full", "full", { attempts = 0, retryable = true, remaining = params })
   end
   last_id, started = last_id + 1, started + 1
-  flying[#flying + 1] = { id = last_id, tags = cjson.decode(body).tags, is_sent = byte(4) > 0 }
+  flying[#flying + 1] = { id = last_id, tags = cjson.decode(body).tags, is_sent = byte(4) > 0,
+    asked = #params.tags }
   assert(items == #flying[#flying].tags and items <= server.max_items)
   return last_id, items < #params.tags or nil
 end
@@ -49,7 +50,7 @@ local function accept(entry)
     assert(not accepted[tag], "accepted twice")
     accepted[tag] = true
   end
-  entry.value = { id = "x", ids = { "x" }, accepted = #entry.tags, requests = 1, attempts = 1, elapsed = 0,
+  entry.value = { id = "x", ids = { "x" }, accepted = entry.asked, requests = 1, attempts = 1, elapsed = 0,
     messages = {} }
 end
 

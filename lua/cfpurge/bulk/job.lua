@@ -371,6 +371,13 @@ function M.adopt(request, kind, items, err, options)
   return true
 end
 
+--- Where in the list that was asked for each of `items` stands, equal ones once. Nil where the client has been closed,
+--- whose core compares no more.
+function M.places(request, kind, items)
+  local _, chunk = sources.read_already(request.state.core, kind, items, request.asked)
+  return #chunk.places == #items and chunk.places or nil
+end
+
 --- Begins nothing more for this request; what is in flight still counts. Where nothing of it was sent, it ends.
 ---@param request cfpurge.Request
 function M.stop(request)
