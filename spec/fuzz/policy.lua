@@ -1,5 +1,6 @@
 -- A list is purged by a client whose core has no network: what it answers, and when, is the input (policy.c). Each item
 -- must end once, accepted or remaining, and no list may cost more requests than halving it down to its items.
+local bytes = require "spec.fuzz.bytes"
 local cfpurge = require "cfpurge"
 local cjson = require("cjson").new()
 local job = require "cfpurge.bulk.job"
@@ -187,11 +188,7 @@ local function check_end(items, is_table, result, err)
 end
 
 return function(text)
-  local at = 0
-  byte = function(most)
-    at = at + 1
-    return (text:byte(at) or 0) % most
-  end
+  byte = bytes(text)
   flying, over, accepted, started, unsent, last_id = {}, {}, {}, 0, 0, 0
   server = { is_strict = byte(3) == 1, is_vague = byte(2) == 1, most = 1 + byte(20), bad = {}, is_closed = false,
     max_items = 1 + byte(24), room = byte(8) == 1 and 1 + byte(4) or 100 }

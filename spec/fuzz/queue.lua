@@ -1,6 +1,7 @@
 -- Transitions of the queue in any order (queue.c), and what must hold after each. The model is what was asked for: an
 -- `ask` is a purge of one item that is to begin at `at` or later. Until a claim that began no earlier was accepted for
 -- it, or failed for good, something in the store must stand for it. And the store's counts must be those of its rows.
+local bytes = require "spec.fuzz.bytes"
 local cjson = require "cjson"
 local store = require "cfpurge.queue.sqlite"
 local schema = require "cfpurge.queue.sqlite_schema"
@@ -301,15 +302,12 @@ local function drain()
 end
 
 return function(text)
-  local at = 0
-  byte = function(most)
-    at = at + 1
-    return (text:byte(at) or 0) % most
-  end
+  local is_over
+  byte, is_over = bytes(text)
   clock, asks, flying = START, {}, {}
   clear()
   for _ = 1, STEPS do
-    if at >= #text then break end
+    if is_over() then break end
     local which = byte(#TRANSITIONS + 6)
     local transition = TRANSITIONS[which + 1]
     if not transition and flying[1] then transition = TRANSITIONS.settle end
