@@ -28,7 +28,7 @@ end
 function M.of(args)
   local named, environment = args.queue and args.queue[1], os.getenv "CFPURGE_QUEUE"
   named = named ~= "" and named or nil
-  if named and named:find "^rediss?://[^?]*:[^?]*@" or named and named:find "^unix://[^/?]*:[^/?]*@" then
+  if named and (named:find "^rediss?://[^?]*:[^?]*@" or named:find "^unix://[^/?]*:[^/?]*@") then
     return nil, "--queue: its password could be seen among the arguments: set CFPURGE_QUEUE"
   elseif named or (environment and environment ~= "") then
     return named or environment

@@ -151,7 +151,7 @@ end
 -- An item that several entries have was added by the first of them. Makes its table before it changes anything.
 local function counts(unit, entry, value)
   local size, mine = #entry.items, { added = 0, merged = 0 }
-  local fresh = not unit.entries[2] or value.fresh[entry.of]
+  local fresh = value.fresh[entry.of]
   if not unit.entries[2] then
     mine.added = value.added
   elseif fresh == true then
