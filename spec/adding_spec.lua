@@ -2,22 +2,15 @@
 local core = require "cfpurge.core"
 local loops = require "cfpurge.loop"
 local making = require "cfpurge.queue.making"
-local tables = require "cfpurge.tables"
 local command = require "spec.support.command"
 local edge = require "spec.support.edge"
+local keys = require "spec.support.keys"
 local stores = require "spec.support.stores"
 
 local function exists(path)
   local file = io.open(path)
   if file then file:close() end
   return file ~= nil
-end
-
-local function sorted_keys(t)
-  local names = {}
-  for name in tables.entries(t) do names[#names + 1] = name end
-  table.sort(names)
-  return names
 end
 
 describe("a kind", function()
@@ -72,7 +65,7 @@ end)
 describe("a store", function()
   -- Of the stores' modules; `durable` asks a server, and UNIT and durability are values.
   local function transitions(name)
-    local found = sorted_keys(require("cfpurge.queue." .. name))
+    local found = keys(require("cfpurge.queue." .. name))
     for i = #found, 1, -1 do
       if found[i] == "durable" then table.remove(found, i) end
     end

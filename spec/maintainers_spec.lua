@@ -9,14 +9,7 @@ local readme = require "spec.support.readme"
 
 local TEXTS = { ["csrc/README.md"] = readme.inside, ["spec/README.md"] = readme.specs }
 
-local function output(line)
-  local pipe = io.popen(line)
-  local text = pipe:read "*a"
-  pipe:close()
-  return text
-end
-
-local files = output "find ./* .ci .debian -name build -prune -o -type f -print"
+local files = command.output "find ./* .ci .debian -name build -prune -o -type f -print"
 
 -- The lines of the shell's blocks, without what stands behind #.
 local function lines(text)
@@ -63,7 +56,7 @@ for path, text in pairs(TEXTS) do
       -- What builds is not built from within a run.
       if line:find "^spec/run" then
         it("runs: " .. line, function()
-          local printed = output("env -u WATCH -u CFPURGE_WATCH JOBS=1 " .. line .. " 2>&1")
+          local printed = command.output("env -u WATCH -u CFPURGE_WATCH JOBS=1 " .. line .. " 2>&1")
           assert.truthy(printed:find "\n%d+ passed, 0 failed, %d+ skipped\n$", printed)
         end)
       end
@@ -79,7 +72,7 @@ describe("csrc/README.md", function()
       assert.truthy(command.read("csrc/" .. file):find("struct " .. struct .. " {", 1, true), struct)
     end
     assert.is_true(seen >= 8)
-    local code = output "cat csrc/*/*.[ch]"
+    local code = command.output "cat csrc/*/*.[ch]"
     for name in readme.inside:gmatch "`(cf_[%w_]+)`" do assert.truthy(code:find(name, 1, true), name) end
   end)
 end)

@@ -2,22 +2,9 @@
 local elsewhere = require "spec.support.where"
 local command = require "spec.support.command"
 local edge = require "spec.support.edge"
+local keys = require "spec.support.keys"
 
-local function sorted(set)
-  local list = {}
-  for name in pairs(set) do list[#list + 1] = name end
-  table.sort(list)
-  return list
-end
-
-local function output(line)
-  local pipe = io.popen(line)
-  local text = pipe:read "*a"
-  pipe:close()
-  return text
-end
-
-local function new_folder() return output "mktemp -d /tmp/cfpurge-man.XXXXXX":match "%S+" end
+local function new_folder() return command.output "mktemp -d /tmp/cfpurge-man.XXXXXX":match "%S+" end
 
 -- The commands that a help lists; its options go into `options`.
 local function told_by(help, options)
@@ -59,8 +46,8 @@ describe("the command's", function()
       if name then named[name] = true end
       for option in line:gmatch(line:find "^%.It" and "Fl (%S+)" or "^$") do listed[option] = true end
     end
-    assert.same(sorted(commands), sorted(named))
-    assert.same(sorted(options), sorted(listed))
+    assert.same(keys(commands), keys(named))
+    assert.same(keys(options), keys(listed))
   end)
 
   it("helps have no line of more than 80 columns, and each an example", function()
@@ -92,8 +79,8 @@ describe("the command's", function()
       for example in help:match "\nExamples?:\n(.*)":gmatch "  ([^\n]+)" do scripts[example] = true end
     end
     for script in man:gmatch "%.Bd %-literal[^\n]*\n(.-)\n%.Ed" do scripts[script:gsub("\\e", "\\")] = true end
-    assert.is_true(#sorted(scripts) > 20)
-    for _, script in ipairs(sorted(scripts)) do run(script) end
+    assert.is_true(#keys(scripts) > 20)
+    for _, script in ipairs(keys(scripts)) do run(script) end
     os.execute("rm -r " .. folder)
   end)
 
@@ -118,7 +105,7 @@ describe("the command's", function()
   }
   for shell, code in pairs(shells) do
     it("completions are those of " .. shell, function()
-      if output("command -v " .. shell) == "" then return pending(shell .. " is not installed") end
+      if command.output("command -v " .. shell) == "" then return pending(shell .. " is not installed") end
       local script, err, status = command.run { "completion", shell }
       assert.equal(0, status, err)
       local folder = new_folder()
@@ -126,7 +113,7 @@ describe("the command's", function()
       file:write(script):close()
       local program, words = command.file((code:format(folder .. "/_cfpurge"))), {}
       for i, line in ipairs(lines) do words[i] = "'" .. line[1] .. "'" end
-      local said = output(("timeout -k 1 30 %s %s %s 2>&1"):format(shell, program, table.concat(words, " ")))
+      local said = command.output(("timeout -k 1 30 %s %s %s 2>&1"):format(shell, program, table.concat(words, " ")))
       local i = 0
       for line in said:gmatch "[^\n]+" do
         i = i + 1

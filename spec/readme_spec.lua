@@ -3,6 +3,7 @@ local cfpurge = require "cfpurge"
 local command = require "spec.support.command"
 local core = require "cfpurge.core"
 local edge = require "spec.support.edge"
+local keys = require "spec.support.keys"
 local readme = require "spec.support.readme"
 
 local env = edge.up()
@@ -33,18 +34,6 @@ local function code(cell) return cell:match "^`(.-)`$" end
 local function names(head)
   local found = {}
   for i, cells in ipairs(rows(head)) do found[i] = code(cells[1]):match "^[%w_]+" end
-  table.sort(found)
-  return found
-end
-
-local function keys(...)
-  local seen, found = {}, {}
-  for _, t in ipairs { ... } do
-    for key in pairs(t) do
-      if not seen[key] then found[#found + 1] = key end
-      seen[key] = true
-    end
-  end
   table.sort(found)
   return found
 end

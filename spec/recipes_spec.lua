@@ -2,6 +2,7 @@
 local elsewhere = require "spec.support.where"
 local clients = require "spec.support.client"
 local edge = require "spec.support.edge"
+local command = require "spec.support.command"
 local host = require "spec.support.host"
 local readme = require "spec.support.readme"
 local recipe = require "spec.support.recipe"
@@ -13,10 +14,7 @@ local unset = { "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_EMAIL", "CLOUDFLARE_API_KEY"
 
 -- What it printed, on both channels.
 local function output(line)
-  local pipe = io.popen(("env -u %s %s 2>&1"):format(table.concat(unset, " -u "), line))
-  local printed = pipe:read "*a"
-  pipe:close()
-  return printed
+  return command.output(("env -u %s %s 2>&1"):format(table.concat(unset, " -u "), line))
 end
 
 local function write(path, text)

@@ -12,6 +12,7 @@
 --   it.master (a pid), it:signal(name), it:ended(), it:log(), it:problems(expected...), it:stop(signal?)
 local socket = require "socket"
 local unix = require "socket.unix"
+local output = require "spec.support.command".output
 local edge = require "spec.support.edge"
 local json = require("cjson").new()
 
@@ -38,13 +39,6 @@ end
 
 local function new_socket()
   return unix.stream and unix.stream() or unix()
-end
-
-local function output(command)
-  local pipe = io.popen(command)
-  local text = pipe:read "*a"
-  pipe:close()
-  return text
 end
 
 function M.wait_until(fn, seconds, what)

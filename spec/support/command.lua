@@ -7,6 +7,7 @@
 --   command.line(words, options?)  the command line itself
 --   command.file(text?)            the path of a file of its own, gone at the end
 --   command.read(path)             what is in it
+--   command.output(line)           what a line of the shell prints, however it ends
 --   command.wait_until_caught(pid)  until that process, asleep, catches SIGTERM
 --   command.clean()                removes all files: for teardown
 local edge = require "spec.support.edge"
@@ -27,6 +28,13 @@ function M.read(path)
   local file = assert(io.open(path))
   local text = file:read "*a"
   file:close()
+  return text
+end
+
+function M.output(line)
+  local pipe = io.popen(line)
+  local text = pipe:read "*a"
+  pipe:close()
   return text
 end
 

@@ -8,6 +8,8 @@
 --   cats.block(fn)            what stands above a function: its args, and its params and returns: lists of { name, type };
 --                             nil where it has no annotation
 --   cats.unknown()            the names of types that nothing declares, sorted
+local keys = require "spec.support.keys"
+
 local M = { classes = {}, aliases = {} }
 
 local named = {} -- the names that types use
@@ -250,17 +252,10 @@ function M.problem(value, kind)
   return why
 end
 
-local function sorted(set)
-  local list = {}
-  for name in pairs(set) do list[#list + 1] = name end
-  table.sort(list)
-  return list
-end
-
 function M.unseen(name)
   local unseen = {}
   for field in pairs((fields_of(M.classes[name]))) do unseen[field] = not seen[name .. "." .. field] or nil end
-  return sorted(unseen)
+  return keys(unseen)
 end
 
 function M.literals(name)
@@ -271,7 +266,7 @@ function M.literals(name)
     end
   end
   add(M.aliases[name])
-  return sorted(texts)
+  return keys(texts)
 end
 
 function M.unknown()
@@ -279,7 +274,7 @@ function M.unknown()
   for name in pairs(named) do
     unknown[name] = not (M.classes[name] or M.aliases[name] or primitives[name]) or nil
   end
-  return sorted(unknown)
+  return keys(unknown)
 end
 
 -- ---- functions ----

@@ -19,16 +19,10 @@
 local cfpurge = require "cfpurge"
 local cjson = require("cjson").new()
 local clients = require "spec.support.client"
+local output = require "spec.support.command".output
 
 local M = { of = {} }
 local valkey = os.getenv "CFPURGE_VALKEY"
-
-local function output(command)
-  local pipe = io.popen(command)
-  local text = pipe:read "*a"
-  pipe:close()
-  return text
-end
 
 local function own_pid()
   local file = assert(io.open "/proc/self/stat")
