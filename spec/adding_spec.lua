@@ -65,7 +65,7 @@ end)
 describe("a store", function()
   -- Of the stores' modules; `durable` asks a server, and UNIT and durability are values.
   local function transitions(name)
-    local found = keys(require("cfpurge.queue." .. name))
+    local found = keys((require("cfpurge.queue." .. name)))
     for i = #found, 1, -1 do
       if found[i] == "durable" then table.remove(found, i) end
     end
