@@ -1,7 +1,7 @@
 /* One pollable descriptor: epoll with a timerfd and an eventfd, or kqueue; where there is neither, poll(2) and no
  * descriptor. It watches descriptors lazily: what curl no longer wants is forgotten only when a stray event shows that
- * it is still there, because curl drops and takes up the same socket with every transfer (libcurl-facts). Times are
- * microseconds of cf_clock_now. */
+ * it is still there, because curl drops and takes up the same socket with every transfer. Times are microseconds of
+ * cf_clock_now. */
 #ifndef CFPURGE_POLLER_H
 #define CFPURGE_POLLER_H
 

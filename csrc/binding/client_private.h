@@ -1,5 +1,5 @@
-/* The client, as its files share it: client.c makes, drives and closes it, call.c begins requests, and
- * taking.c runs what may raise where nothing may be lost, and stats.c counts. */
+/* The client, as its files share it: client.c makes, drives and closes it, call.c begins requests, taking.c runs what
+ * may raise where nothing may be lost, and stats.c counts. */
 #ifndef CFPURGE_CLIENT_PRIVATE_H
 #define CFPURGE_CLIENT_PRIVATE_H
 

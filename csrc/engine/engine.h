@@ -1,5 +1,5 @@
-/* A client's requests on one CURLM: submit, step, take, cancel. Nothing here knows of Lua, and nothing of curl is seen
- * here. One owner, one thread. Times are microseconds, instants those of cf_clock_now. */
+/* A client's requests: submit, step, take, cancel. Nothing here knows of Lua, and nothing of curl is seen here. One
+ * owner, one thread. Times are microseconds, instants those of cf_clock_now. */
 #ifndef CFPURGE_ENGINE_H
 #define CFPURGE_ENGINE_H
 

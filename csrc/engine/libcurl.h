@@ -109,7 +109,7 @@ static inline bool cf_libcurl_trusts_connections(void)
     return cf_libcurl_is_since(0x081501);
 }
 
-/* From 7.87 on every send carries MSG_NOSIGNAL (libcurl-facts). */
+/* From 7.87 on every send carries MSG_NOSIGNAL. */
 static inline bool cf_libcurl_may_raise_sigpipe(void)
 {
 #ifdef CF_SIGPIPE_ALWAYS

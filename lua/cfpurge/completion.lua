@@ -260,9 +260,9 @@ local function go_on_with_jobs(state)
   until job == last or not state.later
 end
 
---- Raises what callbacks have raised: as it is, or where there are several, as their texts. An on_done is raised only
---- what has been added to the `before` that there were: the rest is not its doing, and the report around it raises
---- that.
+--- Raises what callbacks have raised: as it is, or where there are several, as their texts. A caller that is itself an
+--- on_done hears only of those that came after the first `before`: the others are not its doing, and the report around
+--- it raises them.
 function M.raise_failures(state, before)
   local failures, first = state.failures, is_within(state) and before + 1 or 1
   local failure = failures[first]

@@ -11,7 +11,7 @@ return {
   SWEPT = "1000", EXPIRED = "4",
   -- A zone's plan is read again after a day, and where a 429 does not fit it after an hour; in seconds.
   STALE = "86400", DOUBTFUL = "3600",
-  -- So many calls in 5 minutes, whatever they are (cloudflare-api.md), counted in slots of 10 seconds.
+  -- So many calls in 5 minutes, whatever they are, counted in slots of 10 seconds.
   NOW_SLOT = "CAST(now() / 10 AS INTEGER)", SLOTS = "31",
   SENT = "(SELECT ifnull(sum(count), 0) FROM sent WHERE slot > {NOW_SLOT} - {SLOTS})",
 
