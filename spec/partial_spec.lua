@@ -29,7 +29,7 @@ describe("the error of a list", function()
     edge.script(zone, { answer('"t150"', 503) })
     local _, err = client:purge { tags = tags(250) }
     assert.same({ "partial", 150, 1, 503 }, { err.kind, err.accepted, #err.failures, err.failures[1].error.status })
-    assert.matches("^partial: 100 items were not accepted, 150 were: server: ", tostring(err))
+    assert.matches("^partial: 100 items not accepted, 150 accepted: server: ", tostring(err))
     assert.is_true(err.retryable)
   end)
 
@@ -73,7 +73,7 @@ describe("the error of a list", function()
     end }
     assert.same({ "partial", 100, 1, 0 }, { err.kind, err.accepted, #err.failures, #err.failures[1].items })
     assert.matches("the file is gone", err.failures[1].error.message)
-    assert.matches("^0 items were not accepted, 100 were: invalid_request: tags: the iterator raised", err.message)
+    assert.matches("^0 items not accepted, 100 accepted: invalid_request: tags: the iterator raised", err.message)
   end)
 
   it("has the deadline among the failures, with what was read and not sent", function()

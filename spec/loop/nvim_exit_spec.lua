@@ -111,7 +111,7 @@ describe("Neovim that is left", function()
     os.execute(tmux .. " kill-server")
     os.remove(script)
     assert(ok, seen)
-    assert.matches("cfpurge: 1 purges did not reach the API", seen.early)
+    assert.matches("cfpurge: 1 purge did not reach the API", seen.early)
     -- It stays, until a key is pressed or five seconds are over.
     assert.matches("did not reach the API", seen.late)
   end)

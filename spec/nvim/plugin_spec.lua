@@ -158,7 +158,7 @@ describe("the Neovim plugin", function()
     assert.matches("^a: invalid_request: one kind a request", lines[2])
     assert.equal("give URLs, or setup { url = ... }", lines[3])
     assert.equal("2 items: invalid_request: files[2]: must be an absolute http(s) URL", lines[4])
-    assert.matches("^3 items: partial: 2 items were not accepted, 1 were: bad_request: Unable to purge https://elsewhere",
+    assert.matches("^3 items: partial: 2 items not accepted, 1 accepted: bad_request: Unable to purge https://elsewhere",
       lines[5])
     assert.matches("; not accepted: https://elsewhere.test/2, https://elsewhere.test/3$", lines[5])
     assert.equal(1, edge.counts(zone).accepted)

@@ -136,14 +136,15 @@ function Account:error(cause)
   fields.elapsed = self.requests > 0 and core.now() - self.started or nil
   local message = cause.message
   if policy.is_refused(self.counters) then
-    message = ("every one of %d requests was refused, it is not about an item: %s"):format(self.requests, message)
+    message = ("every one of %d requests was refused, so it is not about an item: %s"):format(self.requests, message)
   end
   if kind == "partial" then
     message = ("%s: %s"):format(cause.kind, message)
   end
   if accepted > 0 or #self.failures > 1 then
-    local count = type(remaining[self.kind]) == "table" and #remaining[self.kind] .. " items" or "items"
-    message = ("%s were not accepted, %d were: %s"):format(count, accepted, message)
+    local count = type(remaining[self.kind]) == "table" and #remaining[self.kind]
+    message = ("%s not accepted, %d accepted: %s"):format(
+      count == 1 and "1 item" or count and count .. " items" or "items", accepted, message)
   end
   fields.message, fields.kind = nil, nil
   return core.error(kind, message, fields)

@@ -86,10 +86,10 @@ local function leave()
   end, 5)
   local lost = give_up(queues)
   if cut_off[1] then
-    tell(("cfpurge: %d purges did not reach the API: %s"):format(#cut_off, cut_off[1]))
+    tell(("cfpurge: %d purge%s did not reach the API: %s"):format(#cut_off, cut_off[2] and "s" or "", cut_off[1]))
   end
   if lost[1] then
-    tell(("cfpurge: %d calls were not answered by the store of %s"):format(#lost, lost[1]))
+    tell(("cfpurge: %d call%s not answered by the store of %s"):format(#lost, lost[2] and "s" or "", lost[1]))
   end
 end
 

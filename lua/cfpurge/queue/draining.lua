@@ -37,7 +37,8 @@ end
 
 -- Its time is up, whatever the store says or does not say.
 function Draining:go_on()
-  local problem = self.left and ("%d items were not accepted before the deadline"):format(self.left)
+  local problem = self.left and ("the deadline passed with %d item%s not accepted"):format(self.left,
+    self.left == 1 and "" or "s")
     or "the store did not tell before the deadline what is left"
   self:finish(nil, core.error("timeout", problem, { waiting = self.left }))
 end
