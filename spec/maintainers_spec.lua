@@ -44,7 +44,7 @@ for path, text in pairs(TEXTS) do
       local shown = table.concat(lines(text), "\n")
       for inline in text:gmatch "`(make [^`]+)`" do shown = shown .. "\n" .. inline end
       local count = 0
-      for target, words in shown:gmatch "make (%l+)([^\n]*)" do
+      for target, words in shown:gmatch "make ([%l%d]+)([^\n]*)" do
         count = count + 1
         assert.truthy(makefile:find("\n" .. target .. ":", 1, true), target)
         for spec in words:gmatch "spec/[%w_/]+%.lua" do assert.truthy(files:find("/" .. spec .. "\n", 1, true), spec) end
