@@ -33,6 +33,14 @@ describe("the command", function()
     assert.same({ base .. "/seen", 200, "HIT" }, { page.url, page.status, page.cache })
   end)
 
+  it("tells the tags that the origin sends, which the cache keeps from visitors", function()
+    local function tags_at(at)
+      local page = cjson.encode { url = at .. "/t/news,sport/x", headers = { Host = host } }
+      return cjson.decode((command.run({ "check", "--json", page }, {}))).pages[1].tags
+    end
+    assert.same({ "news,sport", nil }, { tags_at(edge.env.ORIGIN), tags_at(base) })
+  end)
+
   it("waits until no page is a HIT from before, and says which is", function()
     check({}, "/old")
     edge.get("production", host, "/old")

@@ -31,6 +31,8 @@ describe("the error of a list", function()
     assert.same({ "partial", 150, 1, 503 }, { err.kind, err.accepted, #err.failures, err.failures[1].error.status })
     assert.matches("^partial: 100 items not accepted, 150 accepted: server: ", tostring(err))
     assert.is_true(err.retryable)
+    edge.script(zone, { answer('"t101"', 503) })
+    assert.matches("^partial: 1 item not accepted, 100 accepted: server: ", tostring(select(2, client:purge { tags = tags(101) })))
   end)
 
   it("is partial where the causes differ, although nothing was accepted", function()

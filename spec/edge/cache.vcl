@@ -84,6 +84,8 @@ sub vcl_deliver {
   if (obj.hits > 0) { set resp.http.X-Cache = "HIT"; }
   set resp.http.CF-Cache-Status = resp.http.X-Cache;
   set resp.http.CF-Ray = regsub("0000000000000000" + req.xid, "^.*(.{16})$", "\1") + "-EDG";
+  # As Cloudflare does, before it answers a visitor.
+  unset resp.http.Cache-Tag;
   unset resp.http.x-env;
   unset resp.http.x-key;
   unset resp.http.x-host;
