@@ -1,7 +1,7 @@
 --- Sorts items by the zone that each belongs to: `zone = "auto"`. Pure: it sends nothing and knows no client.
 --
--- A bin holds items of one zone, and their places in the list. It is handed out when it is full; a bin that is not
--- when the list is at its end, or the oldest when too much is held.
+-- A bin holds items of one zone, and their places in the list. It is handed out when it is full. The bins that are not
+-- full are handed out at the list's end, and the oldest of them when too much is held.
 local core = require "cfpurge.core"
 local zones = require "cfpurge.zones"
 
