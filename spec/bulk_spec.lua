@@ -213,7 +213,7 @@ describe("a list longer than a request", function()
   end)
 
   it("goes in an event loop that does not stand still meanwhile", function()
-    edge.script(zone, { { times = 0, delay = 0.02, pass = true } })
+    edge.script(zone, { { times = 0, delay = 0.1, pass = true } })
     local said = clients.lua(([[
       local cqueues = require "cqueues"
       local client = require("cfpurge").new { api_token = "%s", zone_id = "%s", base_url = "%s" }

@@ -124,7 +124,7 @@ describe("the file of what remains", function()
   end)
 
   it("falls back to standard output where its directory has gone, or a device takes nothing", function()
-    edge.script(zone, { { delay = 0.6, status = 400, json = lists.refusal(1016).json } })
+    edge.script(zone, { { delay = 1.5, status = 400, json = lists.refusal(1016).json } })
     local _, wait = command.start({ "tags", "a", "--remaining", dir .. "/rest" }, { zone = zone })
     edge.requests(zone, 1)
     os.execute("rmdir " .. dir)

@@ -24,6 +24,7 @@ describe("the command in a terminal", function()
     local script = command.file("trap : INT\n" .. line .. "\necho status=$?\nexec cat\n")
     tmux(("new-session -d -s t -x 100 -y 40 'sh %s'"):format(script))
   end
+  local TELLS_PID = "sh -c 'echo pid=$$.; exec \"$@\"' - "
   -- Waits until the screen matches.
   local function screen(pattern)
     local ends = os.time() + 20
@@ -33,6 +34,10 @@ describe("the command in a terminal", function()
     until seen:find(pattern) or os.time() > ends
     assert.truthy(seen:find(pattern), seen)
     return seen
+  end
+
+  local function wait_until_it_reads()
+    command.wait_until_caught(screen("pid=%d+%."):match "pid=(%d+)")
   end
 
   before_each(function()
@@ -48,10 +53,9 @@ describe("the command in a terminal", function()
   it("asks before everything", function()
     local line = command.line({ "everything", "--zone", about.name })
     for _, answer in ipairs { "n", "C-c", "y" } do
-      type_in(line)
+      type_in(TELLS_PID .. line)
       screen("Purge everything of " .. about.name:gsub("%p", "%%%0") .. "%? %[y/N%]")
-      -- It reads the terminal a moment after it has asked.
-      os.execute "sleep 0.2"
+      wait_until_it_reads()
       tmux("send-keys -t t " .. answer .. (answer == "C-c" and "" or " Enter"))
       if answer == "y" then
         screen "accepted: everything in 1 request.*status=0"
@@ -70,8 +74,8 @@ describe("the command in a terminal", function()
   end)
 
   it("gives up the line that Ctrl-C interrupts", function()
-    type_in("sh -c 'echo pid=$$.; exec \"$@\"' - " .. command.line({ "tags", "--from", "-" }, { zone = zone }))
-    command.wait_until_caught(screen("pid=%d+%."):match "pid=(%d+)")
+    type_in(TELLS_PID .. command.line({ "tags", "--from", "-" }, { zone = zone }))
+    wait_until_it_reads()
     tmux "send-keys -t t typed Enter"
     screen "typed\n"
     tmux "send-keys -t t C-c"

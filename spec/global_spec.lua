@@ -143,8 +143,8 @@ describe("a client made and used before a fork", function()
 
     it("ends what is in flight once in each, and sends it once, " .. server.name, function()
       local zone = edge.zone()
-      edge.script(zone, { { match = '"slow"', delay = 0.5, json = { success = true, result = { id = "slow" } } },
-        { match = '"again"', status = 503, headers = { ["Retry-After"] = "1" } } })
+      edge.script(zone, { { match = '"slow"', delay = 1.5, json = { success = true, result = { id = "slow" } } },
+        { match = '"again"', status = 503, headers = { ["Retry-After"] = "2" } } })
       local report = host.run(prelude .. [[
         local c, events = nil, {}
         c = client.new { base_url = args.base, ca_file = edge.env.CA_FILE, zone_id = args.zone,

@@ -1,6 +1,7 @@
 -- The error of a list as a whole: its kind, whether it may be tried again, and what it counts.
 local clients = require "spec.support.client"
 local edge = require "spec.support.edge"
+local host = require "spec.support.host"
 local lists = require "spec.support.lists"
 
 local tags, iterator = lists.tags, lists.iterator
@@ -80,14 +81,17 @@ describe("the error of a list", function()
   end)
 
   it("has the deadline among the failures, with what was read and not sent", function()
-    edge.script(zone, { { times = 0, delay = 0.2, pass = true } })
-    local _, err = client:purge({ tags = tags(2000) }, { deadline = 0.3, max_in_flight = 1 })
-    local kinds, items = {}, 0
-    for _, failure in ipairs(err.failures) do
-      kinds[failure.error.kind], items = true, items + #failure.items
-    end
-    assert.same({ "partial", { timeout = true } }, { err.kind, kinds })
-    assert.is_true(items > 0)
+    host.tries(function()
+      edge.script(zone, { { pass = true }, { times = 0, delay = 5 } })
+      local _, err = client:purge({ tags = tags(2000) }, { deadline = 0.3, max_in_flight = 1 })
+      local kinds, items = {}, 0
+      for _, failure in ipairs(err.failures) do
+        kinds[failure.error.kind], items = true, items + #failure.items
+      end
+      assert.same({ timeout = true }, kinds)
+      assert.is_true(items > 0)
+      return err.kind == "partial", err
+    end)
   end)
 
   for _, how in ipairs { "cancel", "close" } do

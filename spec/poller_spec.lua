@@ -79,17 +79,17 @@ describe("fileno", function()
     local c, zone = client.new()
     assert(c:purge(tags)) -- the connection is there
     edge.script(zone, { { delay = 0.6, pass = true } })
+    local wakes, started = 0, system.now()
     local request = c:start(tags)
     while edge.counts(zone).requests < 2 do c:step(0) end
     for _ = 1, 3 do c:step(0) end
-    local wakes, started = 0, system.now()
     while not request:done() do
       assert.is_true(readable(c, 10))
       wakes = wakes + 1
       c:step(0)
     end
     assert.is_true(wakes <= 8, wakes .. " wakes")
-    assert.is_true(system.now() - started > 0.2)
+    assert.is_true(system.now() - started > 0.5)
     c:close()
   end)
 
@@ -123,8 +123,8 @@ describe("fileno", function()
     } do
       local c, zone = client.new(case[2])
       edge.script(zone, case[1])
-      local request = c:start(tags)
       local started = system.now()
+      local request = c:start(tags)
       while not request:done() do
         assert.is_true(c:timeout() ~= nil and c:timeout() <= 10.1, name)
         assert.is_true(readable(c, 15), name)

@@ -8,6 +8,7 @@ local host = require "spec.support.host"
 local http = require "socket.http"
 local peer = require "spec.support.peer"
 local read = require("spec.support.command").read
+local recipe = require "spec.support.recipe"
 local socket = require "socket"
 
 local CONF = [[
@@ -89,9 +90,7 @@ describe("nginx, reloaded", function()
   setup(function()
     dir = peer.path "nginx"
     for _, name in ipairs { "TLS", "CONTROL" } do
-      local free = assert(socket.bind("127.0.0.1", 0))
-      ports[name] = ("%d"):format(select(2, free:getsockname()))
-      free:close()
+      ports[name] = ("%d"):format(recipe.port())
     end
     write_conf "http2"
     peer.launch(("nginx -p %s -e %s.log -c %s.conf"):format(edge.up().EDGE, dir, dir), dir .. ".out")

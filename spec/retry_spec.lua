@@ -264,7 +264,7 @@ describe("the wait", function()
     assert.equal(0, wait_after { status = 429, headers = { ["Retry-After"] = "0" } })
     assert.equal(7, wait_after { status = 429, headers = { ["Retry-After"] = "7" } })
     assert.equal(60, wait_after { status = 503, headers = { ["Retry-After"] = "60" } })
-    between(18, 20, wait_after { status = 429, headers = { ["Retry-After"] = date(20) } })
+    between(10, 20, wait_after { status = 429, headers = { ["Retry-After"] = date(20) } })
     assert.equal(0, wait_after { status = 429, headers = { ["Retry-After"] = date(-3600) } })
   end)
 
@@ -372,9 +372,10 @@ describe("the time that is allowed", function()
       host.tries(function()
         started = system.now()
         local _, late, seen, retries = play({ answer, good }, { deadline = 0.3 })
-        assert.same({ 1, true, 1, {} }, { late.attempts, late.retryable, #seen, retries })
         between(0, 4, system.now() - started, "no wait")
-        return answer.status == late.status, late
+        if answer.status ~= late.status then return false, late end
+        assert.same({ 1, true, 1, {} }, { late.attempts, late.retryable, #seen, retries })
+        return true
       end)
     end
     -- One that it leaves room for is.

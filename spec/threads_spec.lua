@@ -3,7 +3,7 @@
 local elsewhere = require "spec.support.where"
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
-local socket = require "socket"
+local recipe = require "spec.support.recipe"
 local stores = require "spec.support.stores"
 
 local env = edge.up()
@@ -36,9 +36,7 @@ describe("eight threads", function()
       edge.script(zone, answers)
       zones[i] = zone
     end
-    local free = assert(socket.bind("127.0.0.1", 0))
-    local _, port = free:getsockname()
-    free:close()
+    local port = recipe.port()
     local redis, path = stores.server("", nil, port), stores.of.sqlite.target()
     local out = host.must(("env -u CLOUDFLARE_ZONE_ID STORES='%s redis://localhost:%d %s' TSAN_OPTIONS=exitcode=66 "
       .. "API_HTTP=%s API_TLS=%s CA_FILE=%s "

@@ -6,7 +6,7 @@
 --                   options: args {name = text or number}, answers (of the edge), main (true: not in a task), cpath,
 --                   env (of a server: NAME=value ...), fails (true: the program does not return; value is its exit
 --                   status), limit (seconds)
---               program.contract(host, options?)   runs the contract; a list of problems. options: tls, skipped, stores
+--               program.contract(host, options?)   runs the contract; a list of problems. options: tls, skips, stores
 --   in a host   program.main (not in a task?); program.start(host), once, where the code may run
 --               turn = program.in_turns(over)   the same in a host that steps clients itself: `turn` is called again
 --                   and again, steps them and goes on with the code; `over` is called when that has ended
@@ -162,7 +162,7 @@ function M.contract(host, options)
   local out = execute(host, "return " .. plan .. [[, function(host)
     io.stdout:write(require("spec.hosts.contract").run(host))
   end]], options)
-  return contract.verify(edge, text, out, out, options.skipped)
+  return contract.verify(edge, text, out, out, options.skips)
 end
 
 return M

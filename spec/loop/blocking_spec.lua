@@ -6,11 +6,11 @@ local host = require "spec.support.host"
 
 describe("without an event loop", function()
   it("the contract holds where step waits", function()
-    assert.same({}, program.contract("blocking", { skipped = 9 }))
+    assert.same({}, program.contract("blocking", { skips = "spawn" }))
   end)
 
   it("the contract holds in a frame loop, over TLS", function()
-    assert.same({}, program.contract("frame", { skipped = 9, tls = true }))
+    assert.same({}, program.contract("frame", { skips = "spawn", tls = true }))
   end)
 
   it("purge waits without using the processor", function()

@@ -24,26 +24,28 @@ describe("HAProxy", function()
   end)
 
   it("a purge lets the others go on, and nothing is stepped afterwards", function()
-    local value = run([[
-      local client, over, longest, now = new(), false, 0, require("cfpurge.core").now
-      host.spawn(function()
-        while not over do
-          local before = now()
-          core.msleep(1)
-          longest = math.max(longest, now() - before)
-        end
-      end)
-      local steps, step = 0, client.step
-      function client:step(...) steps = steps + 1 return step(self, ...) end
-      assert(client:purge { tags = { "a" } })
-      core.msleep(20)
-      local before = steps
-      core.msleep(50)
-      over = true
-      return { longest = longest, later = steps - before }
-    ]], { answers = { { delay = 0.5, pass = true } } })
-    assert.equal(0, value.later)
-    assert.is_true(value.longest < 0.1, value.longest .. " s")
+    host.tries(function()
+      local value = run([[
+        local client, over, longest, now = new(), false, 0, require("cfpurge.core").now
+        host.spawn(function()
+          while not over do
+            local before = now()
+            core.msleep(1)
+            longest = math.max(longest, now() - before)
+          end
+        end)
+        local steps, step = 0, client.step
+        function client:step(...) steps = steps + 1 return step(self, ...) end
+        assert(client:purge { tags = { "a" } })
+        core.msleep(20)
+        local before = steps
+        core.msleep(50)
+        over = true
+        return { longest = longest, later = steps - before }
+      ]], { answers = { { delay = 0.5, pass = true } } })
+      assert.equal(0, value.later)
+      return value.longest < 0.1, value.longest .. " s"
+    end)
   end)
 
   it("others are answered within 10 ms while a purge waits, or 1,000 are under way", function()
@@ -126,7 +128,7 @@ describe("HAProxy", function()
   it("an on_done that sleeps holds up nobody", function()
     local value = run [[
       local client, woken, during = new(), false, nil
-      assert(client:start({ tags = { "a" } }, nil, function() core.msleep(300) woken = true end))
+      assert(client:start({ tags = { "a" } }, nil, function() core.msleep(1500) woken = true end))
       core.msleep(100)
       during = assert(client:purge { tags = { "b" } }).accepted
       local before = woken

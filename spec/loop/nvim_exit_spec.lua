@@ -97,14 +97,18 @@ describe("Neovim that is left", function()
     local ok, seen = pcall(function()
       host.must(("%s -f /dev/null new-session -d -x 100 -y 20 'nvim -u NONE -i NONE -n --cmd \"luafile %s\" %s; sleep 60'")
         :format(tmux, script, file))
-      local screen
-      host.must "sleep 1"
-      host.must(tmux .. " send-keys :wq Enter")
-      for _ = 1, 50 do
-        screen = host.must(tmux .. " capture-pane -p")
-        if screen:find("did not reach the API", 1, true) then break end
-        host.must "sleep 0.1"
+      local function shown(words)
+        local screen
+        for _ = 1, 100 do
+          screen = host.must(tmux .. " capture-pane -p")
+          if screen:find(words, 1, true) then break end
+          host.must "sleep 0.1"
+        end
+        return screen
       end
+      shown "\n~"
+      host.must(tmux .. " send-keys :wq Enter")
+      local screen = shown "did not reach the API"
       host.must "sleep 1"
       return { early = screen, late = host.must(tmux .. " capture-pane -p") }
     end)

@@ -55,8 +55,8 @@ describe("nginx's workers", function()
       end
     ]] .. START, { zone = hanging_zone, count = 3 }))
     edge.requests(hanging_zone, 6)
-    hanging:signal "QUIT"
     hanging_began = socket.gettime()
+    hanging:signal "QUIT"
   end)
 
   after_each(function()

@@ -249,10 +249,10 @@ for _, store in ipairs(stores) do describe("the command's queue, " .. store.name
   it("works until SIGTERM, and what is in flight ends first", function()
     edge.script(zone, { { delay = 1, pass = true } })
     fine({ "tags", "a" }, over(target))
-    local pid, wait = command.start({ "queue", "work", "--in-flight", "2" }, with_token(target))
+    local pid, wait, wait_until_said = command.start({ "queue", "work", "--in-flight", "2" }, with_token(target))
     edge.requests(zone, 1)
     host.must("kill -TERM " .. pid)
-    os.execute "sleep 0.4"
+    wait_until_said "rests"
     fine({ "tags", "b" }, over(target))
     local out, err, status = wait()
     assert.same({ "", 0 }, { out, status }, err)
@@ -265,9 +265,11 @@ for _, store in ipairs(stores) do describe("the command's queue, " .. store.name
   it("ends at once by a second signal, and nothing is lost", function()
     edge.script(zone, { { delay = 20, pass = true } })
     fine({ "tags", "a" }, over(target))
-    local pid, wait = command.start({ "queue", "work", "--lease", "1" }, with_token(target))
+    local pid, wait, wait_until_said = command.start({ "queue", "work", "--lease", "1" }, with_token(target))
     edge.requests(zone, 1)
-    host.must("kill -TERM " .. pid .. "; sleep 0.4; kill -TERM " .. pid)
+    host.must("kill -TERM " .. pid)
+    wait_until_said "rests"
+    host.must("kill -TERM " .. pid)
     local begun = os.time()
     assert.equal(143, select(3, wait()))
     assert.truthy(os.time() - begun < 10)

@@ -9,6 +9,7 @@ local faults = require "spec.support.faults"
 local host = require "spec.support.host"
 local module = require "cfpurge.redis"
 local peer = require "spec.support.peer"
+local recipe = require "spec.support.recipe"
 local socket = require "socket"
 local stores = require "spec.support.stores"
 
@@ -21,13 +22,6 @@ local function within(seconds, fn)
   local ok, raised = pcall(fn)
   module.open = real
   if not ok then error(raised, 0) end
-end
-
-local function free_port()
-  local server = assert(socket.bind("127.0.0.1", 0))
-  local _, port = server:getsockname()
-  server:close()
-  return port
 end
 
 -- How many items wait in a server's database.
@@ -106,7 +100,7 @@ describe("a queue in Redis", function()
   end)
 
   it("goes on with the replica that was promoted, and takes nothing from one that was not", function()
-    local primary = server("--repl-diskless-sync-delay 0", nil, free_port())
+    local primary = server("--repl-diskless-sync-delay 0", nil, recipe.port())
     local replica = server(("--replicaof 127.0.0.1 %d"):format(primary.port))
     local queue, _, zone = store.queue { store = primary:url() }
     assert(queue:add { tags = { "a", "b" } })
@@ -124,8 +118,8 @@ describe("a queue in Redis", function()
   end)
 
   it("finds the server that takes over while it adds, where the address stays, and loses nothing", function()
-    local primary = server("--repl-diskless-sync-delay 0", nil, free_port())
-    local replica = server(("--replicaof 127.0.0.1 %d"):format(primary.port), nil, free_port())
+    local primary = server("--repl-diskless-sync-delay 0", nil, recipe.port())
+    local replica = server(("--replicaof 127.0.0.1 %d"):format(primary.port), nil, recipe.port())
     local address = primary.dir .. "/address"
     local function lead_to(redis) os.execute(("ln -sfn %s %s"):format(redis.socket, address)) end
     lead_to(primary)
@@ -185,7 +179,7 @@ describe("a queue in Redis", function()
   end)
 
   it("says which words the server wants", function()
-    local redis = server("--requirepass geheim%s\\ wort", "-a 'geheim%s wort' PING", free_port())
+    local redis = server("--requirepass geheim%s\\ wort", "-a 'geheim%s wort' PING", recipe.port())
     local where = ("127.0.0.1:%d"):format(redis.port)
     for reason, url in pairs { NOAUTH = "redis://" .. where, WRONGPASS = "redis://:wrong@" .. where .. "/3" } do
       local queue = store.queue { store = url }
@@ -212,7 +206,7 @@ describe("a queue in Redis", function()
         local result, err = store.queue({ store = "redis://" .. said.address }):add { tags = { "c" } }
         refused(reason, result, err, { "c" })
       end
-      local result, err = store.queue({ store = ("redis://127.0.0.1:%d"):format(free_port()) }):add { tags = { "c" } }
+      local result, err = store.queue({ store = ("redis://127.0.0.1:%d"):format(recipe.port()) }):add { tags = { "c" } }
       refused("connection", result, err, { "c" })
     end)
   end)
@@ -253,9 +247,9 @@ describe("a queue in Redis", function()
     local redis = server()
     local queue = store.queue { store = redis:url() }
     assert(queue:add({ tags = { "a", "b" } }, { delay = 100 }))
-    os.execute(("(sleep 0.3; pkill -STOP -P %s) &"):format(redis.pid))
+    os.execute(("(sleep 0.6; pkill -STOP -P %s) &"):format(redis.pid))
     local began = socket.gettime()
-    local _, err = queue:drain { deadline = 0.8 }
+    local _, err = queue:drain { deadline = 1.2 }
     local took = socket.gettime() - began
     os.execute("pkill -CONT -P " .. redis.pid)
     assert.same({ "timeout", 2 }, { err.kind, err.waiting })
@@ -307,7 +301,7 @@ describe("a queue in Redis", function()
 
   it("whose connection is reset after each byte says accepted only where it is stored", function()
     if elsewhere "once" then return end
-    local redis = server("", nil, free_port())
+    local redis = server("", nil, recipe.port())
     local accepted, failed, runs, ends = {}, 0, 0, {}
     -- An add on this queue while the connection, and each that follows, ends after so many bytes.
     local function add(queue, proxy, fault)

@@ -5,15 +5,8 @@ local elsewhere = require "spec.support.where"
 local host = require "spec.support.host"
 local module = require "cfpurge.redis"
 local peer = require "spec.support.peer"
-local socket = require "socket"
+local recipe = require "spec.support.recipe"
 local stores = require "spec.support.stores"
-
-local function free_port()
-  local server = assert(socket.bind("127.0.0.1", 0))
-  local _, port = server:getsockname()
-  server:close()
-  return port
-end
 
 local function ask(handle, ...)
   local id = assert(handle:submit { { ... } })
@@ -59,7 +52,7 @@ describe("the URL of a store in Redis", function()
     for _, path in ipairs { "%", "%4", "%G1", "%1G", "%/0", "%g1", "%@1", "%1`" } do
       assert.equal("connection", (select(3, ask(module.open("unix:///" .. path, { timeout = 1 }), "PING"))), path)
     end
-    for _, where in ipairs { "[::1]:" .. free_port(), "[::1]", ":" .. free_port(), "127.0.0.1:" .. free_port() .. "/1" } do
+    for _, where in ipairs { "[::1]:" .. recipe.port(), "[::1]", ":" .. recipe.port(), "127.0.0.1:" .. recipe.port() .. "/1" } do
       local results, _, reason = ask(module.open("redis://" .. where, { timeout = 0.1 }), "PING")
       if results == nil then assert.equal("connection", reason, where) end
     end
@@ -79,13 +72,13 @@ describe("the URL of a store in Redis", function()
 
   it("may name a host of which not every address answers", function()
     if elsewhere "unwatched" then return end
-    local port = free_port()
+    local port = recipe.port()
     local redis = stores.server("--bind 127.0.0.1", nil, port)
     assert.same({ "PONG" }, host.run([[
       local handle = require "cfpurge.redis".open("redis://two.test:" .. args.port)
       local id = handle:submit { { "PING" } }
       repeat until handle:step(5) == 0
-      return { select(2, handle:take(id))[1] }]], { args = { port = port }, preload = "slow_dns" }))
+      return { select(2, handle:take(id))[1] }]], { args = { port = tostring(port) }, preload = "slow_dns" }))
     redis:stop()
   end)
 end)
@@ -111,9 +104,10 @@ describe("TLS to Redis", function()
     return
   end
 
-  local env, redis, port = edge.up(), nil, free_port()
+  local env, redis, port = edge.up(), nil, nil
   local ca = "ca_file=" .. env.CA_FILE
   local function start(words, auth)
+    port = recipe.port()
     redis = stores.server(("--tls-port %d --tls-cert-file %s/ssl/server.pem --tls-key-file %s/ssl/server.key "
       .. "--tls-ca-cert-file %s %s"):format(port, env.EDGE, env.EDGE, env.CA_FILE, words), auth)
   end

@@ -96,6 +96,6 @@ describe("Apache", function()
     log = start(recipe.env(zone) .. "PLAN=" .. plan .. "/plan", "Timeout 100\nLuaMapHandler ^/contract$ "
       .. folder .. "/spec/hosts/served.lua contract\n")
     local _, report = recipe.get(port, "/contract")
-    assert.same({}, contract.verify(edge, text, report, log(), 9))
+    assert.same({}, contract.verify(edge, text, report, log(), "spawn"))
   end)
 end)

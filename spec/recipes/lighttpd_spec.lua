@@ -82,6 +82,6 @@ describe("lighttpd", function()
       ('\n$HTTP["url"] == "/contract" { magnet.attract-raw-url-to = ("%s/spec/hosts/served.lua") }\n'):format(
         os.getenv "PWD" or "."))
     local _, report = recipe.get(port, "/contract")
-    assert.same({}, contract.verify(edge, text, report, log(), 9))
+    assert.same({}, contract.verify(edge, text, report, log(), "spawn"))
   end)
 end)

@@ -3,7 +3,8 @@
 --   command.run(words, options?)   -> its standard output, its standard error, and its exit status; options:
 --                                  stdin (a text; else empty), env (of CLOUDFLARE_* it sees only this), zone
 --   command.of(zone)               command.run for that zone, where the options name none
---   command.start(words, options?) the same without waiting: its process id, and a function that waits for it
+--   command.start(words, options?) the same without waiting: its process id, a function that waits for it, and one that
+--                                  waits until its standard error matches a pattern
 --   command.line(words, options?)  the command line itself
 --   command.file(text?)            the path of a file of its own, gone at the end
 --   command.read(path)             what is in it
@@ -74,6 +75,12 @@ function M.start(words, options)
   return pid, function()
     pipe:close()
     return M.read(out), M.read(err), tonumber(M.read(status))
+  end, function(pattern)
+    local ends = os.time() + 20
+    while not M.read(err):find(pattern) do
+      assert(os.time() < ends, "it does not say so")
+      os.execute "sleep 0.02"
+    end
   end
 end
 

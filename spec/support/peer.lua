@@ -11,7 +11,6 @@
 --   peer.stop()              ends all of them: for teardown
 --   peer.growth(f)           by how many bytes this process was larger at most while f ran; what f returned
 local cjson = require("cjson").new()
-local socket = require "socket"
 local edge = require "spec.support.edge"
 local host = require "spec.support.host"
 local read = require("spec.support.command").read
@@ -74,9 +73,7 @@ function M.tls(words, said, flood)
     return tonumber((M.await("port", function() return read(out):match "ACCEPT [%d.]+:(%d+)" end)))
   end
   -- Quiet, or it would take what it is to say for commands; then it does not tell a port that the system chose.
-  local free = assert(socket.bind("127.0.0.1", 0))
-  local _, port = free:getsockname()
-  free:close()
+  local port = require "spec.support.recipe".port()
   write(input, said)
   write(input .. ".flood", flood:rep(math.ceil(65536 / #flood)))
   M.launch(("sh -c '{ cat %s; while cat %s.flood; do :; done; } | openssl s_server -quiet "
