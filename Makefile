@@ -48,9 +48,12 @@ INST_LUADIR ?= $(PREFIX)/share/lua/$(LUA_VERSION)
 INST_BINDIR ?= $(PREFIX)/bin
 # The man page and the completions; none in a rock.
 INST_SHAREDIR ?= $(PREFIX)/share
-# The directories that the command puts first in its path; none in a rock, whose tree is above INST_BINDIR.
-COMMAND_PATH ?= $(INST_LUADIR) $(INST_LIBDIR)
+# The command puts these two directories first in its path; not in a rock, whose tree is above INST_BINDIR.
+COMMAND_PATH ?= yes
 COMMAND_LUA ?= $(or $(shell command -v $(LUA)),/usr/bin/env $(LUA))
+
+# A path as one word of a shell, from the root on. Not every shell knows the home in `PREFIX=~/x`.
+path = '$(subst ','\'',$(if $(filter ~/%,$(firstword $(1))),$(HOME)$(subst ^~,,^$(1)),$(if $(filter /%,$(firstword $(1))),,$(CURDIR)/)$(1)))'
 
 # Asked when used, not when read: `make demo` installs pkg-config first.
 LUA_INCDIR  ?= $(patsubst -I%,%,$(shell pkg-config --cflags-only-I $(LUA)))
@@ -179,40 +182,40 @@ COMMAND_FILE = $(BUILD)/$(LUA)/cfpurge.lua
 $(COMMAND_FILE): FORCE
 	@mkdir -p $(@D)
 	@{ printf '\043!%s\n' '$(COMMAND_LUA)'; \
-	  set -- $(abspath $(COMMAND_PATH)); \
-	  if [ $$# = 0 ]; then \
-	    printf 'local tree, version = "%s", _VERSION:match "[%%d.]+"\n' "$${INST_BINDIR%/lib/luarocks/*}"; \
+	  set -- $(call path,$(INST_LUADIR)) $(call path,$(INST_LIBDIR)) $(call path,$(INST_BINDIR)); \
+	  if [ -z '$(COMMAND_PATH)' ]; then \
+	    printf 'local tree, version = [==[%s]==], _VERSION:match "[%%d.]+"\n' "$${3%/lib/luarocks/*}"; \
 	    echo 'local share, lib = tree .. "/share/lua/" .. version, tree .. "/lib/lua/" .. version'; \
 	  else \
-	    printf 'local share, lib = "%s", "%s"\n' "$$1" "$$2"; \
+	    printf 'local share, lib = [==[%s]==], [==[%s]==]\n' "$$1" "$$2"; \
 	  fi; \
 	  echo 'local function absolute(path) return (";" .. path):gsub(";+[^/;][^;]*", "") end'; \
 	  echo 'package.path = share .. "/?.lua;" .. share .. "/?/init.lua" .. absolute(package.path)'; \
 	  echo 'package.cpath = lib .. "/?.so" .. absolute(package.cpath)'; \
 	  echo 'os.exit(require "cfpurge.cli"(arg))'; } > $@
-$(COMMAND_FILE): export INST_BINDIR := $(INST_BINDIR)
 
 # Where the command is another Lua's, it stays that one's: COMMAND=yes takes it over.
-BIN = $(DESTDIR)$(INST_BINDIR)/cfpurge
+BIN = $(call path,$(DESTDIR)$(INST_BINDIR)/cfpurge)
 BIN_LUA = $$(head -n 1 $(BIN) 2>/dev/null | cut -c3-)
-SHARE = $(DESTDIR)$(INST_SHAREDIR)
+LIBDIR = $(call path,$(DESTDIR)$(INST_LIBDIR)/cfpurge)
+LUADIR = $(call path,$(DESTDIR)$(INST_LUADIR))
+SHARE = $(call path,$(DESTDIR)$(INST_SHAREDIR))
 
 install: build install-stores
-	install -d $(DESTDIR)$(INST_LIBDIR)/cfpurge
-	install -m 755 $(CORE) $(DESTDIR)$(INST_LIBDIR)/cfpurge
+	install -d $(LIBDIR)
+	install -m 755 $(CORE) $(LIBDIR)
 	cd lua && find cfpurge -type f | while read -r file; do \
-	  install -d "$(DESTDIR)$(INST_LUADIR)/$${file%/*}" && \
-	  install -m 644 "$$file" "$(DESTDIR)$(INST_LUADIR)/$$file" || exit 1; done
+	  install -d $(LUADIR)/"$${file%/*}" && install -m 644 "$$file" $(LUADIR)/"$$file" || exit 1; done
 	+@case '$(COMMAND)' in yes) ;; no) exit ;; *) \
 	  ! [ -e $(BIN) ] || [ "$(BIN_LUA)" = '$(COMMAND_LUA)' ] || { \
-	    echo "$(BIN) stays as it is, with $(BIN_LUA): COMMAND=yes replaces it"; exit; } ;; esac; \
+	    echo $(BIN)" stays as it is, with $(BIN_LUA): COMMAND=yes replaces it"; exit; } ;; esac; \
 	$(MAKE) --no-print-directory install-command
 
 # By shell, where it looks for what completes a command.
 COMPLETIONS = bash:bash-completion/completions/cfpurge zsh:zsh/site-functions/_cfpurge fish:fish/vendor_completions.d/cfpurge.fish
 
 install-command: $(CORE) $(COMMAND_FILE)
-	install -d $(dir $(BIN))
+	install -d $(call path,$(DESTDIR)$(INST_BINDIR))
 	install -m 755 $(COMMAND_FILE) $(BIN)
 ifneq ($(INST_SHAREDIR),)
 	install -d $(SHARE)/man/man1
@@ -222,16 +225,16 @@ ifneq ($(INST_SHAREDIR),)
 	  LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='$(BUILD)/$(LUA)/?.so;;' $(LUA) -e \
 	    "os.exit(require 'cfpurge.cli' { 'completion', '$${completion%%:*}' })" >$$to 2>$$to.log || { \
 	      echo "no completions: $$(head -n 1 $$to.log)"; exit; }; \
-	  file=$(SHARE)/$${completion#*:}; install -d $${file%/*} && install -m 644 $$to $$file || exit; done
+	  file=$(SHARE)/$${completion#*:}; install -d "$${file%/*}" && install -m 644 $$to "$$file" || exit; done
 endif
 
 install-stores: stores
-	install -d $(DESTDIR)$(INST_LIBDIR)/cfpurge
-	$(if $(STORE_SO),install -m 755 $(STORE_SO) $(DESTDIR)$(INST_LIBDIR)/cfpurge)
+	install -d $(LIBDIR)
+	$(if $(STORE_SO),install -m 755 $(STORE_SO) $(LIBDIR))
 
 # The command goes with the modules of its own Lua.
 uninstall:
-	rm -rf $(DESTDIR)$(INST_LIBDIR)/cfpurge $(DESTDIR)$(INST_LUADIR)/cfpurge
+	rm -rf $(LIBDIR) $(LUADIR)/cfpurge
 	@case '$(COMMAND)' in yes) ;; no) exit ;; *) [ "$(BIN_LUA)" = '$(COMMAND_LUA)' ] || exit 0 ;; esac; set -x; \
 	rm -f $(BIN) $(if $(INST_SHAREDIR),$(SHARE)/man/man1/cfpurge.1 $(foreach c,$(COMPLETIONS),$(SHARE)/$(lastword $(subst :, ,$c))))
 

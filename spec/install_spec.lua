@@ -55,8 +55,8 @@ describe("installed", function()
   end
 
   it("by make, everything is where it was asked for", function()
-    make("install", "PREFIX=/opt/x DESTDIR=" .. dir .. "/staged")
-    local prefix = dir .. "/staged/opt/x"
+    make("install", ("PREFIX='/opt/x y' DESTDIR=\"%s/it's staged\""):format(dir))
+    local prefix = ("\"%s/it's staged/opt/x y\""):format(dir)
     host.must(("test -s %s/lib/lua/%s/cfpurge/core.so && test -x %s/bin/cfpurge"):format(prefix, version, prefix))
     assert.equal("", host.must(("diff -r lua/cfpurge %s/share/lua/%s/cfpurge"):format(prefix, version)))
     assert.equal("bin\nlib\nshare\n", host.must("ls " .. prefix))
@@ -68,8 +68,9 @@ describe("installed", function()
   end)
 
   it("by make for another Lua, the command stays as it is, and goes with its own Lua", function()
-    local words = "PREFIX=" .. dir .. "/two"
-    local bin = dir .. "/two/bin/cfpurge"
+    local words = ("PREFIX='%s/two of them'"):format(dir)
+    local bin = ("'%s/two of them/bin/cfpurge'"):format(dir)
+    host.must(("mkdir %s/two && echo >%s/two/bystander"):format(dir, dir))
     local function owner() return host.must(("head -n 1 %s | cut -c3-"):format(bin)) end
     make("install", words .. " COMMAND=no")
     host.must("! test -e " .. bin)
@@ -81,12 +82,15 @@ describe("installed", function()
     make("install", words .. " COMMAND=yes")
     assert.matches("/" .. lua .. "\n$", owner())
     make("uninstall", words)
-    assert.equal("", host.must(("find %s/two ! -type d"):format(dir)))
+    assert.equal(dir .. "/two/bystander\n", host.must(("find %s/two* ! -type d"):format(dir)))
   end)
 
   it("by make, the command purges, and runs nothing of the directory where it is started", function()
-    make("install", "PREFIX=" .. dir .. "/own")
-    purges(dir .. "/own/bin/cfpurge")
+    make("install", ("PREFIX=\"%s/one's own\""):format(dir))
+    purges(("\"%s/one's own/bin/cfpurge\""):format(dir))
+    -- As a shell says it that knows no home behind a "=".
+    make("install", "PREFIX='~/.local' HOME=" .. dir)
+    purges(dir .. "/.local/bin/cfpurge")
   end)
 
   local made = {}
