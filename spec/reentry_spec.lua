@@ -190,6 +190,41 @@ describe("a finalizer amid a step of a queue", function()
   end)
 end)
 
+describe("a finalizer amid a purge that is written down", function()
+  -- A new coroutine has no room for the call: that alone makes the collector's next look come within the core.
+  local function each(prepare, finalize)
+    local c, call
+    amid(8, function()
+      c = core.new((client.options(prepare.options)))
+      c:settle(function() end)
+      call = coroutine.create(function() return prepare.work(c) end)
+    end, function()
+      prepare.check(select(2, coroutine.resume(call)))
+      c:close()
+    end, function() finalize(c) end)
+  end
+
+  it("of a list that has a metatable changes nothing of it", function()
+    local zone, count = edge.zone(), 0
+    local params = { tags = setmetatable({ "outer" }, {}) }
+    each({ options = { zone_id = zone }, work = function(c) return c:purge(params) end, check = function(result, err)
+      assert.equal(1, assert(result, err).accepted)
+    end }, function(c) c:start { tags = { "inner" } } end)
+    for _, request in ipairs(edge.requests(zone)) do
+      assert.is_truthy(('{"tags":["outer"]} {"tags":["inner"]}'):find(request.body, 1, true), request.body)
+      count = count + (request.body:find("outer", 1, true) and 1 or 0)
+    end
+    assert.equal(8, count)
+  end)
+
+  it("may close a client that reads plans", function()
+    local params, options = { tags = { "a" }, zone_id = edge.zone() }, { api_token = "abcdefghijklmnop" }
+    each({ options = { plan = "auto" }, work = function(c) return c:start(params, options) end, check = function(id, err)
+      assert.is_true(id ~= nil or err.kind == "closed", tostring(err))
+    end }, function(c) c:close() end)
+  end)
+end)
+
 describe("a finalizer amid a string that is made of the draft", function()
   -- What comes back: it overwrites the draft, gives its buffer away, or frees it.
   local finalizers = {

@@ -155,7 +155,7 @@ static const char *draft_zone_of(lua_State *L, int params)
     const char *zone_id = NULL;
 
     if (lua_istable(L, params)) {
-        cf_rawgetfield(L, params, "zone_id");
+        cf_params_push_field(L, params, "zone_id");
         zone_id = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
         lua_pop(L, 1);
     }

@@ -28,6 +28,17 @@ static bool params_is_key(lua_State *L, int index, const char *name)
            strcmp(lua_tostring(L, index), name) == 0;
 }
 
+void cf_params_push_field(lua_State *L, int index, const char *name)
+{
+    index = lua_absindex(L, index);
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
+        if (params_is_key(L, -2, name)) {
+            lua_replace(L, -2);
+            return;
+        }
+    lua_pushnil(L);
+}
+
 static const struct params_kind *params_kind_at(lua_State *L, int index)
 {
     size_t i;
@@ -153,6 +164,19 @@ static bool params_write_in_order(struct params_writing *writing, bool *is_all)
     return true;
 }
 
+/* The value on the top of the stack. */
+static bool params_is_list(lua_State *L)
+{
+    bool is_list = lua_istable(L, -1);
+
+    if (is_list && lua_getmetatable(L, -1)) {
+        cf_params_push_field(L, -1, "__call");
+        is_list = lua_isnil(L, -1);
+        lua_pop(L, 2);
+    }
+    return is_list;
+}
+
 /* The list on the top of the stack. */
 static bool params_write_list(struct params_writing *writing, size_t most)
 {
@@ -162,7 +186,7 @@ static bool params_write_list(struct params_writing *writing, size_t most)
     size_t count;
     bool is_all;
 
-    if (!lua_istable(L, -1) || luaL_getmetafield(L, -1, "__call"))
+    if (!params_is_list(L))
         cf_place_wrong_type(place, "table", lua_istable(L, list) ? "an iterator" : luaL_typename(L, list));
     count = (size_t)lua_rawlen(L, -1);
     if (count > most) {

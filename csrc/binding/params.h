@@ -25,6 +25,8 @@ struct cf_purge {
  * that no finalizer can run in the middle. */
 bool cf_params_write(lua_State *L, int index, int arg, size_t max_files, size_t max_items, struct cf_buffer *body,
                      struct cf_buffer *slots, struct cf_purge *purge);
+/* The same as cf_rawgetfield, for a table of few keys, and nothing is made in Lua. */
+void cf_params_push_field(lua_State *L, int index, const char *name);
 /* Leaves a list of the kinds that are lists. */
 void cf_params_push_kinds(lua_State *L);
 /* Writes the JSON of the item on the top of the stack, whose kind is at `kind_index`. False: the item breaks a rule,
