@@ -76,6 +76,26 @@ for _, store in ipairs(stores) do describe("an add, " .. store.name, function()
     assert.same({ 0, 0, 0 }, counts(rules))
   end)
 
+  it("of what is in flight goes as soon as that has ended, though more is asked for later", function()
+    for _, delays in ipairs { { 0, 80 }, { 80, 0 }, { 80, 0, 40 } } do
+      local rules = store.rules()
+      add(rules, group("z", "tags", { "a" }))
+      local claim = rules.claim(terms())
+      for _, delay in ipairs(delays) do add(rules, group("z", "tags", { "a" }), { delay = delay }) end
+      rules.settle(claim.fence, settled())
+      claim = rules.claim(terms())
+      assert.equal("a", names(claim))
+      rules.settle(claim.fence, settled())
+      rules.pass(79)
+      assert.equal("", claimed(rules))
+      rules.pass(1)
+      claim = rules.claim(terms())
+      assert.equal("a", names(claim))
+      rules.settle(claim.fence, settled())
+      assert.same({ 0, 0, 0 }, counts(rules))
+    end
+  end)
+
   it("is sent once more so many seconds after it was accepted", function()
     local rules = store.rules()
     add(rules, group("z", "tags", { "a" }), { again = 30 })

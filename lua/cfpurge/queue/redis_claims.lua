@@ -205,7 +205,7 @@ local function claim(o)
     zone and zone.learned and zone.learned <= now - STALE and 1 or 0 }
   for _, key in ipairs(keys) do
     local item = get('item:' .. one.id, key)
-    item.claim = fence
+    item.claim, item.soon = fence, nil
     if item.next and item.next <= now then item.next = nil end
     set('item:' .. one.id, key, item)
     call('ZREM', P .. 'wait:' .. one.id, key)
@@ -308,14 +308,14 @@ local function settle(fence, o)
   for _, key in ipairs(claimed.keys) do
     local item = get('item:' .. one.id, key)
     if item and item.claim == fence then
-      local after = item.next or (not failed[key] and item.again and now + item.again)
+      local after = item.soon or item.next or (not failed[key] and item.again and now + item.again)
       if o.waiting == 'all' or waiting[key] then
         item.tries = item.tries + 1
         wait(one.id, key, item)
       elseif after then
         -- It was added again meanwhile, or asks for one more.
         if not item.next then item.again = nil end
-        item.due, item.next, item.tries = after, nil, 0
+        item.due, item.next, item.tries = after, item.next and item.next > after and item.next or nil, 0
         wait(one.id, key, item)
       else
         if failed[key] then fail(one, key, item, failed[key]) end

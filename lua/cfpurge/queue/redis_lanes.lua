@@ -6,7 +6,7 @@
 --   lane:ID   hash     zone, environment, op, kind, count, claimed, served, died
 --   of:ZONE   set      the ids of the zone's lanes that live
 --   wait:ID   zset     key -> due: the items of a lane that wait
---   item:ID   hash     key -> { item, added, due, next, again, tries, claim }
+--   item:ID   hash     key -> { item, added, due, soon, next, again, tries, claim }
 --   heads     zset     lane -> when its first item is due, or when its zone has rested
 --   oldest    zset     the same lanes -> when their first item was added
 --   dead      set      lanes that were superseded, and have something to sweep
@@ -117,7 +117,7 @@ local function merge(id, key, item, due, again, json)
   item.again = later(item.again or 0, again or 0)
   if item.again == 0 then item.again = nil end
   if item.claim then
-    item.next = later(item.next or 0, due)
+    item.soon, item.next = math.min(item.soon or due, due), later(item.next or 0, due)
     set('item:' .. id, key, item)
   else
     local first, last = math.min(item.due, due), later(item.next or 0, item.due, due)

@@ -53,6 +53,7 @@ end
 -- ---- add ----
 
 local MERGE = [[UPDATE items SET item = j.value ->> 1,
+  soon = CASE WHEN claim IS NOT NULL THEN min(ifnull(soon, now() + ?6), now() + ?6) END,
   next = CASE WHEN claim IS NOT NULL THEN max(ifnull(next, 0), now() + ?6)
     ELSE nullif(max(ifnull(next, 0), due, now() + ?6), min(due, now() + ?6)) END,
   due = CASE WHEN claim IS NOT NULL THEN due ELSE min(due, now() + ?6) END,
@@ -213,7 +214,7 @@ function M.claim(o)
     b.name, b.bucket FROM {JOINED} WHERE {READY} ORDER BY l.served LIMIT 1]],
     o.linger, o.full.files, o.full.others, o.budget, o.overall or 0, o.lease)
   -- Of a bucket that counts URLs no more than it has tokens for.
-  command([[UPDATE items SET claim = {FENCE}, next = CASE WHEN next > now() THEN next END
+  command([[UPDATE items SET claim = {FENCE}, soon = NULL, next = CASE WHEN next > now() THEN next END
     WHERE seq IN (SELECT seq FROM items WHERE lane = {ITS_LANE} AND claim IS NULL AND due <= now() + 0 * ?1
     ORDER BY due, seq LIMIT ifnull((SELECT CASE WHEN l.kind = 'files' AND b.rate > 0
       THEN min({FULL}, max(CAST({TOKENS} AS INTEGER), 1)) ELSE {FULL} END FROM {JOINED} WHERE l.id = {ITS_LANE}), 0))]],
@@ -273,7 +274,8 @@ local function settle_failed(here, failed)
   here("DELETE FROM items WHERE claim = ?1 AND next IS NULL AND key IN {KEYS}", failed)
   here "UPDATE lanes SET count = count - changes() WHERE id = {CLAIMED}"
   -- It was added again meanwhile.
-  here("UPDATE items SET claim = NULL, due = next, next = NULL, tries = 0 WHERE claim = ?1 AND key IN {KEYS}", failed)
+  here("UPDATE items SET claim = NULL, due = {SOON}, next = {BEHIND}, tries = 0 WHERE claim = ?1 AND key IN {KEYS}",
+    failed)
 end
 
 -- Items go to the lane of another zone, and are merged there as an add would be.
@@ -281,6 +283,7 @@ local function settle_moved(here, zone, keys)
   here([[INSERT OR IGNORE INTO lanes (zone, environment, op, kind)
     SELECT ?2, environment, op, kind FROM lanes WHERE id = {CLAIMED}]], zone)
   here([[UPDATE items SET item = i.item, again = nullif(max(ifnull(items.again, 0), ifnull(i.again, 0)), 0),
+    soon = CASE WHEN items.claim IS NOT NULL THEN min(ifnull(items.soon, i.due), i.due) END,
     next = CASE WHEN items.claim IS NOT NULL THEN max(ifnull(items.next, 0), i.due, ifnull(i.next, 0))
       ELSE nullif(max(items.due, ifnull(items.next, 0), i.due, ifnull(i.next, 0)), min(items.due, i.due)) END,
     due = CASE WHEN items.claim IS NOT NULL THEN items.due ELSE min(items.due, i.due) END
@@ -331,8 +334,8 @@ function M.settle(fence, o)
   end
   here "DELETE FROM items WHERE claim = ?1 AND next IS NULL AND again IS NULL"
   here "UPDATE lanes SET count = count - changes() WHERE id = {CLAIMED}"
-  here [[UPDATE items SET claim = NULL, due = ifnull(next, now() + again),
-    again = CASE WHEN next IS NOT NULL THEN again END, next = NULL, tries = 0 WHERE claim = ?1]]
+  here [[UPDATE items SET claim = NULL, due = ifnull({SOON}, now() + again),
+    again = CASE WHEN next IS NOT NULL THEN again END, next = {BEHIND}, tries = 0 WHERE claim = ?1]]
   here [[UPDATE lanes SET claimed = claimed - (SELECT size FROM claims WHERE fence = ?1), head = {LIVING_HEAD}
     WHERE id = {CLAIMED}]]
   settle_zone(here, o)

@@ -65,12 +65,15 @@ return {
   -- Of an item `i` of the dead lane `d`.
   SURVIVES = "(i.again IS NOT NULL OR max(i.due, ifnull(i.next, 0)) > d.died)",
   -- An item that comes from elsewhere and is there already: as an add of it would be.
-  MERGED = [[DO UPDATE SET
+  MERGED = [[DO UPDATE SET soon = CASE WHEN claim IS NOT NULL THEN min(ifnull(soon, excluded.due), excluded.due) END,
     next = CASE WHEN claim IS NOT NULL THEN max(ifnull(next, 0), excluded.due, ifnull(excluded.next, 0))
       ELSE nullif(max(due, ifnull(next, 0), excluded.due, ifnull(excluded.next, 0)), min(due, excluded.due)) END,
     due = CASE WHEN claim IS NOT NULL THEN due ELSE min(due, excluded.due) END,
     again = nullif(max(ifnull(again, 0), ifnull(excluded.again, 0)), 0)]],
 
+  -- Of an item whose claim ends: the first purge that was asked for since, and the last one where that is another.
+  SOON = "ifnull(soon, next)",
+  BEHIND = "CASE WHEN next > soon THEN next END",
   -- ?1 is the fence of a claim that ends.
   CLAIMED = "(SELECT lane FROM claims WHERE fence = ?1)",
   ITS_ZONE = "(SELECT zone FROM lanes WHERE id = {CLAIMED})",

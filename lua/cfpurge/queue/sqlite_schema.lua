@@ -3,7 +3,8 @@
 -- A lane holds the items that may go in one request: (zone, environment, op, kind). `count` is how many items it has,
 -- `claimed` how many of them are in flight, `head` not later than the instant at which its first waiting item is due. A
 -- lane that was superseded is dead, and is swept by and by. An item with a `claim` is in flight under that fence;
--- `next` is the instant of one more purge that was asked for, `again` the seconds after its acceptance of one more.
+-- `next` is the last instant for which one more purge was asked, `soon` the first one since the claim, `again` the
+-- seconds after its acceptance of one more.
 -- A bucket of a budget has `left` tokens as of `filled`, less `pending`, the cost of what is in flight: that is drawn
 -- when the answer is there, since a full bucket does not refill, and the server's may be full until then. A rate of 0
 -- is no limit. `most` is how many items a request of it may hold. `held` is until when the server wants no request that
@@ -28,7 +29,7 @@ return {
   "CREATE INDEX IF NOT EXISTS lanes_dead ON lanes (died) WHERE died IS NOT NULL",
   "CREATE INDEX IF NOT EXISTS lanes_heads ON lanes (head) WHERE head IS NOT NULL",
   [[CREATE TABLE IF NOT EXISTS items (seq INTEGER PRIMARY KEY, lane INTEGER NOT NULL, key TEXT NOT NULL,
-    item TEXT NOT NULL, added REAL NOT NULL, due REAL NOT NULL, next REAL, again REAL,
+    item TEXT NOT NULL, added REAL NOT NULL, due REAL NOT NULL, soon REAL, next REAL, again REAL,
     tries INTEGER NOT NULL DEFAULT 0, claim INTEGER)]],
   -- The key first: otherwise SQLite would look through a lane for each key of an add.
   "CREATE UNIQUE INDEX IF NOT EXISTS items_keys ON items (key, lane)",
