@@ -266,7 +266,7 @@
 ---@field waiting integer items
 ---@field in_flight integer items that a worker has claimed
 ---@field failed integer items that were refused for good
----@field oldest? number seconds since the oldest item that is due was added; nil where none is
+---@field oldest? number seconds since the first item has been due; nil where none is
 ---@field paused cfpurge.QueuePause[] zones that rest
 ---@field resting table<cfpurge.Kind, integer> how many, by the kind of the error that is to blame
 ---@field calls integer requests of all workers in the last 5 minutes

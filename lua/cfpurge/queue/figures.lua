@@ -21,7 +21,7 @@ local function of_store(page, status)
   for _, state in ipairs { "waiting", "in_flight", "failed" } do
     page:sample(status[state], "state", state)
   end
-  page:family("gauge", "cfpurge_queue_oldest_seconds", "Age of the oldest item that is due; 0 where none is.")
+  page:family("gauge", "cfpurge_queue_oldest_seconds", "How long the first item has been due; 0 where none is.")
   page:sample(status.oldest or 0)
   page:family("gauge", "cfpurge_queue_resting_zones", "Zones that rest, by the kind of the error that is to blame.")
   local counts, kinds = resting(status)

@@ -30,25 +30,12 @@ local function left()
     failed = call('ZCARD', P .. 'failed'), sweeps = call('EXISTS', P .. 'dead') == 1 }
 end
 
--- The age of the oldest item that is due. Few lanes wait for later alone.
-local function oldest()
-  local from = 0
-  repeat
-    local lanes = call('ZRANGE', P .. 'oldest', from, from + PAGE - 1, 'WITHSCORES')
-    for i = 1, #lanes, 2 do
-      if tonumber(call('ZRANGE', P .. 'wait:' .. lanes[i], 0, 0, 'WITHSCORES')[2]) <= now then
-        return now - tonumber(lanes[i + 1])
-      end
-    end
-    from = from + PAGE
-  until #lanes < 2 * PAGE
-end
-
 local function status()
   local s = left()
   s.calls, s.held = sent(true), math.max(held_all() - now, 0)
   s.paused, s.resting, s.budgets = {}, {}, {}
-  s.oldest = oldest()
+  local oldest = tonumber(call('ZRANGE', P .. 'oldest', 0, 0, 'WITHSCORES')[2] or now)
+  if oldest < now then s.oldest = now - oldest end
   for _, name in ipairs(resting()) do
     local zone = get('zones', name)
     local kind = (zone.why or 'unknown'):match('^[^:]*')
@@ -111,7 +98,7 @@ local function drop_failed(filter, limit, after, goes_again)
       if known then
         merge(id, row.key, known, now, row.again, known.item)
       else
-        wait(id, row.key, { item = row.item, added = row.at, due = now, again = row.again, tries = 0 })
+        wait(id, row.key, { item = row.item, due = now, again = row.again, tries = 0 })
         count(id, 'count', 1)
         total(1)
       end

@@ -6,9 +6,9 @@
 --   lane:ID   hash     zone, environment, op, kind, count, claimed, served, died
 --   of:ZONE   set      the ids of the zone's lanes that live
 --   wait:ID   zset     key -> due: the items of a lane that wait
---   item:ID   hash     key -> { item, added, due, soon, next, again, tries, claim }
+--   item:ID   hash     key -> { item, due, soon, next, again, tries, claim }
 --   heads     zset     lane -> when its first item is due, or when its zone has rested
---   oldest    zset     the same lanes -> when their first item was added
+--   oldest    zset     the same lanes -> when their first item is due
 --   dead      set      lanes that were superseded, and have something to sweep
 --   claims    zset     fence -> lease;  claim:FENCE { lane, keys, size, budget, cost }
 --   zones     hash     zone -> { rests, refusals, why, budget, learned }
@@ -93,7 +93,7 @@ local function set_head(id)
   if is_dead or not first[1] then return drop_head(id) end
   local zone = get('zones', call('HGET', P .. 'lane:' .. id, 'zone'))
   call('ZADD', P .. 'heads', score(math.max(tonumber(first[2]), zone and zone.rests or 0)), id)
-  call('ZADD', P .. 'oldest', score(get('item:' .. id, first[1]).added), id)
+  call('ZADD', P .. 'oldest', first[2], id)
 end
 
 local function wait(id, key, item)
@@ -217,7 +217,7 @@ local function add(groups, options)
       if known then
         merge(id, key, known, due, again, pair[2])
       elseif fresh[g][i] then
-        wait(id, key, { item = pair[2], added = now, due = due, again = again, tries = 0 })
+        wait(id, key, { item = pair[2], due = due, again = again, tries = 0 })
         n = n + 1
       end
       if invalidate_of(invalidates, key) then

@@ -61,8 +61,8 @@ local MERGE = [[UPDATE items SET item = j.value ->> 1,
   FROM json_each(?5) AS j WHERE items.lane = {LANE} AND items.key = j.value ->> 0]]
 
 -- An invalidate says nothing new where a purge of the same item is to go now, as it is itself.
-local INSERT = [[INSERT INTO items (lane, key, item, added, due, again)
-  SELECT {LANE}, j.value ->> 0, j.value ->> 1, now(), now() + ?6, ?7 FROM json_each(?5) AS j
+local INSERT = [[INSERT INTO items (lane, key, item, due, again)
+  SELECT {LANE}, j.value ->> 0, j.value ->> 1, now() + ?6, ?7 FROM json_each(?5) AS j
   WHERE ?3 = 'purge' OR ?6 > 0 OR ?7 IS NOT NULL OR NOT EXISTS (SELECT 1 FROM items AS p WHERE p.lane = {PURGES}
     AND p.key = j.value ->> 0 AND p.claim IS NULL AND p.due <= now())
   ON CONFLICT DO NOTHING]]
@@ -164,8 +164,8 @@ local function sweep(command)
       AND NOT EXISTS (SELECT 1 FROM items AS k WHERE k.key = i.key AND k.lane = lanes.id))
     WHERE died IS NULL AND (zone, environment, op, kind) IN
       (SELECT zone, environment, op, kind FROM lanes WHERE id = {DEAD})]]
-  command [[INSERT INTO items (lane, key, item, added, due, next, again)
-    SELECT a.id, i.key, i.item, i.added,
+  command [[INSERT INTO items (lane, key, item, due, next, again)
+    SELECT a.id, i.key, i.item,
       CASE WHEN i.due > d.died THEN i.due WHEN i.next > d.died THEN i.next ELSE d.died + i.again END,
       CASE WHEN i.due > d.died THEN i.next END, CASE WHEN max(i.due, ifnull(i.next, 0)) > d.died THEN i.again END
     FROM items AS i JOIN lanes AS d ON d.id = i.lane JOIN lanes AS a ON a.zone = d.zone
@@ -288,8 +288,8 @@ local function settle_moved(here, zone, keys)
       ELSE nullif(max(items.due, ifnull(items.next, 0), i.due, ifnull(i.next, 0)), min(items.due, i.due)) END,
     due = CASE WHEN items.claim IS NOT NULL THEN items.due ELSE min(items.due, i.due) END
     FROM items AS i WHERE items.lane = {HEIR} AND i.key = items.key AND {MOVES}]], zone, keys)
-  here([[INSERT INTO items (lane, key, item, added, due, next, again)
-    SELECT {HEIR}, i.key, i.item, i.added, i.due, i.next, i.again FROM items AS i WHERE {MOVES}
+  here([[INSERT INTO items (lane, key, item, due, next, again)
+    SELECT {HEIR}, i.key, i.item, i.due, i.next, i.again FROM items AS i WHERE {MOVES}
     ON CONFLICT DO NOTHING]], zone, keys)
   here([[UPDATE lanes SET count = count + changes(), head = {HEAD} WHERE id = {HEIR}]], zone)
   here("DELETE FROM items AS i WHERE {MOVES}", zone, keys)

@@ -24,8 +24,8 @@ function M.status()
   local commands, command = unit()
   local numbers = left(command)
   command "SELECT {SENT}, max(held - now(), 0) FROM meta"
-  command [[SELECT max(now() - (SELECT added FROM items WHERE lane = lanes.id AND claim IS NULL
-    ORDER BY due, seq LIMIT 1)) FROM lanes WHERE head <= now()]]
+  command [[SELECT now() - min((SELECT min(due) FROM items WHERE lane = lanes.id AND claim IS NULL AND due < now()))
+    FROM lanes WHERE head <= now()]]
   command "SELECT zone, rests - now(), why FROM zones WHERE rests > now() ORDER BY zone LIMIT 100"
   command [[SELECT b.name, b.bucket, {TOKENS}, b.size, max(b.held, (SELECT held FROM meta)) - now(), b.rate
     FROM budgets AS b]]
@@ -96,8 +96,8 @@ function M.retry(filter, limit, after, before)
       AND f.kind = lanes.kind AND NOT EXISTS (SELECT 1 FROM items AS k WHERE k.key = f.key AND k.lane = lanes.id))
     WHERE died IS NULL AND (zone, environment, op, kind) IN
       (SELECT zone, environment, op, kind FROM failed WHERE seq IN {SOME_FAILED})]]
-  here [[INSERT INTO items (lane, key, item, added, due, again)
-    SELECT l.id, f.key, f.item, f.at, now(), f.again FROM failed AS f JOIN lanes AS l
+  here [[INSERT INTO items (lane, key, item, due, again)
+    SELECT l.id, f.key, f.item, now(), f.again FROM failed AS f JOIN lanes AS l
     ON l.zone = f.zone AND l.environment = f.environment AND l.op = f.op AND l.kind = f.kind
       AND l.died IS NULL
     WHERE f.seq IN {SOME_FAILED} ON CONFLICT (key, lane) {MERGED}]]

@@ -29,7 +29,7 @@ return {
   "CREATE INDEX IF NOT EXISTS lanes_dead ON lanes (died) WHERE died IS NOT NULL",
   "CREATE INDEX IF NOT EXISTS lanes_heads ON lanes (head) WHERE head IS NOT NULL",
   [[CREATE TABLE IF NOT EXISTS items (seq INTEGER PRIMARY KEY, lane INTEGER NOT NULL, key TEXT NOT NULL,
-    item TEXT NOT NULL, added REAL NOT NULL, due REAL NOT NULL, soon REAL, next REAL, again REAL,
+    item TEXT NOT NULL, due REAL NOT NULL, soon REAL, next REAL, again REAL,
     tries INTEGER NOT NULL DEFAULT 0, claim INTEGER)]],
   -- The key first: otherwise SQLite would look through a lane for each key of an add.
   "CREATE UNIQUE INDEX IF NOT EXISTS items_keys ON items (key, lane)",
