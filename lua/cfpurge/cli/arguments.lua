@@ -97,7 +97,7 @@ end
 
 local function add_common(command)
   add_json(command)
-  command:flag "-q --quiet":description "Tells nothing but errors and the items that were not accepted."
+  command:flag "-q --quiet":description "Tells nothing but what goes wrong, and the items that were not accepted."
   add_timeout(command)
   add_ca_file(command)
 end
