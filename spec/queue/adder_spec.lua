@@ -68,6 +68,20 @@ for _, store in ipairs(stores) do describe("a queue without a client, " .. store
   end)
 end) end
 
+describe("a filter of what failed", function()
+  it("is refused where it has no kind that there is", function()
+    local queue = assert(cfpurge.queue { store = stores.of.sqlite.target(), zone_id = "z" })
+    for _, method in ipairs { "failed", "retry", "discard" } do
+      local found, err = queue[method](queue, { kind = "tag" })
+      assert.same({ nil, "kind: one of files, tags, hosts, prefixes, everything expected", "kind" },
+        { found, err and err.message, err and err.field })
+      assert(queue[method](queue, { kind = "everything" }))
+    end
+    queue:close()
+    stores.close()
+  end)
+end)
+
 describe("the zone of a queue", function()
   it("is refused by name where it is wrong", function()
     local client = clients.new()

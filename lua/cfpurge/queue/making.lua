@@ -82,6 +82,11 @@ end
 local FILTER = { zone = "string", environment = "string", environment_id = "string", kind = "string",
   older_than = "number" }
 
+local KINDS = { everything = true }
+for _, kind in ipairs(core.kinds) do
+  KINDS[kind] = true
+end
+
 --- A filter of what failed, as a store has it.
 ---@param filter? cfpurge.QueueFilter
 ---@param more? table other options of this method
@@ -98,6 +103,9 @@ function M.filter(name, filter, more)
   elseif filter.environment and filter.environment_id then
     return nil, core.error("invalid_request", "environment: either environment or environment_id",
       { field = "environment" })
+  elseif filter.kind and not KINDS[filter.kind] then
+    return nil, core.error("invalid_request", ("kind: one of %s, everything expected"):format(
+      table.concat(core.kinds, ", ")), { field = "kind" })
   end
   local stored = tables.copy(filter)
   stored.environment = filter.environment_id or (filter.environment and "name:" .. filter.environment)
