@@ -241,6 +241,8 @@ describe("zone = 'auto'", function()
     end
     local result, err = client:purge({ hosts = { "a.example" } }, { dry_run = true })
     assert.same({ nil, "not_found" }, { result, err.kind })
+    result, err = client:purge({ hosts = each {} }, { dry_run = true })
+    assert.same({ nil, "invalid_request", "hosts", {} }, { result, err.kind, err.field, err.remaining.hosts })
     assert.equal(0, edge.counts(ids[1]).accepted + edge.counts(ids[2]).accepted)
   end)
 

@@ -61,17 +61,29 @@ describe("the file of what remains", function()
     assert.equal("dangling\n", host.must("ls -A " .. dir))
   end)
 
-  it("may be the one that is read, however long it is", function()
+  it("may be the one that is read, however long it is, in /dev/shm too", function()
     local lines = {}
     for i = 1, 12000 do lines[i] = "tag-" .. i end
     local text = table.concat(lines, "\n") .. "\n"
-    local list = put("list", text)
+    local shared = host.must("mktemp -d /dev/shm/XXXXXX"):gsub("\n", "")
     edge.script(zone, { lists.refusal(10000, 403) })
-    local out, err, status = run { "tags", "--from", list, "--remaining", list, "--in-flight", "1" }
-    assert.same({ "", 3 }, { out, status }, err)
-    assert.truthy(err:find("0 accepted, 12,000 not; go on with --from " .. list, 1, true), err)
-    assert.equal(text, command.read(list))
-    assert.equal("list\n", host.must("ls " .. dir))
+    for _, folder in ipairs { dir, shared } do
+      local list = folder .. "/list"
+      host.must(("mv %s %s"):format(command.file(text), list))
+      local out, err, status = run { "tags", "--from", list, "--remaining", list, "--in-flight", "1" }
+      assert.same({ "", 3 }, { out, status }, err)
+      assert.truthy(err:find("0 accepted, 12,000 not; go on with --from " .. list, 1, true), err)
+      assert.equal(text, command.read(list))
+      assert.equal("list\n", host.must("ls " .. folder))
+    end
+    os.execute("rm -r " .. shared)
+  end)
+
+  it("may be standard output, whose file keeps what is in it", function()
+    local log = put("log", "old\n")
+    refuse()
+    host.must(("%s >>%s 2>&1 || true"):format(command.line({ "tags", "a", "--remaining", "/dev/stdout" }, { zone = zone }), log))
+    assert.matches("^old\n.*a\n", command.read(log))
   end)
 
   it("is one command's alone", function()

@@ -81,6 +81,21 @@ describe("the command, given a sitemap,", function()
     assert.truthy(out:find "^accepted: 3 items", out)
   end)
 
+  it("is read to its end after a Ctrl-C, which gzip is sent too", function()
+    local path, rest = command.file(urlset(1, 20000)), command.file()
+    os.execute("gzip -c " .. path .. " > " .. path .. ".gz")
+    edge.script(zone, { { pass = true }, { delay = 30, times = 0, pass = true } })
+    local pipe = io.popen("echo $$; exec setsid " .. command.line({ "files", "--sitemap", path .. ".gz", "--in-flight", "1",
+      "--remaining", rest }, { zone = zone }) .. " 2>&1")
+    local group = pipe:read "*l"
+    edge.requests(zone, 2)
+    os.execute(("kill -INT -%s; sleep 0.2; kill -INT -%s"):format(group, group))
+    local said = pipe:read "*a"
+    pipe:close()
+    os.remove(path .. ".gz")
+    assert.equal("cfpurge: interrupted; 100 accepted, 19,900 not; go on with --from " .. rest .. "\n", said)
+  end)
+
   it("needs lua-expat, and says so", function()
     if elsewhere "uncounted" then return end -- by LUA_INIT
     local _, err, status = command.run({ "files", "--sitemap", command.file(urlset(1, 3)) }, { zone = zone,

@@ -188,6 +188,7 @@ describe("the command", function()
         { "files", here "https://a.example/", option, "1", option, "2" })
     end
     refused(2, "%-%-retries: must be a whole number", { "tags", "a", "--retries", "1.5" })
+    refused(2, "in place of %-%-retries", { "tags", "a", "--retries", "1", "--retry-for", "5" })
     refused(2, "%-%-timeout: must be", { "tags", "a", "--timeout", "0" })
     refused(2, "%-%-zone: must be", { "tags", "a", "--zone", "no zone" })
     refused(2, "no zone: give %-%-zone, or set CLOUDFLARE_ZONE_ID", { "tags", "a" }, { zone = false })

@@ -90,6 +90,7 @@ describe("what the command tells", function()
     edge.script(zone, { lists.refusal(10000, 403) })
     local object = told { "tags", "a", "--json" }
     assert.same({ "permission_denied", "credential", { "a" } }, { object.error.kind, object.error.about, object.remaining })
+    assert.equal(1, told({ "everything", "--yes", "--json" }).requests)
     edge.reset(zone)
     object = told({ "tags", "--json" }, { stdin = "gr\252n\ngood\n" })
     assert.same({ "gr\239\191\189n" }, object.remaining)
@@ -99,6 +100,7 @@ describe("what the command tells", function()
     for words, said in pairs {
       [{ "file", "a" }] = "unknown command 'file'; Did you mean 'files'? (see: cfpurge --help)",
       [{ "--zone", zone, "file", "a" }] = "(see: cfpurge --help)",
+      [{ "--zone", zone, "-q" }] = "cfpurge: a command is required (see: cfpurge --help)",
       [{ "--zone", zone, "tags", "--plan", "gold" }] = "(see: cfpurge tags --help)",
     } do
       local _, err, status = run(words)
@@ -107,6 +109,7 @@ describe("what the command tells", function()
     end
     assert.equal(0, select(3, run({ "--zone", zone, "-q", "tags", "a" }, { zone = false })))
     assert.equal(0, select(3, run { "--retries=0", "--invalidate", "tags", "a" }))
+    assert.equal(0, select(3, run { "--", "tags", "a" }))
   end)
 
   it("says that a star is no wildcard", function()

@@ -129,7 +129,7 @@ local function store_of(args)
   elseif args.wait and not args.check then
     problem = problem or "--wait: goes with --check"
   elseif store and args.check then
-    problem = "--check: goes without --queue, which purges later"
+    problem = "--check: goes without a queue (--queue, CFPURGE_QUEUE), which purges later"
   end
   return not args.dry_run and store or nil, problem
 end

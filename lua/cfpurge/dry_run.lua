@@ -55,6 +55,10 @@ local function sorting(kind, index, limits_of, send)
     return raised, err
   end
   local function add(items, at)
+    if not items[1] then
+      -- The list is empty, which the core refuses.
+      return send(items, at, "0")
+    end
     for i, item in ipairs(items) do
       local zone, _, err = sorter:add(item, at + i - 1)
       if not zone then

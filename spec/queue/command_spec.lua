@@ -82,7 +82,7 @@ describe("a purge with --queue", function()
     local target = stores[1].target()
     for words, problem in pairs {
       [{ "tags", "a,b" }] = "must not have a comma", [{ "tags", "a", "--delay", "x" }] = "'x' is no number",
-      [{ "files", "--check", "https://a.example/" }] = "%-%-check: goes without %-%-queue",
+      [{ "files", "--check", "https://a.example/" }] = "%-%-check: goes without a queue",
       [{ "tags", "a", "--queue=redis://user:secret@127.0.0.1/0" }] = "could be seen among the arguments",
       [{ "tags", "a", "--queue=rediss://:se/secret@127.0.0.1" }] = "could be seen among the arguments",
       [{ "tags", "a", "--again=-1" }] = "%-%-again: must be seconds",
@@ -93,6 +93,9 @@ describe("a purge with --queue", function()
       assert.matches("^cfpurge: [^\n]*" .. problem, err)
       assert.is_nil(err:find("secret", 1, true))
     end
+    -- A dry run shows what the API would get.
+    assert.matches("would send: 1 item", (command.run({ "tags", "a", "--delay", "5", "--again", "9", "--dry-run" },
+      with_token(target))))
     local _, err, status = command.run({ "queue", "status" }, over "redis://:se/secret@127.0.0.1")
     assert.same({ 2, nil }, { status, err:find("secret", 1, true) }, err)
     _, err, status = command.run({ "tags", "a", "--delay", "5" }, over(false))
@@ -223,8 +226,10 @@ for _, store in ipairs(stores) do describe("the command's queue, " .. store.name
     out = fine({ "queue", "failed", "--kind", "tags", "--limit", "1" }, over(target))
     assert.matches("^bad%-%d: [^\n]*so it is[^\n]*code 1100[^\n]*; zone " .. zone .. ", %d+%.%d s ago\n$", out)
     assert.equal("", fine({ "queue", "failed", "--kind", "hosts" }, over(target)))
-    out, err, status = command.run({ "queue", "failed", "--limit", "0" }, over(target))
-    assert.same({ "", "cfpurge: --limit: is too small\n", 2 }, { out, err, status })
+    for _, limit in ipairs { "0", "1.5" } do
+      out, err, status = command.run({ "queue", "failed", "--limit", limit }, over(target))
+      assert.same({ "", "cfpurge: --limit: must be a whole number, at least 1\n", 2 }, { out, err, status })
+    end
     local failed = cjson.decode(fine({ "queue", "failed", "--json" }, over(target))).failed
     assert.same({ 2, 1100, zone, false }, { #failed, failed[1].error.code, failed[1].zone, failed[1].invalidate })
     assert.equal("retried: 0 items\n", fine({ "queue", "retry", "--environment", "staging" }, over(target)))

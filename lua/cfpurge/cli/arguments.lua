@@ -40,6 +40,7 @@ M.variants = {
 local takes_no_value = {
   ["--invalidate"] = true, ["--dry-run"] = true, ["--json"] = true, ["--quiet"] = true, ["--yes"] = true,
   ["--help"] = true, ["--version"] = true, ["--check"] = true, ["--queue"] = true, ["--prometheus"] = true,
+  ["--"] = true,
 }
 
 -- An option once: the last of two would be obeyed, and the first not.
@@ -305,7 +306,8 @@ function M.parse(argv)
     kind = entry[1] == first and first or kind
   end
   local ok, args = parser_for(kind):pparse(words)
-  return ok and args or nil, not ok and args or nil, kind
+  -- Without a command its options are unknown.
+  return ok and args or nil, not ok and (first and args or "a command is required") or nil, kind
 end
 
 return M

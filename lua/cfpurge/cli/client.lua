@@ -27,6 +27,7 @@ function M.in_our_words(err, args)
   if option then
     err.message = err.message:gsub("^" .. err.field .. "%f[%W]", option)
       :gsub("given as zone or environment$", "given by --zone"):gsub(", or set allow_http$", "")
+      :gsub("max_retries", "--retries")
   end
   if err.field == "zone_id" and err.message:find "no zone_id" then
     err.message = "no zone: give --zone, or set CLOUDFLARE_ZONE_ID"
@@ -87,10 +88,13 @@ function M.environment_options(args, options)
   end
 end
 
---- What the command gives to a purge.
+--- What the command gives to a purge. A dry run is the API's, and not the queue's.
 ---@return table
 function M.call_options(args)
-  local options = { invalidate = args.invalidate, dry_run = args.dry_run, delay = args.delay, again = args.again }
+  local options = { invalidate = args.invalidate, dry_run = args.dry_run }
+  if not args.dry_run then
+    options.delay, options.again = args.delay, args.again
+  end
   M.environment_options(args, options)
   return options
 end

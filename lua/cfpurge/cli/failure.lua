@@ -156,8 +156,9 @@ local function as_json(report, err, told)
   end
   return report:outcome({
     [report.is_queued and "queued" or "accepted"] = err.accepted,
-    requests = err.requests, attempts = err.attempts, ids = err.ids, messages = err.messages,
-    ray_id = err.ray_id, seconds = err.elapsed, error = facts_of(err), failures = failures, remaining_file = told.path,
+    requests = err.requests or math.min(err.attempts, 1), attempts = err.attempts, ids = err.ids,
+    messages = err.messages, ray_id = err.ray_id, seconds = err.elapsed, error = facts_of(err), failures = failures,
+    remaining_file = told.path,
   }, told.next_item)
 end
 

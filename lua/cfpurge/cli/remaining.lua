@@ -8,9 +8,9 @@ local M = {}
 -- Items that are written at once.
 local BLOCK = 256
 
--- /dev/stdout may be a regular file, and is no file to replace.
+-- /dev/stdout may be a regular file, and is no file to replace. /dev/shm has files like any other.
 local function is_written_as_it_is(path)
-  return path:find "^/dev/" ~= nil or path:find "^/proc/" ~= nil
+  return path:find "^/dev/std" ~= nil or path:find "^/dev/fd/" ~= nil or path:find "^/proc/[^/]+/fd/" ~= nil
 end
 
 --- Can it be written? It is asked before anything is sent.
@@ -95,7 +95,7 @@ function M.save(path, next_item, source)
   local state = { bytes = 0, count = 0, block = {} }
   local is_new = beside ~= target
   -- It was made just now: nothing is made where it has gone again.
-  local file, problem = io.open(beside, is_new and "r+" or "w")
+  local file, problem = io.open(beside, is_new and "r+" or "a")
   local reader = is_new and file and io.open(beside)
   local ok = file
   if ok then

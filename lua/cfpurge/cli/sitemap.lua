@@ -33,8 +33,9 @@ local function quoted(path)
   return "'" .. path:gsub("'", "'\\''") .. "'"
 end
 
+-- A terminal's Ctrl-C is gzip's too: it is to write on, for what remains is read to its end.
 local function unpacked(path)
-  local program = io.popen("exec gzip -dc < " .. quoted(path) .. " 2>/dev/null", "r")
+  local program = io.popen("trap '' HUP INT TERM; exec gzip -dc < " .. quoted(path) .. " 2>/dev/null", "r")
   return pieces_of(program)
 end
 

@@ -69,8 +69,10 @@ function M.call_options(name, options, allowed, deeper)
       problem = "no such option of " .. name
     elseif type(value) ~= allowed[field] then
       problem = ("%s expected, got %s"):format(allowed[field], type(value))
-    elseif allowed[field] == "number" and (value ~= value or value < (field == "limit" and 1 or 0)) then
-      problem = "is too small"
+    elseif field == "limit" and not (value >= 1 and (value % 1 == 0 or value == math.huge)) then
+      problem = "must be a whole number, at least 1"
+    elseif allowed[field] == "number" and (value ~= value or value < 0) then
+      problem = "must be at least 0"
     end
     if problem then
       return nil, core.error("invalid_request", tostring(field) .. ": " .. problem, { field = tostring(field) })
