@@ -1,6 +1,7 @@
 -- What becomes of a claim: accepted, failed, waiting again; zones that rest; what was refused, listed, retried and
 -- discarded. Both stores.
 local core = require "cfpurge.core"
+local elsewhere = require "spec.support.where"
 local stores = require "spec.support.stores"
 
 local group, names, settled, terms = stores.group, stores.names, stores.settled, stores.terms
@@ -97,6 +98,24 @@ for _, store in ipairs(stores) do describe("an outcome, " .. store.name, functio
     assert.is_nil(rules.claim(terms()))
     rules.settle(first.fence, settled())
     assert.is_not_nil(rules.claim(terms()))
+  end)
+
+  it("that had 250 zones rest holds none of them back from a worker that begins", function()
+    if elsewhere "once" then return end
+    local queue, _, _, target = store.queue { linger = 1000 }
+    local rules = store.rules(target)
+    for i = 1, 250 do
+      rules.add({ group("z" .. i, "tags", { "a" }) }, ROOM)
+      rules.settle(rules.claim(terms()).fence, settled { waiting = "all", rest = { first = 600, most = 600, why = "tls: x" } })
+    end
+    assert.equal(250, queue:status().resting.tls)
+    queue:work()
+    local status
+    for _ = 1, 50 do
+      status = queue:status()
+      if not status.resting.tls then break end
+    end
+    assert.same({}, status.resting)
   end)
 
   it("may take items to the lanes of other zones, where they are merged", function()

@@ -141,7 +141,9 @@ function M.set_zone(zone, budget)
 end
 
 function M.wake()
-  return transition("wake", {}, nothing)
+  return transition("wake", {}, function(reply)
+    return reply == 1
+  end)
 end
 
 function M.left()

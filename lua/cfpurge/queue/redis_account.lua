@@ -9,17 +9,19 @@ local function set_zone(zone, budget)
   set('zones', zone, known)
 end
 
-local function resting() return call('ZRANGEBYSCORE', P .. 'rests', '(' .. score(now), '+inf') end
+local function resting(...) return call('ZRANGEBYSCORE', P .. 'rests', '(' .. score(now), '+inf', ...) end
 
--- Zones that rest are tried once more: the credential may be another one now.
+-- Zones that rest are tried once more: the credential may be another one now. Are there more than a PAGE of them?
 local function wake()
-  for _, name in ipairs(resting()) do
+  local names = resting('LIMIT', 0, PAGE)
+  for _, name in ipairs(names) do
     local zone = get('zones', name)
     zone.rests = 0
     set('zones', name, zone)
     call('ZREM', P .. 'rests', name)
     for _, id in ipairs(call('SMEMBERS', P .. 'of:' .. name)) do set_head(id) end
   end
+  return #names == PAGE
 end
 
 -- What a drain asks for again and again: it looks at no lane.
@@ -129,7 +131,7 @@ elseif what == 'renew' then return renew(a.fences, a.lease)
 elseif what == 'settle' then return settle(a.fence, a.o)
 elseif what == 'set_budget' then set_budget(a.name, a.buckets)
 elseif what == 'set_zone' then set_zone(a.zone, a.budget)
-elseif what == 'wake' then wake()
+elseif what == 'wake' then return wake() and 1 or 0
 elseif what == 'left' then return cjson.encode(left())
 elseif what == 'status' then return cjson.encode(status())
 elseif what == 'failed' then return list_failed(a.filter, a.limit, a.after)

@@ -364,7 +364,7 @@ function M.set_budget(name, buckets)
   return commands, function() end
 end
 
---- Zones that rest are tried once more: the credential may be another one now.
+--- Zones that rest are tried once more: the credential may be another one now. Decodes to whether there are more.
 function M.wake()
   local commands, command = unit()
   command "UPDATE zones SET rests = 0 WHERE rests > now()"
