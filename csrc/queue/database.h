@@ -12,8 +12,8 @@
 
 #include "queue/unit.h"
 
-/* Statements that stay prepared. The rules have fewer. */
-#define CF_DATABASE_PREPARED 64
+/* Statements that stay prepared. The rules have some 110. */
+#define CF_DATABASE_PREPARED 128
 
 /* Of one thread, but for `stops`. It is open while `db` is set; all zero, with `path` and `busy`, is one that opens at
  * its first use. */

@@ -1,5 +1,6 @@
 -- Claims: which lane is served, what a claim takes, leases and fences. Both stores.
 local core = require "cfpurge.core"
+local elsewhere = require "spec.support.where"
 local host = require "spec.support.host"
 local stores = require "spec.support.stores"
 
@@ -85,6 +86,27 @@ for _, store in ipairs(stores) do describe("a claim, " .. store.name, function()
     end)
     local status = rules.status()
     assert.same({ 100000, 0, "denied" }, { status.waiting, status.failed, status.paused[1].why })
+  end)
+
+  it("finds the zone that may go behind 1,100 whose budget is used up", function()
+    if elsewhere "engine" then return end
+    local rules, used = store.rules(), terms { budget = "used", buckets = { requests = { 1e-6, 1 } } }
+    for from = 1, 1100, 100 do
+      local groups = {}
+      for i = from, from + 99 do groups[#groups + 1] = group("z" .. i, "tags", { "a" }) end
+      rules.add(groups, ROOM)
+    end
+    rules.set_zone("fine", "other")
+    rules.add({ group("fine", "tags", { "a" }) }, ROOM)
+    rules.pass(1)
+    assert.equal("z", rules.claim(used).zone:sub(1, 1))
+    local claim
+    for _ = 1, 10 do
+      claim = rules.look(used) == 0 and rules.claim(used)
+      if claim then break end
+      rules.pass(0.05)
+    end
+    assert.equal("fine", claim and claim.zone)
   end)
 
   it("is never two workers' at once", function()

@@ -1,7 +1,9 @@
 -- cfpurge.queue over both stores and the edge: adds of every form with an exact account, drain, what failed, several
 -- queues on one store, close, collection, forks, a worker that sleeps beyond its lease.
 local cfpurge = require "cfpurge"
+local core = require "cfpurge.core"
 local edge = require "spec.support.edge"
+local elsewhere = require "spec.support.where"
 local host = require "spec.support.host"
 local lists = require "spec.support.lists"
 local peer = require "spec.support.peer"
@@ -283,6 +285,25 @@ for _, store in ipairs(stores) do describe("a queue, " .. store.name, function()
     assert.equal(0, system.wait(child))
     assert.same({ waiting = 0, failed = 0 }, queue:drain { deadline = 10 })
     assert.same({ a = 1, b = 1 }, items_of(zone))
+  end)
+
+  it("leaves a store alone that is long about its looks for what may go", function()
+    if elsewhere "once" then return end
+    local rules, looks = require("cfpurge.queue." .. store.name), 0
+    local look = rules.look
+    finally(function() rules.look = look end)
+    function rules.look(o)
+      return look(o), function()
+        looks = looks + 1
+        os.execute "sleep 0.03"
+        return 0.01
+      end
+    end
+    local queue = store.queue()
+    queue:work()
+    local ends = core.now() + 1
+    while core.now() < ends do queue:step(0.05) end
+    assert.is_true(looks > 0 and looks < 7, looks)
   end)
 
   it("whose worker sleeps beyond its lease goes on without it, and hears nothing of it later", function()

@@ -103,14 +103,6 @@ local function sweep()
   if call('EXISTS', P .. 'item:' .. id) == 0 then call('DEL', P .. 'lane:' .. id) end
 end
 
-local function bucket_of(kind) return kind == 'files' and 'urls' or 'requests' end
-
-local function budget_of(zone, kind, otherwise)
-  local known = get('zones', zone)
-  local name = (known and known.budget or otherwise) .. '\0' .. bucket_of(kind)
-  return get('budgets', name), name
-end
-
 -- Calls in 5 minutes. With `is_read` the store stays as it is.
 local function sent(is_read)
   local slot, all = math.floor(now / SLOT), 0
@@ -125,20 +117,27 @@ local function sent(is_read)
   return all
 end
 
--- The lane to serve: ready, and served least lately; without one, in how many seconds there may be one.
+-- The lane to serve: ready, and served least lately; without one, in how many seconds there may be one. Of more than
+-- LANES that are due it looks at the first ones, and at some behind them: at others every 50 ms.
 local function choose(o)
   local best, best_budget, best_name
-  local soonest = 3600
+  local soonest, budgets = 3600, {}
   local held = held_all()
   if held > now then return nil, held - now end
   if (o.overall or 0) > 0 and sent() >= o.overall then return nil, 0.25 end
-  for page = 0, 9 do
-    local ids = call('ZRANGEBYSCORE', P .. 'heads', '-inf', score(now), 'WITHSCORES', 'LIMIT', page * PAGE, PAGE)
+  local pages = math.ceil(call('ZCOUNT', P .. 'heads', '-inf', score(now)) / LANES)
+  for turn = 0, math.min(pages, 20) - 1 do
+    if best and turn > 1 then break end
+    local page = turn > 0 and 1 + (math.floor(now * 20) + turn) % (pages - 1) or 0
+    local ids = call('ZRANGEBYSCORE', P .. 'heads', '-inf', score(now), 'WITHSCORES', 'LIMIT', page * LANES, LANES)
     for i = 1, #ids, 2 do
       local one = lane(ids[i])
-      local budget, name = budget_of(one.zone, one.kind, o.budget)
-      one.full = one.kind == 'files' and (budget and budget.most or o.full.files) or o.full.others
+      local is_files = one.kind == 'files'
       local waiting, zone = one.count - one.claimed, get('zones', one.zone)
+      local name = (zone and zone.budget or o.budget) .. (is_files and '\0urls' or '\0requests')
+      if budgets[name] == nil then budgets[name] = get('budgets', name) or false end
+      local budget = budgets[name]
+      one.full = is_files and (budget and budget.most or o.full.files) or o.full.others
       local off = waiting < one.full and tonumber(ids[i + 1]) + o.linger - now or 0
       if zone then
         off = math.max(off, zone.rests - now)
@@ -148,7 +147,7 @@ local function choose(o)
         off = math.max(off, budget.held - now)
         if budget.rate > 0 then
           -- A request may reach the server 25 ms later than the one behind it.
-          local needed = budget.rate * 0.025 + (one.kind == 'files' and math.min(waiting, one.full) or 1)
+          local needed = budget.rate * 0.025 + (is_files and math.min(waiting, one.full) or 1)
           off = math.max(off, (math.min(needed, budget.size) - tokens(budget)) / budget.rate)
         end
       end
@@ -158,7 +157,6 @@ local function choose(o)
         best, best_budget, best_name = one, budget, name
       end
     end
-    if #ids < 2 * PAGE or best then break end
   end
   if not best then return nil, soonest end
   return best, best_budget, best_name

@@ -27,7 +27,7 @@ local wall = tonumber(time[1]) + tonumber(time[2]) / 1e6
 local clocks = call('HMGET', P .. 'meta', 'clock', 'ahead')
 local clock, ahead = tonumber(clocks[1] or 0), tonumber(clocks[2] or 0)
 local now, is_set_back = math.max(wall + ahead, clock), clock - wall > ahead + 1
-local VERSION, SWEPT, EXPIRED, SLOT, SLOTS, PAGE = 1, 500, 4, 10, 31, 100
+local VERSION, SWEPT, EXPIRED, SLOT, SLOTS, PAGE, LANES = 1, 500, 4, 10, 31, 100, 50
 -- A zone's plan is read again after a day, and where a 429 does not fit it after an hour; in seconds.
 local STALE, DOUBTFUL = 86400, 3600
 

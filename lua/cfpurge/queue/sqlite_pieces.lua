@@ -38,7 +38,7 @@ return {
   -- A request may reach the server 25 ms later than the one behind it.
   NEEDED = [[min(b.size, b.rate * 0.025 + CASE l.kind WHEN 'files' THEN min(l.count - l.claimed, {FULL}) ELSE 1 END)]],
   ALL_SENT = "(?5 > 0 AND {SENT} >= ?5)",
-  READY = [[l.head IS NOT NULL AND (l.head + ?1 <= now() OR (l.head <= now() AND l.count - l.claimed >= {FULL}))
+  READY = [[l.head <= now() AND (l.head + ?1 <= now() OR l.count - l.claimed >= {FULL})
     AND ifnull(z.rests, 0) <= now()
     AND (ifnull(z.refusals, 0) = 0 OR NOT EXISTS (SELECT 1 FROM claims AS c JOIN lanes AS m ON m.id = c.lane
       WHERE m.zone = l.zone))

@@ -104,12 +104,15 @@ function Worker:claim()
 end
 
 function Worker:look()
+  local began = core.now()
   self:ask(self.store.look, function(seconds)
+    local now = core.now()
     if seconds == 0 then
       self.is_due = true
-      self.wakes = core.now()
+      self.wakes = now
     else
-      self.wakes = core.now() + math.min(seconds and math.max(seconds, PATIENCE) or POLL, POLL)
+      -- A look at many zones that wait in vain is work for the store, which then rests ten times as long.
+      self.wakes = now + math.min(math.max(seconds or POLL, PATIENCE, 10 * (now - began)), POLL)
     end
   end)
 end
@@ -318,11 +321,19 @@ function Worker:problem()
   return not self.client_state.open and core.error("closed", "the queue's client was closed") or nil
 end
 
+function Worker:wake()
+  self:begin(function(has_more)
+    if has_more then
+      self:wake()
+    end
+  end, self.store.wake())
+end
+
 function Worker:work()
   if not self.is_working then
     self.is_working, self.is_due = true, false
     self.wakes = core.now()
-    self:begin(nothing, self.store.wake())
+    self:wake()
     self.link:wake()
     self:set_alarm()
   end
