@@ -65,6 +65,10 @@ describe("what the command tells", function()
     assert.truthy(#err < 400 and err:find(("x"):rep(100) .. "...: must be an absolute", 1, true), err)
     _, err = run({ "hosts" }, { stdin = "\27[31mred\194\155m\255.example\n" })
     assert.falsy(err:gsub("\n$", ""):find "[%c\194\255]", err)
+    for _, option in ipairs { "--quiet", "--json" } do
+      local out = run { "files", "https://a.example/\194\1552J", "--dry-run", option }
+      assert.truthy(out:find("a.example/\\u009b2J", 1, true), out)
+    end
     assert.same({ "a b c", "\239\191\189x", "\239\191\189\239\191\189", "gr\195\188n" },
       { text.printable "a\27b\194\155c", text.valid "\255x", text.valid "\237\160" , text.valid "gr\195\188n" })
     assert.equal("ab...", text.cut("ab\195\188c", 3))

@@ -4,10 +4,17 @@ local text = require "cfpurge.cli.text"
 
 local M = {}
 
+-- What JSON leaves bare and a terminal obeys.
+local function without_controls(json)
+  return (json:gsub("\194([\128-\159])", function(control)
+    return ("\\u%04x"):format(control:byte())
+  end))
+end
+
 --- A JSON text that is to stand as it is.
 function M.raw(json)
   return function()
-    return json
+    return without_controls(json)
   end
 end
 
@@ -20,10 +27,7 @@ function M.encode(value)
   elseif type(value) == "number" then
     return ("%.14g"):format(value)
   elseif type(value) == "string" then
-    -- What it leaves bare and a terminal obeys.
-    return (codec.encode(text.valid(value)):gsub("\\/", "/"):gsub("\194([\128-\159])", function(control)
-      return ("\\u%04x"):format(control:byte())
-    end))
+    return without_controls((codec.encode(text.valid(value)):gsub("\\/", "/")))
   elseif type(value) ~= "table" then
     return (codec.encode(value))
   end

@@ -170,8 +170,8 @@ end
 -- ---- all was accepted ----
 
 function Report:planned(result)
+  local json = require "cfpurge.cli.json"
   if self.json then
-    local json = require "cfpurge.cli.json"
     local requests = {}
     for i, request in ipairs(result.requests) do
       requests[i] = { path = request.path, items = request.items, body = json.raw(request.body) }
@@ -181,7 +181,7 @@ function Report:planned(result)
     return
   end
   for _, request in ipairs(result.requests) do
-    self:write("POST ", request.path, " ", request.body, "\n")
+    self:write("POST ", request.path, " ", json.encode(json.raw(request.body)), "\n")
   end
   if not self.quiet then
     self:write(("would send: %s in %s, %s\n"):format(count_of(result.items, "item"),
