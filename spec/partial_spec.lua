@@ -161,4 +161,33 @@ describe("the error of a list", function()
     assert.same({ 297, 1, 1 }, { err.accepted, #err.remaining.tags, #err.failures })
     assert.same({ 297, 300, 300 }, { seen[#seen].accepted, seen[#seen].sent, seen[#seen].total })
   end)
+
+  -- A list with each item twice, and options that look at how many are accepted, always the same number.
+  local function twice(count, accepted, item_of)
+    local list = {}
+    for i = 1, count do list[2 * i - 1], list[2 * i] = item_of(i), item_of(i) end
+    return list, { max_in_flight = 3, on_progress = function(progress) assert.equal(accepted, progress.accepted) end }
+  end
+
+  it("counts them no sooner than they are accepted, where all is cancelled", function()
+    client, zone = clients.new { max_retries = 0, max_connections = 1 }
+    edge.script(zone, { { pass = true }, { times = 0, hang = 20 } })
+    local list, options = twice(600, 200, function(i) return "t" .. i end)
+    local request = client:start({ tags = list }, options)
+    repeat client:step(0.01) until edge.counts(zone).requests >= 2
+    request:cancel()
+    assert.equal(200, select(2, request:result()).accepted)
+  end)
+
+  it("counts them no sooner than they are accepted, where each goes to its zone", function()
+    local _, first, second
+    zone, first = edge.zone()
+    _, second = edge.zone()
+    client = clients.new { max_retries = 0, zone_id = zone, api_token = edge.token { zones = { zone, second.id } } }
+    edge.script(zone, { answer("purge_cache", 401) })
+    local list, options = twice(150, 0, function(i) return "https://" .. (i % 5 == 0 and second or first).name .. "/" .. i end)
+    options.zone, options.max_in_flight = "auto", 1
+    local _, err = client:purge({ files = list }, options)
+    assert.same({ 0, 300 - 150 }, { err.accepted, #err.remaining.files })
+  end)
 end)

@@ -42,7 +42,7 @@ function Account:not_accepted()
   local parts = self:unsent()
   parts[#parts + 1] = self.source.reading or nil
   for _, chunk in tables.entries(self.parts) do
-    parts[#parts + 1] = chunk
+    parts[#parts + 1] = not chunk.failed and chunk or nil
   end
   for _, failure in ipairs(self.failures) do
     parts[#parts + 1] = failure

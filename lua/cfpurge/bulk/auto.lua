@@ -220,12 +220,12 @@ end
 -- ---- the account ----
 
 function Auto:not_accepted()
-  local bins = { self.current or nil }
-  for _, bin in tables.entries(self.parts) do
-    bins[#bins + 1] = bin
-  end
-  for _, bin in ipairs(self.again) do
-    bins[#bins + 1] = bin
+  local bins, sorter = { self.current or nil }, self.sorter
+  bins[#bins + 1] = self.source.reading or nil
+  for _, some in ipairs { self.parts, self.again, sorter.bins, sorter.full } do
+    for _, bin in tables.entries(some) do
+      bins[#bins + 1] = bin
+    end
   end
   bins[#bins + 1] = self.left
   return bins
