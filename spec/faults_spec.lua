@@ -109,6 +109,28 @@ describe("a peer that vanishes", function()
     assert.is_true(proxy.opened > alive)
     assert.equal(16, distinct_items(zone))
   end)
+
+  -- HTTP/2 is asked for again soon, and not in 10 s.
+  it("when HTTP/2 was to be asked for again: nobody waits for the others' connections", function()
+    if elsewhere "once unwatched" then return end
+    host.build("ask", "-DCF_ASK_AGAIN=1000")
+    local took = host.run([[
+      local cqueues, faults, took = require "cqueues", require "spec.support.faults", nil
+      faults.run(function()
+        local proxy = faults.proxy(edge.env.API_TLS1)
+        local c = require("spec.support.client").new { base_url = proxy.url, ca_file = edge.env.CA_FILE, loop = "cqueues",
+          max_retries = 0, connect_timeout = 0.2 }
+        assert(c:purge { tags = { "a" } })
+        proxy:reset()
+        proxy.fault = { after = 0, how = "hang", every = true }
+        local requests, began = {}, cqueues.monotime()
+        for i = 1, 15 do requests[i] = assert(c:start { tags = { "t" .. i } }) end
+        for i = 1, 15 do assert(select(2, requests[i]:wait()).kind == "timeout") end
+        took = cqueues.monotime() - began
+      end)
+      return took]], { build = "ask" })
+    assert.is_true(took < 2, took)
+  end)
 end)
 
 describe("a slow network", function()

@@ -50,10 +50,10 @@ local SWEEP = [[
 ]]
 
 -- Options without which a purge does as well: both QUICK_EXIT (an older libcurl has none), HTTP_VERSION (there is one without
--- HTTP/2), what a proxy's TLS trusts, how many streams and connections there may be; HTTPHEADER and POSTFIELDS are taken
--- away again from a handle that is kept.
+-- HTTP/2), what a proxy's TLS trusts, how many streams and connections there may be, how old these may be; HTTPHEADER and
+-- POSTFIELDS are taken away again from a handle that is kept.
 local OPTIONAL = { ["curl_easy_setopt 322"] = true, ["curl_easy_setopt 84"] = true, ["curl_easy_setopt 10246"] = true,
-  ["curl_easy_setopt 40310"] = true,
+  ["curl_easy_setopt 40310"] = true, ["curl_easy_setopt 288"] = true,
   ["curl_easy_setopt 10247"] = true, ["curl_easy_setopt 10023"] = true, ["curl_easy_setopt 10015"] = true,
   ["curl_multi_setopt 16"] = true, ["curl_multi_setopt 21"] = true, ["curl_multi_setopt 7"] = true }
 

@@ -3,7 +3,9 @@
 local elsewhere = require "spec.support.where"
 local api = require "spec.support.api"
 local clients = require "spec.support.client"
+local cqueues = require "cqueues"
 local edge = require "spec.support.edge"
+local faults = require "spec.support.faults"
 local host = require "spec.support.host"
 local socket = require "socket"
 
@@ -185,6 +187,32 @@ describe("a kept connection that ends when the server has read a purge", functio
       assert.same({ 1, 1 }, { (one.result or one.err).attempts, counts.seen[tag] })
     end
     c:close()
+  end)
+
+  -- The network has forgotten them: each is reset by what is sent on it.
+  it("with all others that are kept: a fresh one is the second that is tried (HTTP/2)", function()
+    server.reset()
+    server.set { alpn = "h2", streams = 4, delay = 0.05 }
+    faults.run(function()
+      local proxy = faults.proxy(server.url)
+      local c = api.client(server, { base_url = proxy.url, loop = "cqueues", max_retries = 1 })
+      local function burst(count)
+        local requests = {}
+        for i, tag in ipairs(api.tags(count, "x")) do requests[i] = assert(c:start { tags = { tag .. "x" } }) end
+        for _, request in ipairs(requests) do assert(request:wait()) end
+      end
+      burst(1)
+      burst(16)
+      assert.is_true(proxy.open > 2, proxy.open)
+      -- libcurl counts whole seconds.
+      cqueues.sleep(2.1)
+      for connection in pairs(proxy.connections) do
+        connection.fault = { about = { how = "rst", up = true }, left = 0, up = true }
+      end
+      burst(8)
+      c:close()
+    end)
+    server.set { streams = false, delay = false }
   end)
 
   for _, transport in ipairs(TRANSPORTS) do

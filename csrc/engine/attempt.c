@@ -160,6 +160,11 @@ static CURLcode attempt_set_request(struct cf_transfer *transfer, const struct c
         SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body.len);
     }
     SET(CURLOPT_FRESH_CONNECT, is_fresh ? 1L : 0L);
+#ifdef CF_HAVE_MAXAGE
+    /* Seconds; 118 is libcurl's own default. Where one connection had died while it was idle others may have as well: a
+     * stream goes to none of them, and many streams share a new one. */
+    curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, transfer->was_kept ? 1L : 118L);
+#endif
     SET(CURLOPT_FORBID_REUSE, 0L);
     SET(CURLOPT_PROXY, transfer->proxy);
     /* An explicit proxy is not undone by the environment's no_proxy. */

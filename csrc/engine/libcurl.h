@@ -31,6 +31,11 @@
  * running libcurl may be newer than its headers were. An older one refuses it. */
 #define CF_CURLMOPT_QUICK_EXIT ((CURLMoption)21)
 
+/* 7.65: how long a connection may have been idle that is used again. */
+#if LIBCURL_VERSION_NUM >= 0x074100
+#define CF_HAVE_MAXAGE 1
+#endif
+
 /* 7.70 tells where libcurl was built to look for CA certificates. */
 #if LIBCURL_VERSION_NUM >= 0x074600
 #define CF_HAVE_CA_PATHS 1

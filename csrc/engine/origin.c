@@ -44,7 +44,9 @@ static void origin_forget_oldest(struct cf_origin **origins)
 
 /* A server may be given HTTP/2, or lose it, at any time. While requests run all the time it is asked again as often as
  * this. */
-#define ASK_AGAIN (INT64_C(10) * 1000000)
+#ifndef CF_ASK_AGAIN
+#define CF_ASK_AGAIN (INT64_C(10) * 1000000)
+#endif
 /* While it is not known whether the server speaks HTTP/2, and how many streams it allows, no more than this wait inside
  * libcurl: it would open a connection for each that finds no stream. */
 #define MOST_UNSENT 64
@@ -54,10 +56,16 @@ static void origin_forget_oldest(struct cf_origin **origins)
 void cf_origin_speaks(struct cf_origin *origin, enum cf_protocol protocol, int64_t now)
 {
     if (origin->protocol != protocol && protocol == CF_PROTOCOL_HTTP1) {
-        origin->ask_again = now + ASK_AGAIN;
+        origin->ask_again = now + CF_ASK_AGAIN;
         origin->lost_http2 = true;
     }
     origin->protocol = protocol;
+}
+
+void cf_origin_says_nothing(struct cf_origin *origin, int64_t now)
+{
+    if (origin->protocol == CF_PROTOCOL_UNKNOWN && origin->ask_again != CF_NEVER)
+        cf_origin_speaks(origin, CF_PROTOCOL_HTTP1, now);
 }
 
 bool cf_origin_has_room(const struct cf_origin *origin, size_t most)

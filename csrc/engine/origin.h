@@ -34,6 +34,9 @@ struct cf_origin {
 struct cf_origin *cf_origin_of(struct cf_origin **origins, const struct cf_transfer *transfer);
 /* An answer or a handshake has told what the origin speaks; `now` is the clock's. */
 void cf_origin_speaks(struct cf_origin *origin, enum cf_protocol protocol, int64_t now);
+/* A connection was not made. Where it was to tell whether there is HTTP/2 again, what was known stands. The others that
+ * wait would else be told so one after another, each when its own connection has failed. */
+void cf_origin_says_nothing(struct cf_origin *origin, int64_t now);
 /* May one more request be given to libcurl? `most` is max_connections. */
 bool cf_origin_has_room(const struct cf_origin *origin, size_t most);
 /* Frees all of them; nothing may be in flight. */

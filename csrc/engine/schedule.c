@@ -214,6 +214,8 @@ void cf_schedule_attempt_ended(struct cf_engine *engine, struct cf_transfer *tra
     }
     cf_attempt_finish(transfer, code);
     schedule_count_limits(engine, transfer);
+    if (cf_engine_is_unsent(transfer))
+        cf_origin_says_nothing(origin, engine->now);
     schedule_leave_lane(transfer);
     cf_pacer_answered(&transfer->budget->pacer, transfer->bucket, cf_transfer_cost(transfer), engine->now);
     engine->stats.attempts += !transfer->is_refused;
@@ -295,7 +297,8 @@ static void schedule_start(struct cf_engine *engine, struct cf_transfer *transfe
     cf_multi_be_patient(engine, transfer->connect_timeout);
     cf_pacer_take(&transfer->budget->pacer, transfer->bucket, cf_transfer_cost(transfer), engine->now);
     engine->suspect = engine->suspect && engine->running.first;
-    /* Other connections that were kept may be as dead as the last one, or as silent. */
+    /* Other connections that were kept may be as dead as the last one, or as silent. A fresh one for each stream would
+     * be too many: see attempt_set_request. */
     is_fresh = (transfer->was_kept && name == CF_LANE_HTTP1) || (engine->suspect && transfer->failure == CF_TIMEOUT);
     is_fresh = is_fresh || origin->asks || transfer->refusal == CF_REFUSAL_STALE;
     origin->asks = false;

@@ -70,11 +70,15 @@ static bool sending_was_stream_refused(const struct cf_transfer *transfer)
 int cf_sending_begins(void *transfer, char *ip, char *local_ip, int port, int local_port)
 {
     struct cf_transfer *self = transfer;
+    long connects = 1;
     bool is_http1;
     (void)ip, (void)local_ip, (void)port, (void)local_port;
 
     if (self->sendings > 0 && !sending_was_stream_refused(self)) {
         self->refusal = CF_REFUSAL_AGAIN;
+        /* This one was kept too, and may be as dead. It would stay as one that was used just now. */
+        if (curl_easy_getinfo(self->easy, CURLINFO_NUM_CONNECTS, &connects) == CURLE_OK && connects == 0)
+            curl_easy_setopt(self->easy, CURLOPT_FORBID_REUSE, 1L);
     } else {
         is_http1 = sending_speaks_http1(self);
         if (is_http1 && sending_is_shared(self))
