@@ -91,8 +91,14 @@ describe("an error", function()
   end)
 end)
 
-it("the message of an error is one line, whatever the caller's names hold", function()
-  local client = clients.new()
+it("the message of an error is one line, whatever the caller's names and the server's words hold", function()
+  local client, zone = clients.new()
+  edge.script(zone, { { status = 400, json = { success = false, errors = { { code = 1, message = "a\nb\27[31mc",
+    error_chain = { { code = 2, message = "d\r\ne" } } } } } }, { status = 400, json = { error = "a\nb" } } })
+  for i, text in ipairs { "bad_request: a?b?[31mc: d??e; status", "bad_request: a?b; status", "iterator raised: a?b" } do
+    local _, err = client:purge { tags = i < 3 and { "a" } or function() error("a\nb", 0) end }
+    assert.truthy(tostring(err):find(text, 1, true), tostring(err))
+  end
   for _, params in ipairs { { ["ta\r\ngs"] = {} }, { files = { { url = "https://a.example/", ["he\nad\127"] = 1 } } },
     { files = { { url = "https://a.example/", headers = { ["a\r\nb"] = "c\n" } } } }, { tags = { ["x\ny"] = 1, "a" } } } do
     local _, err = client:purge(params)

@@ -24,22 +24,21 @@ static void error_push_new(lua_State *L, const char *kind)
     lua_setmetatable(L, -2);
 }
 
-/* A message is one line of a log: control characters of the text on the top of the stack become question marks. */
-static void error_clean(lua_State *L)
+void cf_error_set_message(lua_State *L, int error)
 {
     const char *text = lua_tostring(L, -1), *byte = text;
-    int dirty = lua_gettop(L);
     luaL_Buffer clean;
 
     while ((unsigned char)*byte >= 0x20 && *byte != 0x7f)
         byte++;
-    if (!*byte)
-        return;
-    luaL_buffinit(L, &clean);
-    for (byte = text; *byte; byte++)
-        luaL_addchar(&clean, (unsigned char)*byte >= 0x20 && *byte != 0x7f ? *byte : '?');
-    luaL_pushresult(&clean);
-    lua_replace(L, dirty);
+    if (*byte) {
+        luaL_buffinit(L, &clean);
+        for (byte = text; *byte; byte++)
+            luaL_addchar(&clean, (unsigned char)*byte >= 0x20 && *byte != 0x7f ? *byte : '?');
+        luaL_pushresult(&clean);
+        lua_remove(L, -2);
+    }
+    lua_setfield(L, error, "message");
 }
 
 void cf_error_push(lua_State *L, const char *kind, const char *field, const char *message, ...)
@@ -50,8 +49,7 @@ void cf_error_push(lua_State *L, const char *kind, const char *field, const char
     va_start(arguments, message);
     lua_pushvfstring(L, message, arguments);
     va_end(arguments);
-    error_clean(L);
-    lua_setfield(L, -2, "message");
+    cf_error_set_message(L, lua_gettop(L) - 1);
     if (field) {
         lua_pushstring(L, field);
         lua_setfield(L, -2, "field");
@@ -66,7 +64,7 @@ static int error_new_error(lua_State *L)
     lua_settop(L, 3);
     error_push_new(L, kind);
     lua_pushvalue(L, 2);
-    lua_setfield(L, -2, "message");
+    cf_error_set_message(L, 4);
     if (lua_istable(L, 3))
         for (lua_pushnil(L); lua_next(L, 3);) {
             lua_pushvalue(L, -2);

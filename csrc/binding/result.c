@@ -351,7 +351,7 @@ static void result_set_message(lua_State *L, const struct cf_ending *ending, int
         lua_pushfstring(L, "HTTP %d, but success is not true", status);
     else
         lua_pushfstring(L, "HTTP %d", status);
-    lua_setfield(L, error, "message");
+    cf_error_set_message(L, error);
     lua_settop(L, error);
 }
 
