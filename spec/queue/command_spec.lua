@@ -214,6 +214,24 @@ for _, store in ipairs(stores) do describe("the command's queue, " .. store.name
     assert.equal(0, status_of(target).waiting)
   end)
 
+  it("shows what somebody has put into the store, and no terminal obeys it", function()
+    local rules = store.rules(target)
+    rules.set_budget("\27[31mred", { requests = { 1, 1 } })
+    rules.add({ stores.group("\27]0;z\7", "tags", { "\27c" }) }, { capacity = 10 })
+    rules.settle(rules.claim(stores.terms()).fence, stores.settled {
+      failed = { { "\27c", '{"message":"\\u001b[2J","ray_id":[]}' } },
+      rest = { first = 60, most = 60, why = "tls\27[5m: x" },
+    })
+    for words, shows in pairs { status = "red: 1 left", ["status --json"] = "red", ["status --prometheus"] = "red",
+      failed = "%[2J", ["failed --json"] = "%[2J" } do
+      local list = { "queue" }
+      for word in words:gmatch "%S+" do list[#list + 1] = word end
+      local out = fine(list, over(target))
+      assert.matches(shows, out)
+      assert.is_nil(out:find "[%z\1-\9\11-\31]", out)
+    end
+  end)
+
   it("lists what was refused, has it wait again, and forgets it", function()
     edge.script(zone, { refusal(1100, { match = '"bad' }) })
     fine({ "tags", "a", "bad-1", "bad-2" }, over(target))

@@ -58,6 +58,7 @@ describe("a server of Redis that", function()
     end
     call("status", "{}")
     call("status", '{"waiting":0,"in_flight":0,"failed":0,"calls":0}')
+    call("status", '{"waiting":0,"in_flight":0,"failed":0,"calls":0,"paused":[],"resting":[],"budgets":[{}]}')
     call("failed", "x")
     call("retry", "[]")
   end)
@@ -85,6 +86,25 @@ describe("a server of Redis that", function()
     assert.matches("no Redis says", tostring(added(server { { send = "$900000000\r\n" }, { flood = ("x"):rep(1048576) } })))
   end)
 end)
+
+for _, store in ipairs(stores) do describe("an error that no worker has stored, " .. store.name, function()
+  teardown(stores.close)
+
+  it("has the fields of one, each of its type", function()
+    local queue, _, _, target = store.queue()
+    local rules, failed = store.rules(target), {}
+    rules.add({ stores.group("z", "tags", { "a", "b", "c" }) }, { capacity = 10 })
+    for i, text in ipairs { '{"message":"x","ray_id":{},"status":"400","code":1e999,"more":1}',
+      '{"message":"y","kind":[],"about":true,"code":NaN,"status":400}', "[]" } do
+      failed[i] = { ("abc"):sub(i, i), text }
+    end
+    rules.settle(rules.claim(stores.terms()).fence, stores.settled { failed = failed })
+    local errors = {}
+    for i, one in ipairs(queue:failed()) do errors[i] = one.error end
+    assert.same({ { kind = "store", message = "x" }, { kind = "store", message = "y", status = 400 },
+      { kind = "store", message = "the store holds what is no error" } }, errors)
+  end)
+end) end
 
 for _, store in ipairs(stores) do describe("an item that no add has stored, " .. store.name, function()
   teardown(stores.close)

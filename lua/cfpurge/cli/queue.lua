@@ -35,8 +35,8 @@ end
 local function status(report, queue, args)
   if args.prometheus then
     local page, err = queue:metrics()
-    if page then
-      report:write(page)
+    for line in (page or ""):gmatch "[^\n]+" do
+      report:write(text.printable(line), "\n")
     end
     return page and 0, err
   end

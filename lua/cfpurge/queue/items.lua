@@ -135,14 +135,20 @@ function M.decode(handle, claim)
   return params, options
 end
 
--- lua-cjson reads a float, which 5.3 and newer would show as 400.0.
+-- What is kept of an error, and its types.
+local FACTS = {
+  kind = "string", about = "string", message = "string", status = "number", code = "number", ray_id = "string",
+  field = "string",
+}
+
+-- Nothing but what `error_text` writes. lua-cjson reads a float, which 5.3 and newer would show as 400.0.
 local function error_of(text)
-  local err = read(text)
-  if type(err) ~= "table" or type(err.message) ~= "string" then
-    return { kind = "store", message = "the store holds what is no error" }
-  end
-  for _, name in ipairs { "status", "code" } do
-    err[name] = type(err[name]) == "number" and math.floor(err[name]) or nil
+  local found, err = read(text), { kind = "store", message = "the store holds what is no error" }
+  for name, kind in pairs(type(found) == "table" and FACTS or {}) do
+    local value = found[name]
+    if type(value) == kind and (kind == "string" or (value >= 0 and value < 1e9)) then
+      err[name] = kind == "string" and value or math.floor(value)
+    end
   end
   return err
 end
@@ -160,12 +166,10 @@ function M.shown(row)
   }
 end
 
-local FACTS = { "kind", "about", "message", "status", "code", "ray_id", "field" }
-
 --- An error as it is stored.
 function M.error_text(err)
   local facts = {}
-  for _, name in ipairs(FACTS) do
+  for name in pairs(FACTS) do
     facts[name] = err[name]
   end
   return codec.encode(facts)

@@ -159,6 +159,9 @@ function M.status()
     for _, name in ipairs { "paused", "resting", "budgets" } do
       is("table", status[name])
     end
+    for _, budget in ipairs(status.budgets) do
+      is("string", budget.name)
+    end
     return status
   end)
 end
