@@ -180,6 +180,25 @@ describe("hostile input", function()
     assert.equal(0, edge.counts(zone).requests)
   end)
 
+  it("may be one request of 200,000 items: what that took is given back, whether it was refused or not", function()
+    if elsewhere "once unwatched" then return end
+    -- What is freed goes back to the system at once.
+    local MALLOC = { MALLOC_MMAP_THRESHOLD_ = "100000", MALLOC_TRIM_THRESHOLD_ = "100000" }
+    for _, last in ipairs { "t", "" } do
+      local kept = host.run([[
+        local function resident() return tonumber(io.open("/proc/self/statm"):read "*a":match "%d+ (%d+)") * 4096 end
+        local client = require "cfpurge.core".new { api_token = "t0k3n-0123456789", zone_id = "z", max_items = 1000000 }
+        local list = {}
+        for i = 1, 200000 do list[i] = "t" .. i end
+        list[#list + 1] = args.last
+        assert((client:check { tags = list } ~= nil) == (args.last == "t"))
+        local before = resident()
+        client:close()
+        return before - resident()]], { args = { last = last }, env = MALLOC })
+      assert.is_true(kept < 4 * MIB, kept)
+    end
+  end)
+
   it("in the environment changes neither whom we trust nor where we go", function()
     local dir = host.dir() .. "/hostile"
     host.must("mkdir -p " .. dir)

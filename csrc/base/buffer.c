@@ -3,6 +3,8 @@
 
 #include "base/memory.h"
 
+#define KEPT ((size_t)64 << 10)
+
 enum cf_buffer_status cf_buffer_grow(struct cf_buffer *buffer, size_t more)
 {
     size_t cap = buffer->cap ? buffer->cap : 256;
@@ -38,4 +40,11 @@ void cf_buffer_wipe(struct cf_buffer *buffer)
     if (buffer->data)
         cf_wipe(buffer->data, buffer->cap);
     cf_buffer_free(buffer);
+}
+
+void cf_buffer_empty(struct cf_buffer *buffer)
+{
+    buffer->len = 0;
+    if (buffer->cap > KEPT)
+        cf_buffer_wipe(buffer);
 }

@@ -36,5 +36,7 @@ static inline enum cf_buffer_status cf_buffer_add(struct cf_buffer *buffer, cons
 void cf_buffer_free(struct cf_buffer *buffer);
 /* The same, the bytes overwritten first. */
 void cf_buffer_wipe(struct cf_buffer *buffer);
+/* Forgets the bytes. Much memory is given back: scratch does not hold that of one huge purge for ever. */
+void cf_buffer_empty(struct cf_buffer *buffer);
 
 #endif

@@ -88,6 +88,7 @@ static bool call_draft(lua_State *L, struct client *client, const struct cf_call
 {
     if (cf_client_is_open(L, client) && cf_draft_write(L, &client->options, &client->draft, call, submission))
         return true;
+    cf_draft_forget(&client->draft);
     call_set_remaining(L, call);
     return false;
 }
@@ -156,7 +157,6 @@ int cf_client_check_request(lua_State *L)
 
     if (!call_draft(L, client, &call, &submission))
         return cf_client_push_failure(L);
-    cf_draft_forget(&client->draft);
     return cf_taking_copy(L, client, &submission);
 }
 

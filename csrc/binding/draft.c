@@ -29,6 +29,8 @@ void cf_draft_forget(struct cf_draft *draft)
 {
     if (draft->headers.data)
         cf_wipe(draft->headers.data, draft->headers.len);
+    cf_buffer_empty(&draft->body);
+    cf_buffer_empty(&draft->slots);
 }
 
 static bool draft_add(struct cf_buffer *buffer, const char *text)

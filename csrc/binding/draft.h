@@ -24,7 +24,7 @@ struct cf_call {
 
 void cf_draft_init(struct cf_draft *draft);
 void cf_draft_wipe(struct cf_draft *draft);
-/* Overwrites the credential that cf_draft_write left. */
+/* Overwrites the credential that cf_draft_write left, and gives back what one huge list took. */
 void cf_draft_forget(struct cf_draft *draft);
 
 /* Writes a purge; the options stand behind the params. Everything in `submission` is borrowed from the draft, from

@@ -183,8 +183,10 @@ int cf_taking_copy(lua_State *L, struct client *client, const struct cf_submissi
     cf_push_address(L, &lent);
     status = lua_pcall(L, 1, LUA_MULTRET, 0);
     cf_draft_wipe(client->closed ? &lent.draft : &client->draft);
-    if (!client->closed)
+    if (!client->closed) {
         client->draft = lent.draft;
+        cf_draft_forget(&client->draft);
+    }
     return status == LUA_OK ? lua_gettop(L) - top : lua_error(L);
 }
 

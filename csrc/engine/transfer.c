@@ -8,9 +8,6 @@
 #include "base/memory.h"
 #include "engine/engine_private.h"
 
-/* A pooled transfer does not hold the memory of one huge purge for ever. */
-#define KEPT_BODY ((size_t)64 << 10)
-
 struct cf_transfer *cf_transfer_new(struct cf_engine *engine)
 {
     struct cf_transfer *transfer = cf_zalloc(sizeof *transfer);
@@ -159,11 +156,8 @@ void cf_transfer_clear(struct cf_transfer *transfer)
     transfer->headers = NULL;
     transfer->url = transfer->path = transfer->proxy = transfer->user_agent = NULL;
     transfer->secrets[0] = transfer->secrets[1] = NULL;
-    transfer->body.len = 0;
-    if (transfer->body.cap > KEPT_BODY)
-        cf_buffer_free(&transfer->body);
-    if (transfer->response.body.cap > KEPT_BODY)
-        cf_buffer_free(&transfer->response.body);
+    cf_buffer_empty(&transfer->body);
+    cf_buffer_empty(&transfer->response.body);
 }
 
 void cf_transfer_free(struct cf_transfer *transfer)
