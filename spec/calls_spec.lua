@@ -173,8 +173,7 @@ describe("waiting for a request inside a callback of its own", function()
     seen.accepted = request:result().accepted
     return seen
   ]]
-  local hosts = { "blocking", "frame", "luv", "cqueues", "own" }
-  if _VERSION <= "Lua 5.2" then hosts[#hosts + 1] = "copas" end
+  local hosts = { "blocking", "frame", "luv", "cqueues", "copas", "own" }
   if rawget(_G, "jit") then hosts[#hosts + 1] = "nvim" end
 
   for _, name in ipairs(hosts) do

@@ -134,9 +134,13 @@ describe("installed", function()
 
   it("by LuaRocks, the specs are run on its Lua", function()
     if elsewhere "lua5.4" then return end
+    -- LuaRocks 3.11 looks for the rocks that are asked for, 3.8 did not. Here they are packages of Debian.
+    local config = assert(io.open(dir .. "/config.lua", "w"))
+    config:write [[rocks_provided = { ["lua-cjson"] = "2.1.0-1", argparse = "0.7.1-1" }]]
+    config:close()
     for _, name in ipairs { "5.1", "5.4" } do
-      local said = host.must(("%sMAKEFLAGS=n luarocks --lua-version %s test cfpurge-scm-1.rockspec -- 'SPEC=spec/a b' 2>&1")
-        :format(clean, name))
+      local said = host.must(("%sMAKEFLAGS=n LUAROCKS_CONFIG=%s/config.lua luarocks --lua-version %s test cfpurge-scm-1.rockspec "
+        .. "-- 'SPEC=spec/a b' 2>&1"):format(clean, dir, name))
       assert.truthy(said:find(("spec/run 'lua%s' 'spec/a b'"):format(name), 1, true), said)
     end
   end)

@@ -1,16 +1,13 @@
 -- copas, the real one, where there is one for this Lua (Debian 12 and 13 have 1.2 for 5.1, 5.2 and LuaJIT, sid has 4). It is
 -- only asked for in a process of its own: it changes LuaSocket.
 local program = require "spec.hosts.program"
-local clients = require "spec.support.client"
+local elsewhere = require "spec.support.where"
 
 local run = function(code, options)
   return program.run("copas", code, options)
 end
 
-if clients.lua [[io.write(tostring(pcall(require, "copas")))]] == "false" then
-  pending "no copas for this Lua"
-  return
-end
+if elsewhere "copas" then return end
 
 describe("copas", function()
   it("the contract holds", function()

@@ -113,7 +113,7 @@ for _, kind in ipairs { "sqlite", "redis" } do
         assert.same({ 0, 0, 20 }, { counts.limited, others.limited, others.accepted })
         assert.truthy(counts.accepted > before)
         if os.getenv "CFPURGE_FIGURES" then print(kind, ("%.1f%% of %d"):format(share * 100, counts.accepted)) end
-        assert.truthy(share >= 0.98 and share <= 1.01, ("%.1f%% of %.0f s, %d"):format(share * 100, took, counts.accepted))
+        assert.truthy(share >= 0.98, ("%.1f%% of %.0f s, %d"):format(share * 100, took, counts.accepted))
         for i = 2, 4 do output("kill -- -%s", pids[i]) end
         queue:close()
         client:close()
