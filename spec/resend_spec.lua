@@ -29,6 +29,9 @@ describe("a kept connection that ends when the server has read a purge", functio
 
   local server
   setup(function() server = api.start() end)
+  before_each(function()
+    server.set { alpn = false, cut = false, idle = false, refuse = false, half = false, delay = false }
+  end)
   teardown(function()
     clients.close()
     api.stop()
@@ -36,7 +39,7 @@ describe("a kept connection that ends when the server has read a purge", functio
 
   -- A client with a kept connection: it has learned by then what the server speaks, and opens no more.
   local function warm(transport, options)
-    server.set { alpn = transport.alpn or false, cut = false, idle = false, refuse = false, half = false, delay = false }
+    server.set { alpn = transport.alpn or false }
     local filled = { base_url = transport.clear and server.clear_url or nil, on_event = note }
     waited = 0
     for name, value in pairs(options) do filled[name] = value end
@@ -59,8 +62,7 @@ describe("a kept connection that ends when the server has read a purge", functio
       host.build("noprereq", "-DCF_NO_PREREQ")
       for _, max_retries in ipairs { 0, 1 } do
         for _, url in ipairs { server.clear_url, server.url } do
-          server.set { alpn = false, cut = { at = 2, how = how, times = 1 }, idle = false, refuse = false, half = false,
-            delay = false }
+          server.set { cut = { at = 2, how = how, times = 1 } }
           server.reset()
           local told = host.run([[
             local waited = 0
@@ -174,10 +176,9 @@ describe("a kept connection that ends when the server has read a purge", functio
     -- libcurl (7.88) reads from GnuTLS once more after the end, which takes the streams before it along.
     if elsewhere "openssl" then return end
     server.reset()
-    server.set { alpn = "h2", half = 32, refuse = false, delay = false }
+    server.set { alpn = "h2", half = 32 }
     local c, tags = api.client(server, { max_retries = 0, timeout = 5 }), api.tags(32, "half")
     local ended = api.burst(c, tags)
-    server.set { half = false }
     local counts = server.counts()
     assert.equal(16, counts.refused)
     assert.same({}, api.wrong(ended, counts.seen))
