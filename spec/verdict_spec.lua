@@ -58,6 +58,7 @@ describe("the verdict", function()
       for _, code in ipairs { 9109, 7003, 1107 } do assert.equal(kind, verdict(status, code)[1]) end
     end
     assert.equal("unprocessable", verdict(422, 1100)[1])
+    assert.equal("api", verdict(413, 1101)[1])
     -- 10000 with a 404 is a zone of somebody else.
     assert.same({ "not_found", "zone", false, false }, verdict(404, 10000))
     assert.same({ "permission_denied", "credential", false, false }, verdict(403, 10000))
@@ -100,6 +101,7 @@ describe("the verdict", function()
       end
       assert.is_nil((select(2, system.verdict(200, body))))
     end
+    assert.equal("bad_response", (system.verdict(200, "<html>")))
   end)
 
   it("is read from JSON however it is written", function()

@@ -36,6 +36,8 @@ describe("a failed request", function()
       { pieces = 1 } },
     ["that is refused once too often is the request's fault"] = { { refused = 24 }, chunk(9), refused, "fail", nil,
       { refused = 25, is_blamed = true, is_stopped = true } },
+    ["of one item that is refused after fewer fails alone"] = { { refused = 11 }, chunk(1), refused, "fail", nil,
+      { refused = 12, is_stopped = false } },
     ["of one item that is refused after many is the request's fault"] = { { refused = 12 }, chunk(1), refused, "fail", nil,
       { refused = 13, is_blamed = true, is_stopped = true } },
     ["that is refused after many, none of which was small, is halved"] = { { refused = 12 }, chunk(9), refused, "split", 4,

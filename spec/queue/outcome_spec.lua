@@ -40,14 +40,15 @@ describe("an outcome", function()
     end
   end)
 
-  it("of an answer that is not the API's is no refusal; of a call that could not begin it is", function()
+  it("of an answer that is not the API's is no refusal; of a call that could not begin or that the plan has not it is", function()
     for _, err in ipairs { core.error("bad_response", "x", { status = 200 }), core.error("bad_request", "x", { status = 400 }),
       core.error("api", "x", { status = 302 }) } do
       local outcome, _, waits = failed(err, claim_of("a"))
       assert.same({ "all", 0.5 }, { waits, outcome.rest and outcome.rest.first })
     end
-    local _, gone = failed(core.error("invalid_request", "x"), claim_of("a", "b"))
-    assert.equal("a b", gone)
+    for _, err in ipairs { core.error("invalid_request", "x"), core.error("permission_denied", "x", { about = "plan" }) } do
+      assert.equal("a b", (select(2, failed(err, claim_of("a", "b")))))
+    end
   end)
 
   it("of a limit holds its bucket, an order for all calls everything, and for no longer than a day", function()
