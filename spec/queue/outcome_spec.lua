@@ -29,6 +29,11 @@ describe("an outcome", function()
     assert.same({ "b", "c" }, { gone, waits })
   end)
 
+  it("lets a zone of which something was accepted rest for a moment only", function()
+    local outcome = failed(of_items(1, { "b" }, { { "b", "permission_denied", { about = "credential" } } }), claim_of("a", "b"))
+    assert.same({ 0.5, 0.5 }, { outcome.rest.first, outcome.rest.most })
+  end)
+
   it("has no item accepted that nobody called accepted", function()
     for _, err in ipairs {
       of_items(1, { "b" }, { { "b", "api", { about = "item" } } }), -- and c?
