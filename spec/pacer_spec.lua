@@ -52,7 +52,7 @@ describe("the pacer alone", function()
     end
     assert.same({}, bad)
     local _, count = said:gsub(": ok\n", "")
-    assert.equal(66, count)
+    assert.equal(68, count)
   end)
 end)
 

@@ -180,8 +180,17 @@ static void orders(void)
 {
     static const struct cf_rates none;
     struct cf_rates pro = {5, 25, 1500, 1500, 0, 0};
+    struct cf_pacer plan = {.of_all = &pacer};
     int64_t ordered, other;
 
+    begin(&none);
+    cf_pacer_set(&plan, &none, 0);
+    cf_pacer_refused(&plan, CF_BUCKET_URLS, true, 10 * SECOND, 0);
+    say("the account's pauses its other plans", when(CF_BUCKET_REQUESTS, 0, &ordered) == 10 * SECOND &&
+        ordered == 10 * SECOND ? NULL : "it does not");
+    cf_pacer_heard(&plan, CF_BUCKET_URLS, "\"default\";r=0;t=30", 0);
+    say("so does the default header", when(CF_BUCKET_REQUESTS, 0, &ordered) == 30 * SECOND ? NULL : "it does not");
+    cf_pacer_free(&plan);
     begin(&none);
     cf_pacer_refused(&pacer, CF_BUCKET_REQUESTS, false, 30 * SECOND, 7 * SECOND);
     say("a 429 pauses its bucket", when(CF_BUCKET_REQUESTS, 8 * SECOND, &ordered) == 37 * SECOND &&
@@ -244,7 +253,7 @@ static void forecasts(void)
     struct cf_rates pro = {5, 25, 1500, 1500, 1200, 200}, none = {0, 0, 0, 0, 0, 0}, slow = {5.0 / 60, 25, 0, 0, 0, 0};
     struct { const struct cf_rates *rates; enum cf_bucket bucket; uint64_t requests; double cost, least, most; } cases[] = {
         {&none, CF_BUCKET_URLS, 1000000, 100, 0, 0}, {&pro, CF_BUCKET_REQUESTS, 25, 1, 0, 0.1},
-        {&pro, CF_BUCKET_REQUESTS, 325, 1, 60, 60.5}, {&pro, CF_BUCKET_URLS, 15, 100, 0, 0.1},
+        {&pro, CF_BUCKET_REQUESTS, 325, 1, 60, 60.5}, {&pro, CF_BUCKET_URLS, 15, 100, 0.02, 0.03},
         {&pro, CF_BUCKET_URLS, 315, 100, 20, 20.2}, {&pro, CF_BUCKET_URLS, 1, 3000, 0, 0.1},
         {&pro, CF_BUCKET_URLS, 1201, 100, 300, 301}, {&slow, CF_BUCKET_REQUESTS, 30, 1, 60, 61}};
     size_t i;
