@@ -261,6 +261,12 @@ describe("the command", function()
     for _, word in ipairs { "--version", "-V" } do assert.equal("cfpurge " .. version, (run { word })) end
   end)
 
+  it("says in a line that lua-argparse is missing", function()
+    local env = { LUA_INIT = "package.preload.argparse = function() error([[module 'argparse' not found:\nmore]], 0) end" }
+    local out, err, status = run({ "tags", "a" }, { env = env })
+    assert.same({ "", "cfpurge: lua-argparse is missing: module 'argparse' not found\n", 1 }, { out, err, status })
+  end)
+
   it("stops at a signal, and accounts for every item", function()
     local lines = {}
     for i = 1, 1000 do lines[i] = ("https://%s/%d"):format(host, i) end

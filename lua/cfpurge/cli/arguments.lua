@@ -215,7 +215,8 @@ end
 local function parser_for(named)
   local found, argparse = pcall(require, "argparse")
   if not found then
-    error(("cfpurge needs lua-argparse: %s"):format(tostring(argparse):match "^[^\n]*"), 0)
+    io.stderr:write("cfpurge: lua-argparse is missing: ", tostring(argparse):match "^[^\n]*[^\n:]", "\n")
+    os.exit(1)
   end
   local parser = argparse("cfpurge", "Purges Cloudflare's cache.")
     :epilog(table.concat({
