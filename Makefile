@@ -103,18 +103,18 @@ redis_O  = $(addprefix $(BUILD)/$(LUA)/obj/queue/,redis.o redis_connection.o red
   $(BUILD)/obj/base/openssl.o
 STORE_SO = $(STORES:%=$(BUILD)/$(LUA)/cfpurge/%.so)
 
-# Debian 12 has the LuaJIT of OpenResty beside another one, and no Valkey; from 13 on there is no other, and Valkey. From 14 on
-# Varnish is Vinyl Cache.
+# What the edge takes; what the demo takes beside, with Lua 5.4; what all takes. From Debian 14 on Varnish is Vinyl Cache.
+EDGE_DEPS = gcc libc6-dev make openssl curl lua5.4 lua-cjson lua-cqueues lua-luaossl nginx-light libnginx-mod-http-lua \
+  $(if $(IS_NEWER),vinyl-cache,varnish)
+DEMO_DEPS = $(EDGE_DEPS) binutils pkgconf libcurl4-openssl-dev liblua5.4-dev libsqlite3-dev lua-socket lua-argparse ca-certificates
+# Debian 12 has the LuaJIT of OpenResty beside another one, and no Valkey; from 13 on there is no other, and Valkey.
 SUITE_DEPS = $(if $(filter VERSION_ID="12",$(file </etc/os-release)),luajit2 libluajit2-5.1-dev,luajit libluajit-5.1-dev \
-  valkey-server) $(if $(IS_NEWER),lua5.5 liblua5.5-dev vinyl-cache,lua5.2 liblua5.2-dev varnish)
+  valkey-server) $(if $(IS_NEWER),lua5.5 liblua5.5-dev,lua5.2 liblua5.2-dev)
 # git brings a libcurl with GnuTLS in every suite, by another package in each.
-DEPS = gcc libc6-dev binutils make pkgconf git libcurl4-openssl-dev $(SUITE_DEPS) \
-  lua5.1 liblua5.1-0-dev lua5.3 liblua5.3-dev lua5.4 liblua5.4-dev \
-  libsqlite3-dev sqlite3 libhiredis-dev libssl-dev redis-server haproxy prosody lua-event \
-  lua-cjson lua-socket lua-filesystem lua-argparse lua-expat lua-cqueues lua-luaossl lua-copas lua-luv neovim \
-  nginx-light libnginx-mod-http-lua apache2-bin lighttpd lighttpd-modules-lua openssl ca-certificates curl nghttp2-client \
-  lua-http lua-sec lua-busted lua-check luarocks zip mandoc zsh fish clang clang-tidy libclang-rt-dev cppcheck valgrind \
-  tmux procps iproute2 musl-tools musl-dev debootstrap
+DEPS = $(DEMO_DEPS) $(SUITE_DEPS) git lua5.1 liblua5.1-0-dev lua5.3 liblua5.3-dev \
+  sqlite3 libhiredis-dev libssl-dev redis-server haproxy prosody lua-event lua-filesystem lua-expat lua-copas lua-luv neovim \
+  apache2-bin lighttpd lighttpd-modules-lua nghttp2-client lua-http lua-sec lua-busted lua-check luarocks zip mandoc zsh fish \
+  clang clang-tidy libclang-rt-dev cppcheck valgrind tmux procps iproute2 musl-tools musl-dev debootstrap
 # Hosts of lua/README.md that bring much (200 MB), and qemu: in `make proof` alone.
 HOST_DEPS = love mpv xvfb xauth knot-resolver tarantool qemu-user-static
 # Debian has no lua-cjson for Lua 5.5: .ci/cjson builds this one.
@@ -248,12 +248,14 @@ deps:
 	@$(if $(MISSING),.ci/deps $(MISSING),:)
 	@$(if $(CJSON),.ci/cjson $(CJSON),:)
 
-demo: deps
+demo:
+	$(SUBMAKE) deps DEPS='$(if $(filter lua5.4,$(LUA)),$(DEMO_DEPS),$(DEPS))' CJSON=
 	$(SUBMAKE) build
 	@LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$(CURDIR)/?.lua;;' \
 	 LUA_CPATH='$(CURDIR)/$(BUILD)/$(LUA)/?.so;;' $(LUA) spec/demo.lua $(ARGS)
 
-edge: deps
+edge:
+	$(SUBMAKE) deps DEPS='$(EDGE_DEPS)' CJSON=
 	@spec/edge/edge run
 
 test: deps
