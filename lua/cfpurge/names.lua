@@ -184,13 +184,15 @@ function M.index(request, options, ends, done)
   end)
 end
 
---- Forgets the zones where the API denies one, or where one is not among them that may be new.
+--- Forgets the zones where the API denies one, or where one is not among them that may be new: no zone has the item, or
+--- the one above it refuses it.
 ---@return fun(err: cfpurge.Error)
 function M.forgetting_index(state, index)
   return function(err)
+    local is_old = core.now() - index.made > RENEW
     for _, failure in ipairs(err.failures or {}) do
       local cause = failure.error
-      if is_denied(cause) and (cause.attempts > 0 or core.now() - index.made > RENEW) then
+      if (is_denied(cause) and cause.attempts > 0) or (is_old and (is_denied(cause) or cause.about == "item")) then
         state.zone_index = nil
       end
     end
