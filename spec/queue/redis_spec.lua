@@ -9,6 +9,7 @@ local faults = require "spec.support.faults"
 local host = require "spec.support.host"
 local module = require "cfpurge.redis"
 local peer = require "spec.support.peer"
+local readme = require "spec.support.readme"
 local recipe = require "spec.support.recipe"
 local socket = require "socket"
 local stores = require "spec.support.stores"
@@ -191,7 +192,15 @@ describe("a queue in Redis", function()
     end
     local queue = store.queue { store = "redis://:gehei%6d%25s%20w%6Frt@" .. where .. "/3" }
     assert(queue:add { tags = { "c" } })
-    redis:command "-a 'geheim%s wort' ACL SETUSER reader on '>r' '~*' +ping +select +script"
+    local function login(name, rights)
+      redis:command(("-a 'geheim%%s wort' ACL SETUSER %s on '>r' %s"):format(name, rights))
+    end
+    login("queue", (readme.reference:match "`(~{cfpurge}:%* [^`]*)`":gsub("%S+", "'%0'")))
+    queue = store.queue { store = "redis://queue:r@" .. where }
+    assert(queue:add({ tags = { "d" } }, { delay = 100 }))
+    queue:work()
+    assert.same({ 1, true }, { queue:status().waiting, queue:status().durability:find("appendonly is off", 1, true) ~= nil })
+    login("reader", "'~*' +ping +select +script")
     local result, err = store.queue({ store = "redis://reader:r@" .. where }):add { tags = { "c" } }
     refused("NOPERM", result, err, { "c" })
   end)

@@ -54,11 +54,15 @@ local function is(kind, value)
 end
 
 -- cjson reads every number as a float, which 5.3 and newer would show as 4.0.
-local function whole(status)
-  for _, name in ipairs { "waiting", "in_flight", "failed" } do
-    status[name] = math.floor(status[name])
+local function whole(counts, ...)
+  for _, name in ipairs { ... } do
+    counts[name] = math.floor(counts[name])
   end
-  return status
+  return counts
+end
+
+local function left(reply)
+  return whole(json.decode(is("string", reply)), "waiting", "in_flight", "failed")
 end
 
 -- Those of a failed item are all texts but for its age.
@@ -147,17 +151,17 @@ function M.wake()
 end
 
 function M.left()
-  return transition("left", {}, function(reply)
-    return whole(json.decode(is("string", reply)))
-  end)
+  return transition("left", {}, left)
 end
 
 function M.status()
   return transition("status", {}, function(reply)
-    local status = whole(json.decode(is("string", reply)))
-    status.calls = math.floor(status.calls)
+    local status = whole(left(reply), "calls")
     for _, name in ipairs { "paused", "resting", "budgets" } do
       is("table", status[name])
+    end
+    for kind in pairs(status.resting) do
+      whole(status.resting, kind)
     end
     for _, budget in ipairs(status.budgets) do
       is("string", budget.name)
