@@ -106,6 +106,9 @@ describe("what the command tells", function()
       [{ "--zone", zone, "file", "a" }] = "(see: cfpurge --help)",
       [{ "--zone", zone, "-q" }] = "cfpurge: a command is required (see: cfpurge --help)",
       [{ "--zone", zone, "tags", "--plan", "gold" }] = "(see: cfpurge tags --help)",
+      [{ "queue", "failed", "--kind", "tag" }] = "(see: cfpurge queue failed --help)",
+      [{ "queue", "work", "--profile", "none" }] = "(see: cfpurge queue work --help)",
+      [{ "queue", "wrok" }] = "(see: cfpurge queue --help)",
     } do
       local _, err, status = run(words)
       assert.equal(2, status)

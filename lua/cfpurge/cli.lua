@@ -219,12 +219,12 @@ end
 ---@param argv string[]
 ---@return integer status
 return function(argv)
-  local args, problem, kind = arguments.parse(argv)
+  local args, problem, kind, action = arguments.parse(argv)
   local is_json = false
   for _, word in ipairs(argv) do
     is_json = is_json or word == "--json"
   end
-  local report = require "cfpurge.cli.report".new(args or { kind = kind, json = is_json })
+  local report = require "cfpurge.cli.report".new(args or { kind = kind, action = action, json = is_json })
   local status, has_rested = USAGE, nil
   if args then
     status, has_rested = run(args, report)

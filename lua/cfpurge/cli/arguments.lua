@@ -290,7 +290,7 @@ end
 
 --- What was asked for; or what is wrong with it, and of which command. Help and the version end the process.
 ---@param argv string[]
----@return table? args, string? problem, string? kind
+---@return table? args, string? problem, string? kind, string? action
 function M.parse(argv)
   local words, first = ordered(argv)
   if first == "help" then
@@ -302,13 +302,16 @@ function M.parse(argv)
     io.stderr:write(parser_for():get_help(), "\n")
     os.exit(2)
   end
-  local kind
+  local kind, action
   for _, entry in ipairs(commands) do
     kind = entry[1] == first and first or kind
   end
+  for _, entry in ipairs(kind == "queue" and actions or {}) do
+    action = entry[1] == words[2] and words[2] or action
+  end
   local ok, args = parser_for(kind):pparse(words)
   -- Without a command its options are unknown.
-  return ok and args or nil, not ok and (first and args or "a command is required") or nil, kind
+  return ok and args or nil, not ok and (first and args or "a command is required") or nil, kind, action
 end
 
 return M

@@ -18,7 +18,7 @@ end
 
 --- The call was wrong.
 function Report:usage(problem)
-  local command = self.kind and self.kind .. " " or ""
+  local command = (self.kind and self.kind .. " " or "") .. (self.action and self.action .. " " or "")
   self:refused((problem:gsub("%s*\n%s*", "; ")), (" (see: cfpurge %s--help)"):format(command))
 end
 
@@ -234,7 +234,7 @@ return {
   ---@param args table what was parsed, or what is known of it
   new = function(args)
     return setmetatable({
-      kind = args.kind, json = args.json, quiet = args.quiet, interval = 0.5,
+      kind = args.kind, action = args.action, json = args.json, quiet = args.quiet, interval = 0.5,
       has_line = not args.quiet and not args.dry_run and core.is_terminal(2),
     }, Report)
   end,
