@@ -38,7 +38,8 @@ local function perform(client, report, name, ...)
   if not ok then
     -- A JSON item of a wrong type: no fault of the program, as the library has it.
     local problem = tostring(request):match "bad argument #1 to 'start' %((.*)%)$"
-    return nil, problem and core.error("invalid_request", problem) or error(request, 0)
+    local fields = { field = problem and problem:match "^[^:]*" }
+    return nil, problem and core.error("invalid_request", problem, fields) or error(request, 0)
   elseif not request then
     return nil, err
   end

@@ -25,7 +25,8 @@ function M.encode(value)
   if type(value) == "function" then
     return value()
   elseif type(value) == "number" then
-    return ("%.14g"):format(value)
+    -- JSON has no infinity, although its decoder makes one of 1e999.
+    return value - value == 0 and ("%.14g"):format(value) or "null"
   elseif type(value) == "string" then
     return without_controls((codec.encode(text.valid(value)):gsub("\\/", "/")))
   elseif type(value) ~= "table" then
