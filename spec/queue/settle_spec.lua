@@ -72,6 +72,50 @@ for _, store in ipairs(stores) do describe("an outcome, " .. store.name, functio
     end
     rules.settle(claim.fence, settled())
     assert.same({ {}, { 0, 0, 0 } }, { rules.status().paused, counts(rules) })
+    -- It was accepted: the next time is a first one.
+    rules.add({ group("down", "tags", { "a" }) }, ROOM)
+    rules.settle(rules.claim(terms()).fence, settled { waiting = "all", rest = rest })
+    assert.is_true(rules.status().paused[1].seconds <= 20)
+  end)
+
+  it("that never came gives its tokens back with its lease", function()
+    local rules = store.rules()
+    rules.set_budget("p", { requests = { 1, 10 } })
+    rules.set_zone("z", "p")
+    rules.add({ group("z", "tags", { "a" }) }, ROOM)
+    rules.claim(terms { lease = 10 })
+    rules.pass(20)
+    assert.is_true(rules.settle(rules.claim(terms()).fence, settled()))
+    rules.pass(20)
+    assert.is_true(rules.status().budgets[1].left > 9.9)
+  end)
+
+  it("of a 429 holds its budget, and no shorter one lets it go", function()
+    local rules = store.rules()
+    rules.set_budget("p", { requests = { 1, 10 } })
+    rules.set_zone("z", "p")
+    rules.add({ group("z", "tags", { "a" }), group("z", "hosts", { "b" }) }, ROOM)
+    local long, short = rules.claim(terms()), rules.claim(terms())
+    rules.settle(long.fence, settled { waiting = "all", held = 30 })
+    rules.settle(short.fence, settled { waiting = "all", held = 1 })
+    rules.pass(20)
+    assert.is_nil(rules.claim(terms()))
+    rules.pass(10)
+    assert.is_not_nil(rules.claim(terms()))
+  end)
+
+  it("of a 429 has the plan of its zone read again where that was an hour ago", function()
+    local rules, seen = store.rules(), {}
+    rules.set_budget("p", { requests = { 1, 10 } })
+    rules.set_zone("z", "p")
+    rules.add({ group("z", "tags", { "a" }) }, ROOM)
+    for i, seconds in ipairs { 3000, 1000, 20 } do
+      local claim = rules.claim(terms())
+      seen[i] = claim.is_stale
+      rules.settle(claim.fence, settled { waiting = "all", is_drained = true })
+      rules.pass(seconds)
+    end
+    assert.same({ false, false, false, true }, { seen[1], seen[2], seen[3], rules.claim(terms()).is_stale })
   end)
 
   it("that holds all back holds zones without a budget too", function()
