@@ -2,6 +2,7 @@
 local elsewhere = require "spec.support.where"
 if elsewhere "engine" then return end
 
+local api = require "spec.support.api"
 local edge = require "spec.support.edge"
 local client = require "spec.support.client"
 local host = require "spec.support.host"
@@ -10,6 +11,13 @@ local socket = require "socket"
 local env = edge.up()
 local system = host.system()
 local tags = { tags = { "a" } }
+
+-- Tags of which the server of api refuses none.
+local function tags_of(count)
+  local list = api.tags(count)
+  for i, tag in ipairs(list) do list[i] = tag .. "x" end
+  return list
+end
 
 -- Is the client's descriptor readable within so many seconds?
 local function readable(c, patience)
@@ -223,6 +231,20 @@ describe("step", function()
       assert.same({ accepted = 16, timeout = 1 }, kinds)
     end)
   end
+
+  -- Their ends are news of which nothing is wanted: more than one look takes.
+  it("that comes late finds its answer behind the ends of 100 idle connections", function()
+    local server = api.start { delay = 0.2, idle = 0.2 }
+    finally(api.stop)
+    local c = api.client(server, { base_url = server.clear_url, max_retries = 0, max_connections = 100, timeout = 0.4 })
+    for _, one in pairs(api.burst(c, tags_of(100), { timeout = 10 })) do assert(one.result, tostring(one.err)) end
+    local request = assert(c:start { tags = tags_of(1) })
+    for _ = 1, 5 do c:step(0) end
+    socket.sleep(0.6)
+    while c:step(0) > 0 do assert.is_nil(select(2, request:result())) end
+    assert(request:result())
+    c:close()
+  end)
 
   it("ends each of several when its own time is over, and one without a limit with its answer", function()
     local c, zone = client.new { max_retries = 0 }

@@ -23,10 +23,11 @@ struct cf_poller_event {
 
 struct cf_poller_slot;
 
-/* One owner, one thread. Its members are its own, but for `looked`, which may be read. */
+/* One owner, one thread. Its members are its own, but for `looked` and `is_full`, which may be read. */
 struct cf_poller {
     int fd, timer, bell; /* -1 where there is none */
     bool shown, ringing; /* the descriptor was handed out; completions wait */
+    bool is_full;        /* the last look may have left news, though it gave none: it drops what is not wanted */
     int64_t looked;      /* when the descriptors were last asked for news; 0 for never */
     int64_t deadline, armed;
     struct cf_poller_slot *slots; /* by descriptor */

@@ -55,6 +55,7 @@ static int system_wait(struct cf_poller *poller, struct cf_poller_event *events,
     int count = epoll_wait(poller->fd, ready, CF_POLLER_BATCH, poller_to_milliseconds(timeout)), i, kept = 0;
     uint64_t ticks;
 
+    poller->is_full = count == CF_POLLER_BATCH;
     for (i = 0; i < count; i++) {
         int fd = ready[i].data.fd;
         if (fd == poller->timer) {

@@ -67,6 +67,7 @@ static int system_wait(struct cf_poller *poller, struct cf_poller_event *events,
     struct timespec limit = {milliseconds / 1000, milliseconds % 1000 * 1000000L};
 
     count = kevent(poller->fd, NULL, 0, ready, CF_POLLER_BATCH, milliseconds < 0 ? NULL : &limit);
+    poller->is_full = count == CF_POLLER_BATCH;
     for (i = 0; i < count; i++) {
         if (ready[i].filter == EVFILT_TIMER) {
             poller->armed = CF_POLLER_NEVER;

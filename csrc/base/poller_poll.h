@@ -53,5 +53,6 @@ static int system_wait(struct cf_poller *poller, struct cf_poller_event *events,
                                       (set[fd].revents & (POLLERR | POLLHUP | POLLNVAL) ? CF_POLLER_ERROR : 0);
             }
     cf_free(set);
+    poller->is_full = kept == CF_POLLER_BATCH;
     return kept;
 }

@@ -93,7 +93,7 @@ static bool engine_look(struct cf_engine *engine, int64_t timeout)
                      (events[i].what & CF_POLLER_READ ? CURL_CSELECT_IN : 0) |
                          (events[i].what & CF_POLLER_WRITE ? CURL_CSELECT_OUT : 0) |
                          (events[i].what & CF_POLLER_ERROR ? CURL_CSELECT_ERR : 0));
-    engine->unread = i < count || count == CF_POLLER_BATCH;
+    engine->unread = i < count || engine->poller.is_full;
     engine->unfinished = engine->unread;
     return count > 0 && !engine->unread;
 }
