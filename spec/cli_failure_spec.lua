@@ -58,6 +58,13 @@ describe("the command's account of a failure", function()
     assert.equal(2, status)
   end)
 
+  it("says that nothing was read behind a thousand wrong ones", function()
+    local _, err, status = run({ "tags" }, { stdin = ("a b\n"):rep(1500) .. "good\n" })
+    assert.equal("cfpurge: standard input:1: a b and 999 more: must be printable ASCII without spaces: it has U+0020 (space)\n"
+      .. "cfpurge: 1000 items in a row were refused here, and none was accepted: nothing behind them was read\n", err)
+    assert.equal(2, status)
+  end)
+
   it("names ten causes, and how many more there are", function()
     local answers, lines = {}, {}
     for i = 1, 13 do

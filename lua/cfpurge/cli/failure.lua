@@ -185,6 +185,10 @@ return function(report, err, source, params)
     parts[1] = "interrupted"
   elseif not errors[1] then
     tell_whole(report, err, source, params)
+  elseif err.field == report.kind then
+    -- Too many wrong ones ended the list, which may have right ones further on.
+    local in_a_row = err.message:match "(%d+ items in a row[^:]*):"
+    parts[1] = in_a_row and in_a_row .. ": nothing behind them was read"
   end
   local told, hidden = { written = 0 }, nil
   if source then
