@@ -31,7 +31,7 @@ local function write(to, text)
 end
 
 function M.launch(command, out)
-  host.must(("timeout 120 %s >%s 2>&1 </dev/null & echo $! >%s.pid"):format(command, out, out))
+  host.must(("timeout 900 %s >%s 2>&1 </dev/null & echo $! >%s.pid"):format(command, out, out))
   pids[#pids + 1] = read(out .. ".pid"):match "%d+"
 end
 
