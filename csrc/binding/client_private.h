@@ -1,5 +1,5 @@
 /* The client, as its files share it: client.c makes, drives and closes it, call.c begins requests, taking.c runs what
- * may raise where nothing may be lost, and stats.c counts. */
+ * may raise where nothing may be lost, stats.c counts. */
 #ifndef CFPURGE_CLIENT_PRIVATE_H
 #define CFPURGE_CLIENT_PRIVATE_H
 
@@ -27,6 +27,8 @@ struct client {
 struct client *cf_client_check(lua_State *L);
 /* nil before the error on the top: returns 2. */
 int cf_client_push_failure(lua_State *L);
+/* Reads a file of CAs for the client's requests. False: an error was pushed. */
+bool cf_client_trust(lua_State *L, struct client *client, const char *ca_file);
 
 /* ---- call.c ---- */
 
@@ -64,8 +66,5 @@ int cf_taking_wait(lua_State *L, struct client *client, uint64_t id);
 int cf_taking_copy(lua_State *L, struct client *client, const struct cf_submission *submission);
 /* Calls the function that settle was given; what lua_pcall returned. */
 int cf_taking_report_end(lua_State *L);
-
-/* Reads a file of CAs for the client's requests. False: an error was pushed. */
-bool cf_client_trust(lua_State *L, struct client *client, const char *ca_file);
 
 #endif
