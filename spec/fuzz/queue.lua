@@ -78,6 +78,13 @@ local ACCOUNTS = [[
   UNION ALL SELECT 'a budget' FROM budgets WHERE left > size OR abs(pending - (SELECT ifnull(sum(cost), 0) FROM claims
     WHERE claims.budget = name AND claims.bucket = budgets.bucket)) > 1e-6]]
 
+-- What an add without a delay leaves, if only in a lane that is dead: it may go, or when what is in flight has ended.
+local GOES_NOW = [[SELECT 1 FROM items AS i JOIN lanes AS l ON l.id = i.lane WHERE l.zone = ?1
+  AND l.environment = ?2 AND l.op IN (?3, 'purge') AND l.kind = ?4 AND i.key = ?5
+  AND CASE WHEN i.claim IS NULL THEN i.due ELSE ifnull(i.soon, i.next) END <= now()]]
+local SOON = "SELECT seq FROM items WHERE claim = ?1 AND ifnull(soon, next) <= now()"
+local LATE = "SELECT 1 FROM items WHERE seq = ?1 AND due > now()"
+
 -- Every item, and the last instant for which it will have been purged when all of it was accepted.
 local function standing(instant)
   local all = {}
@@ -175,6 +182,8 @@ local function add()
   local instant = now()
   for _, group in ipairs(groups) do
     for _, item in ipairs(group.items) do
+      assert(options.delay > 0 or rows(GOES_NOW, group.zone, group.environment, group.op, group.kind, item[1])[1],
+        "an item that was added to go now goes later")
       ask(group, item[1], instant + options.delay)
       if options.again then ask(group, item[1], instant + options.delay + options.again) end
     end
@@ -221,7 +230,9 @@ local function settle(of, o)
   end
   for _, key in ipairs(o.waiting ~= "all" and o.waiting or {}) do waits[key] = true end
   for _, pair in ipairs(o.failed) do failed[pair[1]] = true end
+  local soon = rows(SOON, of.fence)
   local was_ours = run("settle", of.fence, o)
+  for _, row in ipairs(soon) do assert(not rows(LATE, row[1])[1], "what was added to go now goes later") end
   flying[of.fence] = nil
   if not was_ours then return end
   for i = #asks, 1, -1 do
