@@ -92,6 +92,8 @@ describe("the command", function()
     out, err, status = command.run({ "files", "--check", "--wait", "5", url }, options)
     assert.same({ "", 0 }, { err, status })
     assert.truthy(out:find("^accepted: 1 item [^\n]+\n" .. url:gsub("%p", "%%%0") .. ": MISS"), out)
+    -- A list that was not read to its end is told by the status, however new the pages are.
+    assert.equal(1, select(3, command.run({ "files", "--check", "--quiet", url, "--from", "/" }, options)))
   end)
 
   it("judges a page by its age when it was looked at, however long the others take", function()
