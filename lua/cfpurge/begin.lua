@@ -62,7 +62,7 @@ local function is_short(state, params, options)
   if type(list) == "function" then
     return false
   elseif type(list) == "table" and next(state.sizes) ~= nil then
-    return #list <= sizes.get(state, sizes.zone_of(params, options), kind, math.huge)
+    return tables.length(list) <= sizes.get(state, sizes.zone_of(params, options), kind, math.huge)
   end
   return true
 end
@@ -79,7 +79,7 @@ end
 -- Where items are the same as others the list is kept, for the case that it is split.
 local function keep_list(request, params)
   local _, list = validate.kind_of(params)
-  request.asked = tables.slice(list, 1, #list)
+  request.asked = tables.slice(list, 1, math.huge)
 end
 
 -- Begins one request. Nil, what was raised, an error; neither where it is too long to be one.
@@ -178,7 +178,7 @@ local function check_named(state, call, wanted)
     end
     size = size or limits.max_items
   end
-  if kind and (type(list) == "function" or (type(list) == "table" and #list > 0)) then
+  if kind and (type(list) == "function" or (type(list) == "table" and tables.length(list) > 0)) then
     return validate.list(state, stand_in, kind, list, size, validate.FIRST)
   end
   local ok, path, err = pcall(state.core.check, state.core, stand_in.params, call.options)

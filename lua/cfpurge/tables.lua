@@ -48,11 +48,16 @@ function M.is_iterator(value)
   return type(value) == "function" or (type(metatable) == "table" and rawget(metatable, "__call") ~= nil)
 end
 
+--- The length of a list; its metatable is not asked. In Lua 5.1 a table's never is.
+M.length = rawget(_G, "rawlen") or function(list)
+  return #list
+end
+
 ---@return table items from the `first` to the `last`, where there are as many
 function M.slice(list, first, last)
   local items = {}
-  for i = first, math.min(last, #list) do
-    items[#items + 1] = list[i]
+  for i = first, math.min(last, M.length(list)) do
+    items[#items + 1] = rawget(list, i)
   end
   return items
 end

@@ -24,7 +24,8 @@ function M.raise(raised, name, shift, level)
 end
 
 --- The kind of list that params ask for, and the list, as a function where it is an iterator; nobody's metamethods
---- are run.
+--- are run: a short list is a copy where it has a metatable. A longer one is itself, and is read by tables.length and
+--- rawget alone: a copy would hold up the host.
 ---@return string? kind, any list
 function M.kind_of(params)
   for i = 1, type(params) == "table" and #kinds or 0 do
@@ -34,27 +35,27 @@ function M.kind_of(params)
         return list()
       end
     elseif list ~= nil then
-      return kinds[i], tables.bare(list)
+      return kinds[i], type(list) == "table" and tables.length(list) > M.FIRST and list or tables.bare(list)
     end
   end
 end
 
 --- A list as it is now where it has been checked as a whole; a longer one is read as it is sent.
 function M.own(list)
-  return type(list) == "table" and #list <= M.FIRST and tables.slice(list, 1, #list) or list
+  return type(list) == "table" and tables.length(list) <= M.FIRST and tables.slice(list, 1, M.FIRST) or list
 end
 
 --- A hole or a name among the keys must not hide what stands behind it.
 ---@return cfpurge.Error?
 function M.key_problem(kind, list)
-  local keys = 0
+  local keys, count = 0, tables.length(list)
   for _ in tables.entries(list) do
     keys = keys + 1
   end
-  if keys ~= #list then
-    local field, problem = kind, "is not a list: it has keys that are not 1 to " .. #list
-    for i = 1, #list do
-      if list[i] == nil then
+  if keys ~= count then
+    local field, problem = kind, "is not a list: it has keys that are not 1 to " .. count
+    for i = 1, count do
+      if rawget(list, i) == nil then
         field, problem = ("%s[%d]"):format(kind, i), "the list has a hole here"
         break
       end
@@ -93,14 +94,14 @@ end
 function M.list(state, call, kind, list, size, last)
   if type(list) == "function" then
     list = { stand_ins[kind] }
-  elseif #list <= last then
+  elseif tables.length(list) <= last then
     local err = M.key_problem(kind, list)
     if err then
       err.remaining = requests.asked(call)
       return nil, nil, err
     end
   end
-  for first = 1, math.min(#list, last), size do
+  for first = 1, math.min(tables.length(list), last), size do
     local items = tables.slice(list, first, math.min(first + size - 1, last))
     local path, raised, err = M.items(state, call, kind, items, first)
     if not path then

@@ -47,7 +47,7 @@ function Remaining:remaining(failures, others)
       items[#items + 1] = item
     end
     for i = position + 1, list and count or 0 do
-      items[#items + 1] = list[i]
+      items[#items + 1] = rawget(list, i)
     end
     for item in list and beyond(self) or tables.each(rest) do
       items[#items + 1] = item
@@ -85,8 +85,9 @@ function Remaining:unread(rest)
   return function()
     while position < count do
       position = position + 1
-      if list[position] ~= nil then
-        return list[position]
+      local item = rawget(list, position)
+      if item ~= nil then
+        return item
       end
     end
     return rest()

@@ -213,7 +213,7 @@ function Source:read_table(chunk, size)
   while self.filled < size and self.position < self.count and self.budget > 0
     and self.in_a_row < self.most_in_a_row do
     local at = self.position + 1
-    local item = list[at]
+    local item = rawget(list, at)
     if item == nil then
       local field = ("%s[%d]"):format(kind, at)
       self.problem = core.error("invalid_request", field .. ": the list has a hole here", { field = field })
@@ -242,7 +242,7 @@ function Source:read_checked(chunk, size)
   repeat
     ok, raised = pcall(self.read_table, self, chunk, size)
     if not ok then
-      self:refuse(self.list[self.position + 1], refusals.wrong_type(raised))
+      self:refuse(rawget(self.list, self.position + 1), refusals.wrong_type(raised))
     end
   until ok
   if not (self.problem or self.is_walked) then
@@ -344,7 +344,7 @@ end
 ---@return table source
 function M.new(handle, kind, list)
   local is_table = type(list) == "table"
-  local count = is_table and #list or 0
+  local count = is_table and tables.length(list) or 0
   return setmetatable({
     core = handle, kind = kind, list = is_table and list, next_item = not is_table and list, count = count,
     known_total = not is_table and variants.total(list) or nil,

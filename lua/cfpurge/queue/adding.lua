@@ -225,7 +225,7 @@ local function problem_of(queue, params, options, kind, list)
     call.params.zone_id = "0"
   end
   local ok, raised, err
-  if type(list) == "function" or (type(list) == "table" and #list > 0) then
+  if type(list) == "function" or (type(list) == "table" and tables.length(list) > 0) then
     ok, raised, err = validate.list({ core = queue.handle }, call, kind, list, queue.options.full, validate.FIRST)
   else
     ok, raised, err = pcall(queue.handle.check, queue.handle, call.params, call.options)
