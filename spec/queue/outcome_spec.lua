@@ -32,6 +32,10 @@ describe("an outcome", function()
   it("lets a zone of which something was accepted rest for a moment only", function()
     local outcome = failed(of_items(1, { "b" }, { { "b", "permission_denied", { about = "credential" } } }), claim_of("a", "b"))
     assert.same({ 0.5, 0.5 }, { outcome.rest.first, outcome.rest.most })
+    -- Where nothing was, what was refused counts, whatever else there was.
+    outcome = failed(of_items(0, { "a", "b" }, { { "b", "permission_denied", { about = "credential" } },
+      { "a", "server", { status = 503 } } }), claim_of("a", "b"))
+    assert.equal(outcomes.failed(core.error("authentication", "x"), claim_of("a")).rest.first, outcome.rest.first)
   end)
 
   it("has no item accepted that nobody called accepted", function()
