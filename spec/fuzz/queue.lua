@@ -243,7 +243,7 @@ local function settle(of, o)
       if is_accepted and one.at <= of.began and covers(its, one) then
         table.remove(asks, i)
         break
-      elseif moved[item.key] and is_same(its, one) then
+      elseif moved[item.key] and covers(its, one) then
         -- It is the other zone's now, or this zone has one of its own beside it.
         local copy = { zone = "x", environment = one.environment, op = one.op, kind = one.kind, key = one.key,
           at = one.at }

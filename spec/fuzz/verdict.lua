@@ -51,19 +51,21 @@ end
 --   b ... the rest of the input is the body as it is
 local function build(text)
   local codes, errors, messages, success, is_last, blank, has_errors = {}, {}, {}, "false", false, "", true
-  local at
+  local at, depth
   for start, op, rest in text:gmatch "()(%a) ?([^\n]*)\n?" do
     local number = rest:match "^[1-9]%d?%d?%d?%d?%d?" or "0"
     if op == "b" then
       return text:sub(start + 1)
     elseif op == "e" then
       errors[#errors + 1] = { code = number }
-      at = errors[#errors]
+      at, depth = errors[#errors], 0
       codes[#codes + 1] = tonumber(number)
     elseif op == "c" and at then
       at.chain = at.chain or {}
       at.chain[#at.chain + 1] = { code = number }
-      at, codes[#codes + 1] = #at.chain % 3 == 0 and at.chain[#at.chain] or at, tonumber(number)
+      codes[#codes + 1] = tonumber(number)
+      -- What is nested deeper than 50 is read by nobody.
+      if #at.chain % 3 == 0 and depth < 20 then at, depth = at.chain[#at.chain], depth + 1 end
     elseif op == "q" then errors[#errors + 1] = { code = '"' .. number .. '"' }
     elseif op == "f" then errors[#errors + 1] = { code = number .. ".5" }
     elseif op == "o" then errors[#errors + 1] = { source = number }
