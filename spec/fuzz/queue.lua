@@ -109,14 +109,14 @@ end
 
 -- Does a purge of the one purge all that the other asks for?
 local function covers(one, ask)
-  return one.zone == ask.zone and (one.op == "purge" or ask.op == "invalidate")
+  return (one.zone == ask.zone or one.zone == ask.also) and (one.op == "purge" or ask.op == "invalidate")
     and (one.environment == ask.environment or one.kind == "everything" and one.environment == "")
     and (one.kind == "everything" or one.kind == ask.kind and one.key == ask.key)
 end
 
 local function is_same(one, ask)
-  return one.op == ask.op and one.kind == ask.kind and one.environment == ask.environment and one.zone == ask.zone
-    and one.key == ask.key
+  return one.op == ask.op and one.kind == ask.kind and one.environment == ask.environment and one.key == ask.key
+    and (one.zone == ask.zone or one.zone == ask.also)
 end
 
 local function failed_rows()
@@ -153,7 +153,7 @@ local function ask(group, key, at)
   for _, one in ipairs(asks) do
     if key == one.key and group.kind == one.kind and group.op == one.op and group.zone == one.zone
       and group.environment == one.environment then
-      one.at = math.max(one.at, at)
+      one.at, one.also = math.max(one.at, at), nil
       return
     end
   end
@@ -244,13 +244,8 @@ local function settle(of, o)
         table.remove(asks, i)
         break
       elseif moved[item.key] and covers(its, one) then
-        -- It is the other zone's now, or this zone has one of its own beside it.
-        local copy = { zone = "x", environment = one.environment, op = one.op, kind = one.kind, key = one.key,
-          at = one.at }
-        for _, there in ipairs(standing(now())) do
-          if there.zone == of.zone and there.last >= one.at and covers(there, one) then copy = one end
-        end
-        asks[i] = copy
+        -- It is the other zone's now, if nothing else of this one covers it.
+        one.also = "x"
       end
     end
   end
