@@ -95,7 +95,7 @@
 ---@field timeout? number of one attempt
 ---@field connect_timeout? number
 ---@field max_retries? integer after the first attempt
----@field retry_for? number seconds of trying again, in place of max_retries
+---@field retry_for? number seconds of trying again, in place of max_retries; a 429 is waited for beside it
 ---@field max_retry_wait? number where the server orders more, its error comes at once
 ---@field deadline? number of all attempts and waits together
 ---@field max_items? integer of one request

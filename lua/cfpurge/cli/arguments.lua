@@ -63,7 +63,9 @@ end
 
 local function add_number(command, name, value)
   return add_option(command, name, value):convert(function(text)
-    return tonumber(text), ("%s: '%s' is no number"):format(name, text)
+    local number = tonumber(text)
+    -- LuaJIT and 5.1 read "nan".
+    return number == number and number or nil, ("%s: '%s' is no number"):format(name, text)
   end)
 end
 
