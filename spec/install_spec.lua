@@ -15,7 +15,8 @@ describe("installed", function()
   -- It is compiled anew, without what watches.
   if elsewhere "unwatched" then return end
 
-  local dir = host.dir() .. "/install"
+  -- One after another, several Luas may have host.dir().
+  local dir = host.dir() .. "/install-" .. lua
   local clean = "env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u LUA_PATH -u LUA_CPATH "
 
   local function make(target, words)

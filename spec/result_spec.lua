@@ -319,9 +319,6 @@ describe("the host's cjson", function()
     assert.equal("true\n", said)
     said = clients.lua [[package.preload.cjson = function() error "hidden" end print(pcall(require, "cfpurge.core"))]]
     assert.truthy(said:find "^false" and said:find("cfpurge needs lua-cjson", 1, true), said)
-    said = clients.lua [[package.preload.argparse = function() error "hidden" end
-      print(pcall(require "cfpurge.cli", { "zones" }))]]
-    assert.truthy(said:find "^false\tcfpurge needs lua%-argparse: [^\n]*\n$", said)
     -- vim.json has neither new nor settings.
     said = clients.lua(([[
       local decode = require("cjson").new().decode
