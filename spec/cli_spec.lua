@@ -310,6 +310,16 @@ describe("the command", function()
     end
   end)
 
+  it("gives its account where the second signal comes before it has seen the first", function()
+    edge.script(zone, { { delay = 30, pass = true } })
+    local pid, wait = command.start({ "tags", "a" }, { zone = zone })
+    edge.requests(zone, 1)
+    os.execute(("for it in STOP INT TERM CONT; do kill -$it %s; done"):format(pid))
+    local out, err, status = wait()
+    assert.same({ "a\n", "cfpurge: interrupted; 0 accepted, 1 not\n" }, { out, err })
+    assert.truthy(status == 130 or status == 143, status)
+  end)
+
   it("stops the loop of a shell", function()
     local script = command.file(("for i in 1 2 3; do %s; echo turn; done"):format(command.line({ "tags", "a" }, { zone = zone })))
     edge.script(zone, { { delay = 30, pass = true } })
@@ -337,14 +347,15 @@ describe("the command", function()
   end)
 
   -- While it waits for a line that never comes, the first signal changes nothing: a line is not to be cut in two.
-  it("ends at once at the second signal where it waits for a line", function()
+  it("ends where it waits for a line, by a third signal or by a second one two seconds later", function()
     for signal, number in pairs { INT = 2, TERM = 15, HUP = 1 } do
       local path = command.file()
       os.execute(("rm %s && mkfifo %s"):format(path, path))
       local pid, wait = command.start({ "tags", "--from", path }, { zone = zone })
       -- Lua's own program catches SIGINT as well: the command has looked out for both when SIGTERM is caught.
       command.wait_until_caught(pid)
-      os.execute(("kill -%s %s; sleep 0.3; kill -%s %s"):format(signal, pid, signal, pid))
+      local again = ("kill -%s %s"):format(signal, pid)
+      os.execute(("%s; sleep 0.3; %s; sleep 0.3; %s"):format(again, again, again))
       local out, err, status = wait()
       assert.same({ "", "", 128 + number }, { out, err, status })
     end

@@ -196,11 +196,18 @@ static int cli_make_folder(lua_State *L)
 
 /* The signals that came, and which was the last; has the command seen them? */
 static volatile sig_atomic_t cli_signals, cli_last_signal, cli_is_seen;
+/* When the first one came, in seconds. Only the handler reads it. */
+static time_t cli_first;
 
 static void cli_on_signal(int number)
 {
+    struct timespec now = {0, 0};
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    if (cli_signals == 0)
+        cli_first = now.tv_sec;
     /* It is delivered when this returns. */
-    if (cli_signals == 2 || (cli_signals == 1 && !cli_is_seen)) {
+    if (cli_signals == 2 || (cli_signals == 1 && !cli_is_seen && now.tv_sec - cli_first > 1)) {
         (void)signal(number, SIG_DFL);
         (void)raise(number);
         return;
@@ -211,9 +218,10 @@ static void cli_on_signal(int number)
 }
 
 /* interrupted() -> how many of SIGINT, SIGTERM and SIGHUP came, and the last one's number. The first call begins to
- * look out for them. A second one that comes before the first was asked for ends the process, and so does a third.
- * lua(1) has a hook that raises: it would cut a job's account wherever it is. A signal ends the reading of a terminal's
- * line, but cuts no line of a pipe in two. */
+ * look out for them. A third one ends the process, and a second one where the first was not asked for within a second
+ * or two: the command waits for somebody else. It asks each half a second where it waits for the API. lua(1) has a hook
+ * that raises: it would cut a job's account wherever it is. A signal ends the reading of a terminal's line, but cuts no
+ * line of a pipe in two. */
 static int cli_interrupted(lua_State *L)
 {
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
