@@ -152,8 +152,8 @@ end
 local function ask(group, key, at)
   for _, one in ipairs(asks) do
     if key == one.key and group.kind == one.kind and group.op == one.op and group.zone == one.zone
-      and group.environment == one.environment then
-      one.at, one.also = math.max(one.at, at), nil
+      and group.environment == one.environment and not one.also then
+      one.at = math.max(one.at, at)
       return
     end
   end
