@@ -18,6 +18,7 @@
 --
 -- All words must hold. CFPURGE_WHOLE=1 (`make proof`) lifts the first four, which save time.
 local busted = require "busted"
+local output = require "spec.support.command".output
 
 local lua = os.getenv "CFPURGE_LUA" or "lua5.4"
 local watched = (os.getenv "CFPURGE_WATCH" or "") ~= ""
@@ -32,9 +33,7 @@ end
 
 -- Debian 13 and sid have copas for Luas for which they have not all that it asks for. Here it would be taken for the host.
 local function why_no_copas()
-  local pipe = io.popen(lua .. [[ -e 'require "copas"' 2>/dev/null && echo there]])
-  local said = pipe:read "*a"
-  pipe:close()
+  local said = output(lua .. [[ -e 'require "copas"' 2>/dev/null && echo there]])
   return said == "" and "no copas for this Lua"
 end
 
@@ -54,10 +53,8 @@ local WHY = {
 
 -- Why not in this program; LuaJIT is the one that a program can have within.
 local function why_not_in(program)
-  local pipe = io.popen(([[PATH=$PATH:/usr/sbin:/usr/games
+  local said = output(([[PATH=$PATH:/usr/sbin:/usr/games
     at=$(command -v %s || ls %s 2>/dev/null) && echo there && ldd $at 2>&1]]):format(program, program))
-  local said = pipe:read "*a"
-  pipe:close()
   local its = said:match "liblua(%d%.%d)"
   return not said:find "^there" and program .. " is not installed"
     or lua ~= (its and "lua" .. its or "luajit") and program .. " has another Lua"
