@@ -290,6 +290,15 @@ local function ordered(argv)
   return words, argv[first]
 end
 
+-- The word, where it names one of them.
+local function named_in(entries, word)
+  for _, entry in ipairs(entries) do
+    if entry[1] == word then
+      return word
+    end
+  end
+end
+
 --- What was asked for; or what is wrong with it, and of which command. Help and the version end the process.
 ---@param argv string[]
 ---@return table? args, string? problem, string? kind, string? action
@@ -304,13 +313,8 @@ function M.parse(argv)
     io.stderr:write(parser_for():get_help(), "\n")
     os.exit(2)
   end
-  local kind, action
-  for _, entry in ipairs(commands) do
-    kind = entry[1] == first and first or kind
-  end
-  for _, entry in ipairs(kind == "queue" and actions or {}) do
-    action = entry[1] == words[2] and words[2] or action
-  end
+  local kind = named_in(commands, first)
+  local action = named_in(kind == "queue" and actions or {}, words[2])
   local ok, args = parser_for(kind):pparse(words)
   -- Without a command its options are unknown.
   return ok and args or nil, not ok and (first and args or "a command is required") or nil, kind, action
